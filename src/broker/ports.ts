@@ -1,0 +1,56 @@
+/**
+ * What the broker asks of the outside, said in the broker's own words. `cluster/` implements these; without a
+ * cluster the broker runs on `LONE_FORWARDER`, and its tests do just that.
+ */
+
+import type { Message } from '../mqtt/wire/message.js'
+import type { NodeId } from '../router/route-table.js'
+
+export type { NodeId } from '../router/route-table.js'
+
+/**
+ * A message of QoS 1 or 2 whose publisher waits for its acknowledgement. Everyone who still has to keep the message
+ * adds one hold and releases it once; when the last hold is gone the publisher is answered. [MQTT 5.0 section 4.3]
+ */
+export interface PendingPublish {
+  hold(): void
+  release(): void
+}
+
+export interface Forwarder {
+  /**
+   * Sends a message once to each of `nodes` (never this node). Must not keep `message.chunk` beyond this turn
+   * without copying. For QoS 0 `pending` is undefined. For QoS 1 and 2 the forwarder takes one hold per node and
+   * releases it when that node has kept the message, or when the hand-over is settled in another way (kept as a
+   * hint for a node that is down, or the node's life has ended).
+   */
+  forward(message: Message, nodes: readonly NodeId[], pending: PendingPublish | undefined): void
+
+  /**
+   * Calls `done` once every live peer has confirmed the routes that this node announced until now, or after the
+   * bound (1 s): SUBACK waits for it, so that "subscribed" means the cluster knows. Synchronous when none is owed.
+   */
+  whenRoutesConfirmed(done: () => void): void
+}
+
+/** The half of the broker that the cluster calls: a message that a peer forwarded, for the sessions of this node only. */
+export interface ForwardedSink {
+  deliverForwarded(message: Message, from: NodeId, pending: PendingPublish | undefined): void
+}
+
+/** A forwarder for a broker without peers. */
+export const LONE_FORWARDER: Forwarder = {
+  forward() {},
+  whenRoutesConfirmed(done) {
+    done()
+  },
+}
+
+/**
+ * A small map that every node has a copy of: last writer wins by hybrid logical clock. Retained messages live in
+ * one, keyed by topic name.
+ */
+export interface Replica {
+  /** Sets or (with undefined) removes a key, here and on every peer. The value's bytes are copied. */
+  set(key: string, value: Uint8Array | undefined): void
+}
