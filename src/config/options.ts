@@ -1,0 +1,215 @@
+/**
+ * Every option once: key, default, range, flag and help. The environment name follows from the key
+ * (`environmentName`). `docs/configuration.md`, `--help` and the messages of `load.ts` are made from this schema.
+ * After loading, durations are numbers of milliseconds and sizes are numbers of bytes.
+ */
+
+import { z } from 'zod'
+import { AddressError, parseHostPort, parseListener, parseNodeName } from './addresses.js'
+import { boolean, choice, count, duration, list, secret, size, text } from './option.js'
+
+const adminSchema = z.strictObject({
+  listen: text(
+    '127.0.0.1:18083',
+    { accepted: 'host:port', check: parseHostPort, flag: '--admin' },
+    'Where the admin HTTP server listens: `/metrics`, `/livez`, `/readyz`, `/api/v1/cluster`. It has no login: keep it on loopback or in a trusted network.',
+  ),
+})
+
+const dnsSchema = z.strictObject({
+  name: text(
+    '',
+    { accepted: 'a DNS name' },
+    'The name to resolve when `cluster.discovery` is `dns`, such as a headless service. For `srv` the full name: `_cluster._tcp.shoalmq.example`.',
+  ),
+  type: choice(
+    'a',
+    ['a', 'srv'],
+    'Which records to ask for: `a` asks for A and AAAA, `srv` takes the port from the answer too.',
+  ),
+  port: count(5370, [1, 65_535], 'Cluster port of the nodes found by `a` (SRV records name their own).'),
+  servers: list(
+    [],
+    { accepted: 'a list of DNS servers, each an IP address or address:port', check: checkDnsServer },
+    'DNS servers to ask; none means those of the system.',
+  ),
+  interval: duration('10s', ['100ms', '1h'], 'How often the name is resolved again.'),
+})
+
+const clusterSchema = z.strictObject({
+  name: text(
+    'shoalmq',
+    { accepted: '1 to 64 characters', check: checkClusterName },
+    'Name of the cluster. Nodes of another name are refused, so two clusters are not merged by mistake.',
+  ),
+  listen: text(
+    '127.0.0.1:5370',
+    { accepted: 'host:port, or off', check: checkOptionalHostPort, flag: '--cluster', offWord: 'off' },
+    'Where peers connect. `off` runs a single node without a cluster. Off loopback it needs a secret.',
+  ),
+  advertise: text(
+    '',
+    { accepted: 'host:port', check: checkOptionalHostPort },
+    'The address that peers are told to dial. Empty: the host of the node name with the port of `cluster.listen`.',
+  ),
+  secret: secret(
+    'a text',
+    'Shared secret of the cluster, proved by HMAC and never sent. Not a flag, because command lines are visible to all.',
+  ),
+  secretFile: text('', { accepted: 'a path' }, 'A file whose content, without surrounding white space, is the secret.'),
+  discovery: choice('static', ['static', 'dns'], 'How the first peers are found: the list in `cluster.seeds`, or DNS.'),
+  seeds: list(
+    [],
+    { accepted: 'a list of host:port', check: parseHostPort, flag: '--seeds' },
+    'Cluster addresses of other nodes. One that answers is enough: members tell each other about members.',
+  ),
+  dns: dnsSchema.prefault({}),
+  heartbeatInterval: duration('1s', ['10ms', '1m'], 'How often a node tells each peer that it lives.'),
+  suspectAfter: duration('3s', ['20ms', '5m'], 'Silence after which a peer is suspect.'),
+  downAfter: duration(
+    '5s',
+    ['30ms', '10m'],
+    'Silence after which a peer is down: its link is closed and dialled again.',
+  ),
+  routeRetention: duration(
+    '60s',
+    ['0', '1d'],
+    'How long a peer that is down keeps its routes, so that QoS 1 and 2 messages wait for it. A clean leave drops them at once.',
+  ),
+  joinTimeout: duration('10s', ['0', '10m'], '`/readyz` answers 200 when the mesh is whole, or after this time.'),
+  routeConfirmTimeout: duration('1s', ['0', '1m'], 'How long SUBACK waits for the peers to confirm a new route.'),
+  batchBytes: size('32kb', ['1kb', '1mb'], 'Forwarded messages leave in batches of about this size at most.'),
+  linkBuffer: size(
+    '16mb',
+    ['64kb', '4gb'],
+    'Per peer: QoS 1 and 2 messages sent and unacknowledged or waiting. Near it, publishers are held back.',
+  ),
+  qos0Buffer: size('4mb', ['64kb', '4gb'], 'Per peer: QoS 0 messages waiting. Beyond it they are dropped and counted.'),
+})
+
+const mqttSchema = z.strictObject({
+  maximumPacketSize: size(
+    '1mb',
+    ['1kb', '256mb'],
+    'The largest packet accepted from a client, announced to MQTT 5 clients.',
+  ),
+  receiveMaximum: count(
+    100,
+    [1, 65_535],
+    'QoS 1 and 2 messages a client may have unacknowledged towards the broker, announced to MQTT 5 clients.',
+  ),
+  inflightWindow: count(
+    100,
+    [1, 65_535],
+    'QoS 1 and 2 messages sent to a client and unacknowledged, at most; also at most what the client announced.',
+  ),
+  topicAliasMaximum: count(64, [0, 65_535], 'Topic aliases a client may use when publishing (MQTT 5); 0 allows none.'),
+  queueLength: count(1_000, [1, 10_000_000], 'Messages that wait behind the in-flight window of one session.'),
+  queueBytes: size('16mb', ['1kb', '4gb'], 'Bytes of messages that wait behind the in-flight window of one session.'),
+  queueHoldTime: duration(
+    '5s',
+    ['0', '5m'],
+    'How long a full queue holds back the acknowledgements of QoS 1 and 2 publishers before messages are dropped and counted.',
+  ),
+  sessionExpiryLimit: duration(
+    '2h',
+    ['0', '3650d'],
+    'How long a session outlives its connection at most, whatever the client asks for. MQTT 3.1.1 sessions that are not clean get this.',
+  ),
+  outboxLimit: size(
+    '4mb',
+    ['64kb', '1gb'],
+    'Bytes waiting to be written to one client; one that stays above it is disconnected.',
+  ),
+  connectTimeout: duration('10s', ['100ms', '10m'], 'How long a new connection may take to send CONNECT.'),
+  drainTimeout: duration(
+    '30s',
+    ['100ms', '1h'],
+    'How long a client may take to read what waits for it in a full outbox.',
+  ),
+  keepAliveLimit: count(
+    0,
+    [0, 65_535],
+    'The longest keep-alive in seconds; longer ones are lowered (MQTT 5 clients are told). 0 takes what the client asks for.',
+  ),
+  maximumTopicLevels: count(128, [1, 32_768], 'Levels of a topic name or topic filter.'),
+  maximumClientIdLength: count(256, [23, 65_535], 'Bytes of a client ID.'),
+  maximumSubscriptions: count(10_000, [1, 10_000_000], 'Subscriptions of one session.'),
+  matchCacheTopics: count(10_000, [1, 10_000_000], 'Topic names whose matching subscriptions are remembered.'),
+  maximumConnections: count(100_000, [1, 10_000_000], 'Client connections of this node; further ones are refused.'),
+})
+
+const logSchema = z.strictObject({
+  level: choice(
+    'info',
+    ['trace', 'debug', 'info', 'warn', 'error', 'fatal', 'silent'],
+    'The least severe lines that are written.',
+    '--log-level',
+  ),
+  format: choice(
+    'auto',
+    ['auto', 'json', 'pretty'],
+    '`auto` is `pretty` on a terminal and `json` otherwise.',
+    '--log-format',
+  ),
+})
+
+/** The whole configuration of a node. */
+export const configSchema = z.strictObject({
+  name: text(
+    'n1@127.0.0.1',
+    { accepted: 'name@host', check: checkNodeName, flag: '--name' },
+    'Name of the node, unique in the cluster: `name@host`, where peers reach it at that host.',
+  ),
+  data: text(
+    './data',
+    { accepted: 'a path', check: checkNotEmpty, flag: '--data' },
+    'Directory of what the node keeps, such as its identity. No two nodes may share one.',
+  ),
+  listen: list(
+    ['mqtt://127.0.0.1:1883', 'ws://127.0.0.1:8083/mqtt'],
+    { accepted: 'a list of mqtt://host:port or ws://host:port/path', check: parseListener, flag: '--listen', least: 1 },
+    'Where clients connect: `mqtt://host:port` or `ws://host:port/path`. Off loopback it needs `allowAnonymous: true`.',
+  ),
+  allowAnonymous: boolean(
+    false,
+    'Lets anyone who reaches a listener connect. Needed, and to be written down, for listeners that are not on loopback.',
+    '--allow-anonymous',
+  ),
+  admin: adminSchema.prefault({}),
+  cluster: clusterSchema.prefault({}),
+  mqtt: mqttSchema.prefault({}),
+  log: logSchema.prefault({}),
+})
+
+/** What a node runs with: loaded, validated, frozen. Durations in milliseconds, sizes in bytes. */
+export type Config = z.output<typeof configSchema>
+export type AdminOptions = Config['admin']
+export type ClusterOptions = Config['cluster']
+export type DnsOptions = ClusterOptions['dns']
+export type MqttOptions = Config['mqtt']
+export type LogOptions = Config['log']
+
+/** The configuration when nothing is said. */
+export const DEFAULTS: Config = configSchema.parse({})
+
+function checkNodeName(value: string): void {
+  if (parseNodeName(value) === undefined) throw new AddressError('a node name is name@host, as in n1@127.0.0.1')
+}
+
+function checkClusterName(value: string): void {
+  if (value.length < 1 || value.length > 64) throw new AddressError('a cluster name has 1 to 64 characters')
+}
+
+function checkNotEmpty(value: string): void {
+  if (value === '') throw new AddressError('it is empty')
+}
+
+function checkOptionalHostPort(value: string): void {
+  if (value !== '') parseHostPort(value)
+}
+
+function checkDnsServer(value: string): void {
+  const address = /^[^:]+$/.test(value) ? `${value}:53` : value
+  parseHostPort(address)
+}
