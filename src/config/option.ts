@@ -113,7 +113,7 @@ export function list(
   { accepted, check, flag, least = 0 }: { accepted: string; check: TextCheck; flag?: string; least?: number },
   help: string,
 ) {
-  const item = z.string().superRefine((value, context) => reportFailure(check, value, context))
+  const item = z.string().superRefine((value, context) => reportFailure(check, value, context, `${value}: `))
   return z
     .array(item)
     .min(least)
@@ -151,11 +151,11 @@ function quantity(
     .register(OPTION_METADATA, metadata)
 }
 
-function reportFailure(check: TextCheck | undefined, value: string, context: z.RefinementCtx): void {
+function reportFailure(check: TextCheck | undefined, value: string, context: z.RefinementCtx, prefix = ''): void {
   try {
     check?.(value)
   } catch (error) {
-    report(context, value, error instanceof Error ? error.message : String(error))
+    report(context, value, prefix + (error instanceof Error ? error.message : String(error)))
   }
 }
 

@@ -6,6 +6,7 @@
 
 import { z } from 'zod'
 import { AddressError, parseHostPort, parseListener, parseNodeName } from './addresses.js'
+import { type DeepReadonly, deepFreeze } from './deep-freeze.js'
 import { boolean, choice, count, duration, list, secret, size, text } from './option.js'
 
 const adminSchema = z.strictObject({
@@ -183,7 +184,7 @@ export const configSchema = z.strictObject({
 })
 
 /** What a node runs with: loaded, validated, frozen. Durations in milliseconds, sizes in bytes. */
-export type Config = z.output<typeof configSchema>
+export type Config = DeepReadonly<z.output<typeof configSchema>>
 export type AdminOptions = Config['admin']
 export type ClusterOptions = Config['cluster']
 export type DnsOptions = ClusterOptions['dns']
@@ -191,7 +192,7 @@ export type MqttOptions = Config['mqtt']
 export type LogOptions = Config['log']
 
 /** The configuration when nothing is said. */
-export const DEFAULTS: Config = configSchema.parse({})
+export const DEFAULTS: Config = deepFreeze(configSchema.parse({}))
 
 function checkNodeName(value: string): void {
   if (parseNodeName(value) === undefined) throw new AddressError('a node name is name@host, as in n1@127.0.0.1')

@@ -3,7 +3,13 @@
  * Prometheus scrapes; gauges are read at scrape time. Labels come from closed sets, never from client IDs or topics.
  */
 
-import { collectDefaultMetrics, Counter as PromCounter, Gauge as PromGauge, Histogram as PromHistogram, Registry } from 'prom-client'
+import {
+  collectDefaultMetrics,
+  Counter as PromCounter,
+  Gauge as PromGauge,
+  Histogram as PromHistogram,
+  Registry,
+} from 'prom-client'
 
 /** Every metric name starts with this. */
 const PREFIX = 'shoalmq_'
@@ -64,7 +70,11 @@ export class MetricRegistry {
   }
 
   /** A counter whose labelled values are read at scrape, for label sets that change slowly (peers, say). */
-  counterOf(description: MetricDescription, labelNames: readonly string[], read: () => Iterable<readonly [Labels, number]>): void {
+  counterOf(
+    description: MetricDescription,
+    labelNames: readonly string[],
+    read: () => Iterable<readonly [Labels, number]>,
+  ): void {
     const metric = new PromCounter({
       name: PREFIX + description.name,
       help: description.help,
@@ -89,7 +99,11 @@ export class MetricRegistry {
   }
 
   /** A gauge with labels, read at scrape. */
-  gaugeOf(description: MetricDescription, labelNames: readonly string[], read: () => Iterable<readonly [Labels, number]>): void {
+  gaugeOf(
+    description: MetricDescription,
+    labelNames: readonly string[],
+    read: () => Iterable<readonly [Labels, number]>,
+  ): void {
     const metric = new PromGauge({
       name: PREFIX + description.name,
       help: description.help,

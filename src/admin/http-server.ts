@@ -1,0 +1,160 @@
+/** The admin HTTP server: what Prometheus, Kubernetes and the command line ask a node. It has no login and changes nothing. */
+
+import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import type { ClusterStatus } from '../cluster/status.js'
+import { formatHostPort, parseHostPort } from '../config/addresses.js'
+import type { AdminOptions } from '../config/options.js'
+import type { Health } from '../telemetry/health.js'
+import type { Logger } from '../telemetry/logger.js'
+import type { MetricRegistry } from '../telemetry/registry.js'
+
+export interface AdminModules {
+  registry: MetricRegistry
+  health: Health
+  status: () => ClusterStatus
+  log: Logger
+}
+
+/** The admin server cannot listen. */
+export class AdminListenError extends Error {
+  override readonly name = 'AdminListenError'
+
+  constructor(
+    /** Of the system: EADDRINUSE, EACCES, EADDRNOTAVAIL and so on. */
+    readonly code: string,
+    /** host:port as configured. */
+    readonly address: string,
+    options: ErrorOptions,
+  ) {
+    const reason = code === 'EADDRINUSE' ? 'is already in use' : `cannot be listened on (${code})`
+    super(`port ${parseHostPort(address).port} (admin ${address}) ${reason}`, options)
+  }
+}
+
+interface Answer {
+  status: number
+  contentType: string
+  body: string
+}
+
+/** A request that takes longer to arrive is closed; all of ours fit one packet. */
+const REQUEST_TIMEOUT_MS = 5_000
+
+/** Probes, Prometheus and a few people; more at once is something else. */
+const MAXIMUM_CONNECTIONS = 256
+
+export class AdminServer {
+  private server: Server | undefined
+
+  private readonly pages: Readonly<Record<string, () => Answer | Promise<Answer>>> = {
+    '/': () => text(200, `ShoalMQ\n\n${Object.keys(this.pages).slice(1).join('\n')}\n`),
+    '/metrics': async () => ({
+      status: 200,
+      contentType: this.modules.registry.contentType,
+      body: await this.modules.registry.scrape(),
+    }),
+    '/livez': () => text(200, 'ok\n'),
+    '/readyz': () => this.readiness(),
+    '/api/v1/cluster': () => json(200, this.modules.status()),
+  }
+
+  constructor(
+    private readonly options: AdminOptions,
+    private readonly modules: AdminModules,
+  ) {}
+
+  /** Where it listens, with the port as bound; '' while it does not. */
+  get address(): string {
+    const bound = this.server?.address() as AddressInfo | null | undefined
+    return bound ? formatHostPort({ host: bound.address, port: bound.port }) : ''
+  }
+
+  /**
+   * Resolves when the port listens.
+   * @throws AdminListenError when it cannot.
+   */
+  start(): Promise<void> {
+    const server = createServer(
+      { requestTimeout: REQUEST_TIMEOUT_MS, headersTimeout: REQUEST_TIMEOUT_MS },
+      this.onRequest,
+    )
+    server.maxConnections = MAXIMUM_CONNECTIONS
+    this.server = server
+    return new Promise((resolve, reject) => {
+      const onStartError = (error: NodeJS.ErrnoException): void => {
+        this.server = undefined
+        reject(new AdminListenError(error.code ?? 'UNKNOWN', this.options.listen, { cause: error }))
+      }
+      server.once('error', onStartError)
+      server.listen(parseHostPort(this.options.listen), () => {
+        server.off('error', onStartError)
+        server.on('error', this.onError)
+        resolve()
+      })
+    })
+  }
+
+  /** Closes the port and every connection, kept alive or not; safe to call twice. */
+  async stop(): Promise<void> {
+    const server = this.server
+    this.server = undefined
+    if (server === undefined) return
+    await new Promise<void>((resolve) => {
+      server.close(() => resolve())
+      server.closeAllConnections()
+    })
+  }
+
+  private readonly onError = (error: Error): void => {
+    this.modules.log.error({ err: error }, 'admin server error')
+  }
+
+  private readonly onRequest = (request: IncomingMessage, response: ServerResponse): void => {
+    this.answer(request).then(
+      (answer) => send(request, response, answer),
+      (error: unknown) => {
+        this.modules.log.error({ err: error, path: pathOf(request) }, 'admin request failed')
+        send(request, response, json(500, { error: 'internal error' }))
+      },
+    )
+  }
+
+  private async answer(request: IncomingMessage): Promise<Answer> {
+    const path = pathOf(request)
+    const page = Object.hasOwn(this.pages, path) ? this.pages[path] : undefined
+    if (page === undefined) return json(404, { error: 'not found', path })
+    if (request.method !== 'GET' && request.method !== 'HEAD') {
+      return json(405, { error: 'method not allowed', allowed: ['GET', 'HEAD'] })
+    }
+    return page()
+  }
+
+  private readiness(): Answer {
+    const failing = this.modules.health.failing()
+    const isReady = Object.keys(failing).length === 0
+    return json(isReady ? 200 : 503, { ready: isReady, failing })
+  }
+}
+
+function send(request: IncomingMessage, response: ServerResponse, { status, contentType, body }: Answer): void {
+  response.writeHead(status, {
+    'content-type': contentType,
+    'content-length': Buffer.byteLength(body),
+    'cache-control': 'no-store',
+    ...(status === 405 ? { allow: 'GET, HEAD' } : {}),
+  })
+  response.end(request.method === 'HEAD' ? undefined : body)
+}
+
+function pathOf(request: IncomingMessage): string {
+  return (request.url ?? '/').split('?', 1)[0] ?? '/'
+}
+
+function text(status: number, body: string): Answer {
+  return { status, contentType: 'text/plain; charset=utf-8', body }
+}
+
+function json(status: number, body: unknown): Answer {
+  return { status, contentType: 'application/json; charset=utf-8', body: `${JSON.stringify(body)}\n` }
+}

@@ -1,0 +1,103 @@
+/** What must be true between options, beyond the range of each. */
+
+import { formatHostPort, isLoopback, parseHostPort, parseListener } from './addresses.js'
+import type { Config } from './options.js'
+import { formatDuration, formatSize } from './units.js'
+
+/** A rule is asked only when all its keys are valid by themselves. It returns what is wrong, under its first key. */
+export interface Rule {
+  keys: readonly string[]
+  check(config: Config): readonly string[]
+}
+
+export const RULES: readonly Rule[] = [
+  {
+    keys: ['listen', 'allowAnonymous'],
+    check: ({ listen, allowAnonymous }) =>
+      listen
+        .filter((text) => !allowAnonymous && !isLoopback(parseListener(text).host))
+        .map(
+          (text) => `${text} is not on loopback, so anyone could connect; write allowAnonymous: true if that is meant`,
+        ),
+  },
+  {
+    keys: ['cluster.secret', 'cluster.secretFile', 'cluster.listen'],
+    check: ({ cluster }) => {
+      if (cluster.secret !== '' && cluster.secretFile !== '') {
+        return ['cluster.secret and cluster.secretFile are both set; expected one of them']
+      }
+      const isOpen = cluster.listen !== '' && !isLoopback(parseHostPort(cluster.listen).host)
+      if (!isOpen || cluster.secret !== '' || cluster.secretFile !== '') return []
+      return [
+        `cluster.listen ${cluster.listen} is not on loopback, so the cluster needs a secret: ` +
+          'set cluster.secret or cluster.secretFile (SHOALMQ_CLUSTER__SECRET, SHOALMQ_CLUSTER__SECRET_FILE)',
+      ]
+    },
+  },
+  longer('cluster.suspectAfter', 'cluster.heartbeatInterval', ({ cluster }) => [
+    cluster.suspectAfter,
+    cluster.heartbeatInterval,
+  ]),
+  longer('cluster.downAfter', 'cluster.suspectAfter', ({ cluster }) => [cluster.downAfter, cluster.suspectAfter]),
+  {
+    keys: ['cluster.dns.name', 'cluster.discovery'],
+    check: ({ cluster }) =>
+      cluster.discovery === 'dns' && cluster.dns.name === ''
+        ? ['it is empty, and cluster.discovery dns needs a name to resolve']
+        : [],
+  },
+  {
+    keys: ['cluster.seeds'],
+    check: ({ cluster }) =>
+      cluster.seeds.filter(hasNoPort).map((seed) => `${seed} has port 0, which cannot be dialled`),
+  },
+  {
+    keys: ['cluster.advertise'],
+    check: ({ cluster: { advertise } }) =>
+      advertise !== '' && hasNoPort(advertise) ? [`${advertise} has port 0, which cannot be dialled`] : [],
+  },
+  {
+    keys: ['listen', 'admin.listen', 'cluster.listen'],
+    check: (config) => doubleAddresses(config).map((address) => `${address} is used twice`),
+  },
+  holdsOnePacket('mqtt.queueBytes', ({ mqtt }) => mqtt.queueBytes),
+  holdsOnePacket('mqtt.outboxLimit', ({ mqtt }) => mqtt.outboxLimit),
+  holdsOnePacket('cluster.linkBuffer', ({ cluster }) => cluster.linkBuffer),
+  holdsOnePacket('cluster.qos0Buffer', ({ cluster }) => cluster.qos0Buffer),
+]
+
+function longer(key: string, thanKey: string, read: (config: Config) => readonly [number, number]): Rule {
+  return {
+    keys: [key, thanKey],
+    check(config) {
+      const [value, least] = read(config)
+      if (value > least) return []
+      return [`${formatDuration(value)} is not longer than ${thanKey}, which is ${formatDuration(least)}`]
+    },
+  }
+}
+
+/** A queue that cannot hold the largest packet would drop it for ever. */
+function holdsOnePacket(key: string, read: (config: Config) => number): Rule {
+  return {
+    keys: [key, 'mqtt.maximumPacketSize'],
+    check(config) {
+      const largest = config.mqtt.maximumPacketSize
+      if (read(config) >= largest) return []
+      return [
+        `${formatSize(read(config))} cannot hold one packet of mqtt.maximumPacketSize, which is ${formatSize(largest)}`,
+      ]
+    },
+  }
+}
+
+function hasNoPort(address: string): boolean {
+  return parseHostPort(address).port === 0
+}
+
+function doubleAddresses(config: Config): string[] {
+  const addresses = [...config.listen.map(parseListener), parseHostPort(config.admin.listen)]
+  if (config.cluster.listen !== '') addresses.push(parseHostPort(config.cluster.listen))
+  const texts = addresses.filter(({ port }) => port !== 0).map(formatHostPort)
+  return [...new Set(texts.filter((text, index) => texts.indexOf(text) !== index))]
+}
