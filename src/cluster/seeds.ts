@@ -4,7 +4,7 @@
  * node. Resolving goes on while the node runs, so that peers that move to new addresses are found again.
  */
 
-import { promises as dns, type LookupAddress, type SrvRecord } from 'node:dns'
+import { promises as dns, type SrvRecord } from 'node:dns'
 import type { Logger } from 'pino'
 import { formatHostPort } from '../config/addresses.js'
 import type { ClusterOptions, DnsOptions } from '../config/options.js'
@@ -98,6 +98,12 @@ class DnsSeeds implements SeedSource {
       this.log.debug({ name: this.options.name, addresses }, 'seeds resolved')
       onAddresses(addresses)
     }
+    this.scheduleNext(onAddresses)
+  }
+
+  private scheduleNext(onAddresses: (addresses: readonly string[]) => void): void {
+    // The report itself may have stopped us.
+    if (this.onAddresses !== onAddresses) return
     const { interval } = this.options
     const wait = this.known.length > 0 ? interval : Math.min(interval, FIRST_ANSWER_RETRY_MS)
     this.timer = setTimeout(() => void this.resolveAndReport(onAddresses), wait)
