@@ -1,4 +1,3 @@
-import { once } from 'node:events'
 import type { TestContext } from 'node:test'
 import {
   connect,
@@ -31,17 +30,11 @@ export interface TestClientOptions extends Omit<IClientOptions, 'protocolVersion
 
 /** A real client (MQTT.js) that keeps all it receives, in order, and does not reconnect unless told to. */
 export class TestClient {
-  readonly received: Received[] = []
-  readonly sessionPresent: boolean
-
   private constructor(
     readonly mqtt: MqttClient,
-    sessionPresent: boolean,
-    received: Received[],
-  ) {
-    this.sessionPresent = sessionPresent
-    this.received = received
-  }
+    readonly sessionPresent: boolean,
+    readonly received: readonly Received[],
+  ) {}
 
   /** `url` as MQTT.js takes it, `mqtt://…` or `ws://…/mqtt`; connected once this returns. */
   static async connect(url: string, options: TestClientOptions = {}): Promise<TestClient> {
@@ -66,10 +59,14 @@ export class TestClient {
       })
     })
     try {
-      const [connack] = (await once(mqtt, 'connect')) as [{ sessionPresent: boolean }]
+      const sessionPresent = await new Promise<boolean>((resolve, reject) => {
+        mqtt.once('connect', (connack) => resolve(connack.sessionPresent))
+        mqtt.once('error', reject)
+        mqtt.once('close', () => reject(new Error(`${url} closed the connection before CONNACK`)))
+      })
       // From here on a broken connection shows as what did not arrive.
       mqtt.on('error', () => mqtt.end(true))
-      return new TestClient(mqtt, connack.sessionPresent, received)
+      return new TestClient(mqtt, sessionPresent, received)
     } catch (error) {
       mqtt.end(true)
       throw error
