@@ -39,10 +39,11 @@ export class Message {
   readonly payloadEnd: number
   readonly properties: Buffer | undefined
   /** Milliseconds since the epoch after which the message must not be delivered any more; 0: never. [MQTT-3.3.2-5] */
-  readonly expiresAt: number
+  expiresAt: number
   /** The client ID of the publisher; '' when the broker itself or an embedder publishes. */
   publisherId: string
   private variants: (Frame | undefined)[] | undefined
+  private detached: Message | undefined
 
   constructor(parts: MessageParts, publisherId = '') {
     this.topic = parts.topic
@@ -55,6 +56,7 @@ export class Message {
     this.expiresAt = parts.expiryInterval === 0 ? 0 : Date.now() + parts.expiryInterval * 1000
     this.publisherId = publisherId
     this.variants = undefined
+    this.detached = undefined
   }
 
   /** Makes a message from plain values, for wills, embedders and `$SYS`. Copies nothing. */
@@ -122,11 +124,12 @@ export class Message {
 
   /**
    * The same message in bytes of its own. Whatever outlives the turn it came in (queued, in flight, retained)
-   * must be detached: a slice of a received chunk would keep 64 KiB alive.
+   * must be detached: a slice of a received chunk would keep 64 KiB alive. All who keep it share one copy.
    */
   detach(): Message {
+    if (this.detached !== undefined) return this.detached
     const size = this.payloadEnd - this.payloadStart
-    if (this.chunk.byteLength === size && this.chunk.buffer.byteLength <= size + 64) return this
+
     const chunk = Buffer.allocUnsafeSlow(size)
     this.chunk.copy(chunk, 0, this.payloadStart, this.payloadEnd)
     const copy = new Message(
@@ -143,7 +146,9 @@ export class Message {
       this.publisherId,
     )
     // The deadline counts from the arrival, not from the copy.
-    ;(copy as { expiresAt: number }).expiresAt = this.expiresAt
+    copy.expiresAt = this.expiresAt
+    copy.detached = copy
+    this.detached = copy
     return copy
   }
 }

@@ -1,0 +1,128 @@
+/** The hot path out: a PUBLISH encoded in one allocation of its exact size. [MQTT 5.0 section 3.3] */
+
+import { ByteReader } from './byte-reader.js'
+import type { Message } from './message.js'
+import { PacketType } from './packet-type.js'
+import type { PublishProperties, QoS } from './packets.js'
+import {
+  propertiesSize,
+  readDefinition,
+  readPropertyList,
+  readValue,
+  writeProperties,
+  writeString,
+} from './properties.js'
+import { MqttError, ReasonCode } from './reason-codes.js'
+import { MAXIMUM_VARIABLE_INTEGER, variableIntegerSize, writeVariableInteger } from './variable-integer.js'
+
+/** A whole PUBLISH packet in `buffer[start, end)`. */
+export interface Frame {
+  buffer: Buffer
+  start: number
+  end: number
+  /** Where the packet id is, as an offset into `buffer`; -1 for QoS 0. */
+  packetIdOffset: number
+}
+
+const MESSAGE_EXPIRY_ID = 0x02
+const SUBSCRIPTION_IDENTIFIER_ID = 0x0b
+
+/** Bytes of a Message Expiry Interval property: identifier and four bytes. */
+const MESSAGE_EXPIRY_BYTES = 5
+
+/**
+ * Encodes a message for one variant. DUP is 0 and the packet id is 0: both are each receiver's own.
+ * @param subscriptionIds written as Subscription Identifiers, for MQTT 5 only [MQTT-3.3.4-3]
+ * @param remainingExpiry seconds that take the place of the Message Expiry Interval [MQTT-3.3.2-6]; -1: as it is
+ * @throws MqttError 0x90 when the topic name is longer than 65,535 bytes, 0x95 when the packet is over 256 MiB.
+ */
+export function encodePublish(
+  message: Message,
+  isV5: boolean,
+  qos: QoS,
+  retain: boolean,
+  subscriptionIds: readonly number[] | undefined,
+  remainingExpiry: number,
+): Frame {
+  const topicBytes = Buffer.byteLength(message.topic)
+  if (topicBytes > 0xffff)
+    throw new MqttError(ReasonCode.TopicNameInvalid, 'topic name over 65535 bytes [MQTT-4.7.3-3]')
+  const properties = isV5 ? message.properties : undefined
+  // Where the interval is in the message's own properties; it is added where it is wanted and not there.
+  const expiryOffset = remainingExpiry === -1 || properties === undefined ? -1 : findMessageExpiry(properties)
+  const addsExpiry = isV5 && remainingExpiry !== -1 && expiryOffset === -1
+
+  let propertyBytes = 0
+  if (isV5) {
+    propertyBytes = (properties?.length ?? 0) + (addsExpiry ? MESSAGE_EXPIRY_BYTES : 0)
+    if (subscriptionIds !== undefined) for (const id of subscriptionIds) propertyBytes += 1 + variableIntegerSize(id)
+  }
+  const remaining =
+    2 +
+    topicBytes +
+    (qos === 0 ? 0 : 2) +
+    (isV5 ? variableIntegerSize(propertyBytes) + propertyBytes : 0) +
+    (message.payloadEnd - message.payloadStart)
+  if (remaining > MAXIMUM_VARIABLE_INTEGER) throw new MqttError(ReasonCode.PacketTooLarge, 'packet over 256 MiB')
+
+  const buffer = Buffer.allocUnsafe(1 + variableIntegerSize(remaining) + remaining)
+  buffer[0] = (PacketType.Publish << 4) | (qos << 1) | (retain ? 1 : 0)
+  let at = writeString(buffer, writeVariableInteger(buffer, 1, remaining), message.topic)
+  let packetIdOffset = -1
+  if (qos !== 0) {
+    packetIdOffset = at
+    buffer[at] = 0
+    buffer[at + 1] = 0
+    at += 2
+  }
+  if (isV5) {
+    at = writeVariableInteger(buffer, at, propertyBytes)
+    if (properties !== undefined) {
+      properties.copy(buffer, at)
+      if (expiryOffset !== -1) buffer.writeUInt32BE(remainingExpiry, at + expiryOffset)
+      at += properties.length
+    }
+    if (addsExpiry) {
+      buffer[at] = MESSAGE_EXPIRY_ID
+      at = buffer.writeUInt32BE(remainingExpiry, at + 1)
+    }
+    if (subscriptionIds !== undefined) {
+      for (const id of subscriptionIds) {
+        buffer[at] = SUBSCRIPTION_IDENTIFIER_ID
+        at = writeVariableInteger(buffer, at + 1, id)
+      }
+    }
+  }
+  message.chunk.copy(buffer, at, message.payloadStart, message.payloadEnd)
+  return { buffer, start: 0, end: buffer.length, packetIdOffset }
+}
+
+/** The bytes that `Message.properties` holds: without their length; undefined when nothing is set. */
+export function encodePublishProperties(properties: PublishProperties): Buffer | undefined {
+  const size = propertiesSize(properties, PacketType.Publish)
+  if (size === 0) return undefined
+  const bytes = Buffer.allocUnsafeSlow(size)
+  writeProperties(bytes, 0, properties)
+  return bytes
+}
+
+/** Reads what `Message.properties` holds. @throws MqttError 0x81, 0x82 or 0x94 when the bytes are not such properties. */
+export function decodePublishProperties(bytes: Buffer): PublishProperties {
+  return readPropertyList(new ByteReader(bytes, 0, bytes.length), PacketType.Publish)
+}
+
+/** Offset of the interval's value in encoded properties, -1 when there is none. */
+function findMessageExpiry(properties: Buffer): number {
+  const reader = new ByteReader(properties, 0, properties.length)
+  let seen = 0
+  while (!reader.isAtEnd) {
+    const definition = readDefinition(reader, PacketType.Publish, seen)
+    seen |= definition.bit
+    if (definition.name === 'messageExpiryInterval') return reader.at
+    if (definition.type === 'pairs') {
+      reader.skipString()
+      reader.skipString()
+    } else readValue(reader, definition)
+  }
+  return -1
+}
