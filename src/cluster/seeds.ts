@@ -5,9 +5,9 @@
  */
 
 import { promises as dns, type SrvRecord } from 'node:dns'
-import type { Logger } from 'pino'
 import { formatHostPort } from '../config/addresses.js'
 import type { ClusterOptions, DnsOptions } from '../config/options.js'
+import type { Logger } from '../telemetry/logger.js'
 
 export interface SeedSource {
   /**
