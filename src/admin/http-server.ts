@@ -8,6 +8,7 @@ import type { AdminOptions } from '../config/options.js'
 import type { Health } from '../telemetry/health.js'
 import type { Logger } from '../telemetry/logger.js'
 import type { MetricRegistry } from '../telemetry/registry.js'
+import { NodeError } from '../util/errors.js'
 
 export interface AdminModules {
   registry: MetricRegistry
@@ -16,19 +17,28 @@ export interface AdminModules {
   log: Logger
 }
 
-/** The admin server cannot listen. */
-export class AdminListenError extends Error {
-  override readonly name = 'AdminListenError'
+/** PORT_TAKEN: somebody listens there already; PORT_UNAVAILABLE: the system refuses for the reason given. */
+export interface AdminListenDetails {
+  code: 'PORT_TAKEN' | 'PORT_UNAVAILABLE'
+  port: number
+  /** host:port as configured. */
+  address: string
+  /** Of the system: EADDRINUSE, EACCES, EADDRNOTAVAIL and so on. */
+  reason: string
+}
 
-  constructor(
-    /** Of the system: EADDRINUSE, EACCES, EADDRNOTAVAIL and so on. */
-    readonly code: string,
-    /** host:port as configured. */
-    readonly address: string,
-    options: ErrorOptions,
-  ) {
-    const reason = code === 'EADDRINUSE' ? 'is already in use' : `cannot be listened on (${code})`
-    super(`port ${parseHostPort(address).port} (admin ${address}) ${reason}`, options)
+/** The admin server cannot listen. */
+export class AdminListenError extends NodeError<AdminListenDetails> {
+  constructor(address: string, cause: NodeJS.ErrnoException) {
+    const { port } = parseHostPort(address)
+    const reason = cause.code ?? 'UNKNOWN'
+    const isTaken = reason === 'EADDRINUSE'
+    const text = isTaken ? 'is already in use' : `cannot be listened on (${reason})`
+    super(
+      `port ${port} (admin ${address}) ${text}`,
+      { code: isTaken ? 'PORT_TAKEN' : 'PORT_UNAVAILABLE', port, address, reason },
+      { cause },
+    )
   }
 }
 
@@ -84,7 +94,7 @@ export class AdminServer {
     return new Promise((resolve, reject) => {
       const onStartError = (error: NodeJS.ErrnoException): void => {
         this.server = undefined
-        reject(new AdminListenError(error.code ?? 'UNKNOWN', this.options.listen, { cause: error }))
+        reject(new AdminListenError(this.options.listen, error))
       }
       server.once('error', onStartError)
       server.listen(parseHostPort(this.options.listen), () => {

@@ -27,7 +27,6 @@ export function createLogger(
     level,
     base: bindings,
     timestamp: stdTimeFunctions.isoTime,
-    formatters: { level: (label) => ({ level: label }) },
     redact: { paths: SECRET_FIELDS, censor: '[secret]' },
   }
   const isPretty = format === 'pretty' || (format === 'auto' && target.isTTY === true)
