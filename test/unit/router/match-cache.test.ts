@@ -1,0 +1,163 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import fc from 'fast-check'
+import type { QoS, SubscriptionOptions } from '../../../src/mqtt/wire/packets.js'
+import { EMPTY_MATCH, MatchCache } from '../../../src/router/match-cache.js'
+import { RouteTable } from '../../../src/router/route-table.js'
+import { SubscriptionTable } from '../../../src/router/subscription-table.js'
+import { filters, topics } from './topics.js'
+
+interface Subscriber {
+  name: string
+}
+
+const PLAIN: SubscriptionOptions = {
+  qos: 0,
+  noLocal: false,
+  retainAsPublished: false,
+  retainHandling: 0,
+  subscriptionId: undefined,
+}
+
+function setUp(maximumTopics = 100) {
+  const subscriptions = new SubscriptionTable<Subscriber>()
+  const routes = new RouteTable()
+  const cache = new MatchCache({ maximumTopics }, { subscriptions, routes })
+  return { subscriptions, routes, cache }
+}
+
+describe('match cache', () => {
+  it('answers as the tables would, whatever has changed between two questions', () => {
+    const subscribers = ['a', 'b'].map((name) => ({ name }))
+    const step = fc.record({
+      kind: fc.constantFrom('subscribe', 'unsubscribe', 'add', 'remove', 'ask', 'ask', 'ask'),
+      subscriber: fc.constantFrom(...subscribers),
+      filter: filters,
+      topic: topics,
+      qos: fc.constantFrom<QoS[]>(0, 1, 2),
+    })
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 80 }), (steps) => {
+        const { subscriptions, routes, cache } = setUp(6)
+        for (const { kind, subscriber, filter, topic, qos } of steps) {
+          if (kind === 'subscribe') subscriptions.subscribe(subscriber, filter, { ...PLAIN, qos })
+          else if (kind === 'unsubscribe') subscriptions.unsubscribe(subscriber, filter)
+          else if (kind === 'add') routes.add(subscriber.name, filter)
+          else if (kind === 'remove') routes.remove(subscriber.name, filter)
+          const kept = cache.match(topic)
+          const fresh = new MatchCache({ maximumTopics: 0 }, { subscriptions, routes }).match(topic)
+          assert.deepEqual(kept, fresh)
+          assert.ok(cache.size <= 6)
+        }
+      }),
+    )
+  })
+
+  it('gives the same object until a table changes', () => {
+    const { subscriptions, routes, cache } = setUp()
+    const changes = [
+      () => subscriptions.subscribe({ name: 'a' }, 'other', PLAIN),
+      () => routes.add('n2@h', 'other'),
+      () => routes.clear('n2@h'),
+    ]
+    routes.add('n1@h', 'a')
+    for (const change of changes) {
+      const generation = cache.generation
+      const before = cache.match('a')
+      assert.equal(cache.match('a'), before)
+      assert.equal(cache.generation, generation)
+      change()
+      assert.notEqual(cache.generation, generation)
+      assert.notEqual(cache.match('a'), before)
+    }
+  })
+
+  it('does not change a match that somebody holds', () => {
+    const { subscriptions, cache } = setUp()
+    const subscriber = { name: 'a' }
+    subscriptions.subscribe(subscriber, 'a/+', PLAIN)
+    subscriptions.subscribe(subscriber, 'a/#', PLAIN)
+    const held = cache.match('a/b')
+    const before = structuredClone(held)
+    subscriptions.subscribe(subscriber, 'a/+', { ...PLAIN, qos: 2, subscriptionId: 3 })
+    subscriptions.subscribe({ name: 'b' }, 'a/+', PLAIN)
+    cache.match('a/b')
+    assert.deepEqual(structuredClone(held), before)
+  })
+
+  it('[MQTT-3.3.4-2] [MQTT-3.3.4-4] merges overlapping subscriptions: highest QoS, all identifiers', () => {
+    const { subscriptions, cache } = setUp()
+    const subscriber = { name: 'a' }
+    const other = { name: 'b' }
+    subscriptions.subscribe(subscriber, 'a/b', { ...PLAIN, qos: 1, noLocal: true, subscriptionId: 1 })
+    subscriptions.subscribe(subscriber, 'a/+', { ...PLAIN, qos: 2, noLocal: true })
+    subscriptions.subscribe(subscriber, 'a/#', { ...PLAIN, qos: 0, retainAsPublished: true, subscriptionId: 3 })
+    subscriptions.subscribe(subscriber, '#', { ...PLAIN, noLocal: true, subscriptionId: 1 })
+    subscriptions.subscribe(other, 'a/b', { ...PLAIN, noLocal: true })
+    subscriptions.subscribe(other, 'a/+', { ...PLAIN, noLocal: true })
+
+    const { deliveries } = cache.match('a/b')
+    assert.equal(deliveries.length, 2)
+    const mine = deliveries.find((delivery) => delivery.subscriber === subscriber)
+    assert.equal(mine?.qos, 2)
+    assert.equal(mine?.noLocal, false)
+    assert.equal(mine?.retainAsPublished, true)
+    assert.deepEqual([...(mine?.subscriptionIds ?? [])].sort(), [1, 1, 3])
+    const theirs = deliveries.find((delivery) => delivery.subscriber === other)
+    assert.equal(theirs?.noLocal, true)
+    assert.equal(theirs?.retainAsPublished, false)
+    assert.equal(theirs?.subscriptionIds, undefined)
+
+    assert.equal(subscriptions.get(subscriber, 'a/b')?.qos, 1)
+    assert.deepEqual(subscriptions.get(subscriber, 'a/b')?.subscriptionIds, [1])
+  })
+
+  it('merges ten thousand subscriptions of one subscriber without copying identifiers over and over', () => {
+    const { subscriptions, cache } = setUp()
+    const subscriber = { name: 'a' }
+    const levels = 14
+    for (let bits = 0; bits < 10_000; bits += 1) {
+      const filter = Array.from({ length: levels }, (_, level) => ((bits >> level) & 1 ? '+' : 'x')).join('/')
+      subscriptions.subscribe(subscriber, filter, { ...PLAIN, subscriptionId: bits + 1 })
+    }
+    const { deliveries } = cache.match(Array(levels).fill('x').join('/'))
+    assert.equal(deliveries.length, 1)
+    assert.equal(new Set(deliveries[0]?.subscriptionIds).size, 10_000)
+  })
+
+  it('has one frozen match for every topic that nobody wants', () => {
+    const { cache } = setUp()
+    assert.equal(cache.match('a'), EMPTY_MATCH)
+    assert.equal(cache.match('b/c'), EMPTY_MATCH)
+    assert.ok(
+      Object.isFrozen(EMPTY_MATCH) && Object.isFrozen(EMPTY_MATCH.deliveries) && Object.isFrozen(EMPTY_MATCH.nodes),
+    )
+  })
+
+  it('keeps a busy topic while rare ones pass through, within its bound', () => {
+    const { routes, cache } = setUp(10)
+    routes.add('n1@h', '#')
+    const busy = cache.match('busy')
+    for (let index = 0; index < 1_000; index += 1) {
+      cache.match(`rare/${index}`)
+      assert.equal(cache.match('busy'), busy)
+      assert.ok(cache.size <= 10)
+    }
+    assert.equal(cache.misses, 1_001)
+    assert.equal(cache.hits, 1_000)
+  })
+
+  it('forgets sooner when matches are large', () => {
+    const { subscriptions, cache } = setUp(10)
+    for (let index = 0; index < 400; index += 1) subscriptions.subscribe({ name: `${index}` }, '#', PLAIN)
+    for (let index = 0; index < 10; index += 1) cache.match(`${index}`)
+    assert.ok(cache.size <= 4, `${cache.size} topics of 400 deliveries, where 1000 are the bound`)
+  })
+
+  it('does not keep very long topic names, but matches them', () => {
+    const { routes, cache } = setUp()
+    routes.add('n1@h', '#')
+    assert.deepEqual(cache.match('x'.repeat(65_535)).nodes, ['n1@h'])
+    assert.equal(cache.size, 0)
+  })
+})
