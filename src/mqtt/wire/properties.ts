@@ -181,6 +181,27 @@ export function readValue(reader: ByteReader, definition: PropertyDefinition): b
   }
 }
 
+/**
+ * Checks the value of any property and makes none of a string. That a Response Topic has no wildcards it does not see.
+ * @throws MqttError as `readValue` does.
+ */
+export function skipValue(reader: ByteReader, definition: PropertyDefinition): void {
+  switch (definition.type) {
+    case 'string':
+      reader.skipString()
+      break
+    case 'binary':
+      reader.skipBinary()
+      break
+    case 'pairs':
+      reader.skipString()
+      reader.skipString()
+      break
+    default:
+      readValue(reader, definition)
+  }
+}
+
 function readBit(reader: ByteReader, definition: PropertyDefinition): number {
   const value = reader.byte()
   if (value > 1) throw protocolError(`${definition.name} is neither 0 nor 1 [MQTT 5.0 section 4.13.1]`)
@@ -205,7 +226,7 @@ function readString(reader: ByteReader, definition: PropertyDefinition): string 
 
 /**
  * Bytes that the properties take, without the Property Length. Undefined values count as absent.
- * @throws TypeError when the packet may not carry one of them or a value is out of its range: a mistake of the caller.
+ * @throws TypeError when the packet may not carry one of them, or a string or data is over 65,535 bytes.
  */
 export function propertiesSize(properties: Properties, packet: number): number {
   let size = 0

@@ -8,7 +8,7 @@ import {
   propertiesSize,
   readDefinition,
   readPropertyList,
-  readValue,
+  skipValue,
   writeProperties,
   writeString,
 } from './properties.js'
@@ -119,10 +119,7 @@ function findMessageExpiry(properties: Buffer): number {
     const definition = readDefinition(reader, PacketType.Publish, seen)
     seen |= definition.bit
     if (definition.name === 'messageExpiryInterval') return reader.at
-    if (definition.type === 'pairs') {
-      reader.skipString()
-      reader.skipString()
-    } else readValue(reader, definition)
+    skipValue(reader, definition)
   }
   return -1
 }

@@ -3,7 +3,7 @@
 import { ByteReader, decodeString } from './byte-reader.js'
 import { PacketType } from './packet-type.js'
 import type { QoS } from './packets.js'
-import { readDefinition, readValue } from './properties.js'
+import { readDefinition, readValue, skipValue } from './properties.js'
 import { malformed, protocolError } from './reason-codes.js'
 
 /**
@@ -40,7 +40,7 @@ export class PublishHeader {
  * Reads a PUBLISH from a client into `out`. Allocates nothing when there are no properties. The topic name's
  * characters are not looked at: see `decodeTopic` and `topicNameProblem`.
  * @param start of the body, behind the fixed header
- * @throws MqttError 0x81, 0x82 or 0x94 (Topic Alias 0); `out` is then undefined.
+ * @throws MqttError 0x81, 0x82 or 0x94 (Topic Alias 0); what is in `out` then means nothing.
  */
 export function decodePublish(
   chunk: Buffer,
@@ -74,7 +74,7 @@ export function decodePublish(
     if (out.packetId === 0) throw protocolError('packet id is 0 [MQTT-2.2.1-3]')
     at += 2
   } else if (out.duplicate) {
-    throw protocolError('DUP with QoS 0 [MQTT-3.3.1-2]')
+    throw malformed('DUP with QoS 0 [MQTT-3.3.1-2]')
   }
 
   if (isV5) {
@@ -120,18 +120,11 @@ function readForwardable(chunk: Buffer, at: number, end: number, out: PublishHea
         break
       case 'subscriptionIdentifier':
         throw protocolError('Subscription Identifier from a client [MQTT-3.3.4-6]')
-      case 'contentType':
-        reader.skipString()
-        break
-      case 'correlationData':
-        reader.skipBinary()
-        break
-      case 'userProperties':
-        reader.skipString()
-        reader.skipString()
+      case 'responseTopic':
+        readValue(reader, definition)
         break
       default:
-        readValue(reader, definition)
+        skipValue(reader, definition)
     }
   }
   out.properties = without(chunk, start, reader.end, aliasStart, aliasEnd)
