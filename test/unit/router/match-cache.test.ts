@@ -108,8 +108,16 @@ describe('match cache', () => {
     assert.equal(theirs?.retainAsPublished, false)
     assert.equal(theirs?.subscriptionIds, undefined)
 
-    assert.equal(subscriptions.get(subscriber, 'a/b')?.qos, 1)
-    assert.deepEqual(subscriptions.get(subscriber, 'a/b')?.subscriptionIds, [1])
+    // The subscriptions themselves stay as they were.
+    const own = ['a/b', 'a/+', 'a/#', '#'].map((filter) => subscriptions.get(subscriber, filter))
+    assert.deepEqual(
+      own.map((subscription) => subscription?.qos),
+      [1, 2, 0, 0],
+    )
+    assert.deepEqual(
+      own.map((subscription) => subscription?.subscriptionIds),
+      [[1], undefined, [3], [1]],
+    )
   })
 
   it('merges ten thousand subscriptions of one subscriber without copying identifiers over and over', () => {
@@ -145,6 +153,13 @@ describe('match cache', () => {
     }
     assert.equal(cache.misses, 1_001)
     assert.equal(cache.hits, 1_000)
+  })
+
+  it('counts a topic once when it is asked for again later', () => {
+    const { cache } = setUp(4)
+    for (const topic of ['a', 'b', 'c', 'a']) cache.match(topic)
+    assert.equal(cache.size, 3)
+    assert.equal(cache.misses, 3)
   })
 
   it('forgets sooner when matches are large', () => {
