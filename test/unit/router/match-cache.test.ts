@@ -90,7 +90,8 @@ describe('match cache', () => {
     const subscriber = { name: 'a' }
     const other = { name: 'b' }
     subscriptions.subscribe(subscriber, 'a/b', { ...PLAIN, qos: 1, noLocal: true, subscriptionId: 1 })
-    subscriptions.subscribe(subscriber, 'a/+', { ...PLAIN, qos: 2, noLocal: true })
+    subscriptions.subscribe(subscriber, 'a/+', { ...PLAIN, qos: 2, noLocal: true, subscriptionId: 2 })
+    subscriptions.subscribe(subscriber, '+/b', { ...PLAIN, noLocal: true })
     subscriptions.subscribe(subscriber, 'a/#', { ...PLAIN, qos: 0, retainAsPublished: true, subscriptionId: 3 })
     subscriptions.subscribe(subscriber, '#', { ...PLAIN, noLocal: true, subscriptionId: 1 })
     subscriptions.subscribe(other, 'a/b', { ...PLAIN, noLocal: true })
@@ -102,21 +103,21 @@ describe('match cache', () => {
     assert.equal(mine?.qos, 2)
     assert.equal(mine?.noLocal, false)
     assert.equal(mine?.retainAsPublished, true)
-    assert.deepEqual([...(mine?.subscriptionIds ?? [])].sort(), [1, 1, 3])
+    assert.deepEqual([...(mine?.subscriptionIds ?? [])].sort(), [1, 1, 2, 3])
     const theirs = deliveries.find((delivery) => delivery.subscriber === other)
     assert.equal(theirs?.noLocal, true)
     assert.equal(theirs?.retainAsPublished, false)
     assert.equal(theirs?.subscriptionIds, undefined)
 
     // The subscriptions themselves stay as they were.
-    const own = ['a/b', 'a/+', 'a/#', '#'].map((filter) => subscriptions.get(subscriber, filter))
+    const own = ['a/b', 'a/+', '+/b', 'a/#', '#'].map((filter) => subscriptions.get(subscriber, filter))
     assert.deepEqual(
       own.map((subscription) => subscription?.qos),
-      [1, 2, 0, 0],
+      [1, 2, 0, 0, 0],
     )
     assert.deepEqual(
       own.map((subscription) => subscription?.subscriptionIds),
-      [[1], undefined, [3], [1]],
+      [[1], [2], undefined, [3], [1]],
     )
   })
 
