@@ -90,8 +90,8 @@ describe('match cache', () => {
     const subscriber = { name: 'a' }
     const other = { name: 'b' }
     subscriptions.subscribe(subscriber, 'a/b', { ...PLAIN, qos: 1, noLocal: true, subscriptionId: 1 })
-    subscriptions.subscribe(subscriber, 'a/+', { ...PLAIN, qos: 2, noLocal: true, subscriptionId: 2 })
-    subscriptions.subscribe(subscriber, '+/b', { ...PLAIN, noLocal: true })
+    subscriptions.subscribe(subscriber, 'a/+', { ...PLAIN, qos: 2, noLocal: true })
+    subscriptions.subscribe(subscriber, '+/b', { ...PLAIN, noLocal: true, subscriptionId: 2 })
     subscriptions.subscribe(subscriber, 'a/#', { ...PLAIN, qos: 0, retainAsPublished: true, subscriptionId: 3 })
     subscriptions.subscribe(subscriber, '#', { ...PLAIN, noLocal: true, subscriptionId: 1 })
     subscriptions.subscribe(other, 'a/b', { ...PLAIN, noLocal: true })
@@ -117,7 +117,7 @@ describe('match cache', () => {
     )
     assert.deepEqual(
       own.map((subscription) => subscription?.subscriptionIds),
-      [[1], [2], undefined, [3], [1]],
+      [[1], undefined, [2], [3], [1]],
     )
   })
 
