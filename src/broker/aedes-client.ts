@@ -1,0 +1,119 @@
+/**
+ * A connection as Aedes' hooks and events know it: their `client`. Made when a hook or an event first needs it, so
+ * that connections without either do not pay for an emitter each.
+ */
+
+import { EventEmitter } from 'node:events'
+import type { IncomingMessage } from 'node:http'
+import type { Duplex } from 'node:stream'
+import type { Client, PublishPacket, SubscribePacket, Subscription, Subscriptions, UnsubscribePacket } from 'aedes'
+import type { Connection } from '../mqtt/connection.js'
+import type { QoS, SubscriptionRequest } from '../mqtt/wire/packets.js'
+import { ReasonCode } from '../mqtt/wire/reason-codes.js'
+import { fromAedesPacket } from './aedes-packets.js'
+
+export class AedesClient extends EventEmitter implements Client {
+  declare req?: IncomingMessage
+
+  constructor(private readonly connection: Connection) {
+    super()
+    if (connection.origin.request !== undefined) this.req = connection.origin.request
+  }
+
+  get id(): string {
+    return this.connection.clientId
+  }
+
+  get clean(): boolean {
+    return this.connection.session === undefined || this.connection.session.expiryInterval === 0
+  }
+
+  get version(): number {
+    return this.connection.version
+  }
+
+  get conn(): Duplex {
+    return this.connection.stream
+  }
+
+  get connecting(): boolean {
+    return this.connection.state === 'opening'
+  }
+
+  get connected(): boolean {
+    return this.connection.state === 'open'
+  }
+
+  get closed(): boolean {
+    return this.connection.state === 'closed'
+  }
+
+  /** Delivers a message to this client alone. */
+  publish(message: PublishPacket, callback?: (error?: Error) => void): void {
+    const session = this.connection.session
+    if (session === undefined) {
+      setImmediate(() => callback?.(new Error('the client is not connected')))
+      return
+    }
+    const options = {
+      qos: (message.qos ?? 0) as QoS,
+      noLocal: false,
+      retainAsPublished: true,
+      subscriptionIds: undefined,
+    }
+    session.deliver(fromAedesPacket(message, ''), options, undefined)
+    setImmediate(() => callback?.())
+  }
+
+  /** Subscribes in the client's name. */
+  subscribe(
+    subscriptions: Subscriptions | Subscription | Subscription[] | SubscribePacket,
+    callback?: (error?: Error) => void,
+  ): void {
+    const requests = toList(subscriptions).map(toRequest)
+    this.connection.host.subscribe(this.connection, requests, (granted) => {
+      const isRefused = granted.some(({ reasonCode }) => reasonCode >= ReasonCode.UnspecifiedError)
+      callback?.(isRefused ? new Error('a subscription was refused') : undefined)
+    })
+  }
+
+  unsubscribe(
+    topicObjects: Subscriptions | Subscription | Subscription[] | UnsubscribePacket,
+    callback?: (error?: Error) => void,
+  ): void {
+    const filters =
+      'unsubscriptions' in topicObjects
+        ? topicObjects.unsubscriptions
+        : toList(topicObjects).map((subscription) => subscription.topic)
+    this.connection.host.unsubscribe(this.connection, filters, () => callback?.())
+  }
+
+  close(callback?: () => void): void {
+    this.connection.close('administrative', ReasonCode.AdministrativeAction)
+    if (callback !== undefined) setImmediate(callback)
+  }
+
+  /** The session sends what it may by itself; there is nothing to push. */
+  emptyOutgoingQueue(callback?: () => void): void {
+    this.connection.session?.pump()
+    if (callback !== undefined) setImmediate(callback)
+  }
+}
+
+function toList(subscriptions: Subscriptions | Subscription | Subscription[] | SubscribePacket): Subscription[] {
+  if (Array.isArray(subscriptions)) return subscriptions
+  return 'subscriptions' in subscriptions ? subscriptions.subscriptions : [subscriptions]
+}
+
+function toRequest(subscription: Subscription): SubscriptionRequest {
+  return {
+    topicFilter: subscription.topic,
+    options: {
+      qos: subscription.qos as QoS,
+      noLocal: subscription.nl ?? false,
+      retainAsPublished: subscription.rap ?? false,
+      retainHandling: (subscription.rh ?? 0) as 0 | 1 | 2,
+      subscriptionId: undefined,
+    },
+  }
+}

@@ -1,0 +1,82 @@
+/** Our Message in the shape of Aedes' packets, for hooks, events and `subscribe` functions, and back. */
+
+import type { PublishPacket, AedesPublishPacket as TypedPublishPacket } from 'aedes'
+import { Message } from '../mqtt/wire/message.js'
+import type { PublishProperties, QoS, UserProperty } from '../mqtt/wire/packets.js'
+import { decodePublishProperties } from '../mqtt/wire/publish-frame.js'
+
+/** The properties of an mqtt-packet PUBLISH, as embedders write them. */
+type PacketProperties = NonNullable<PublishPacket['properties']>
+
+/** Aedes puts the publisher's client ID on the packet too; its type leaves that out. */
+export type AedesPublishPacket = TypedPublishPacket & { clientId?: string }
+
+/** What `aedes.publish` accepts: everything but the topic may be left out. */
+export type PublishRequest = Partial<Omit<PublishPacket, 'topic'>> & { topic: string }
+
+/** @param brokerId the node that first took the message. */
+export function toAedesPacket(message: Message, brokerId: string, brokerCounter: number): AedesPublishPacket {
+  const packet: AedesPublishPacket = {
+    cmd: 'publish',
+    brokerId,
+    brokerCounter,
+    topic: message.topic,
+    payload: message.payload,
+    qos: message.qos,
+    retain: message.retain,
+    dup: false,
+  }
+  if (message.publisherId !== '') packet.clientId = message.publisherId
+  if (message.properties !== undefined) packet.properties = toPacketProperties(message)
+  return packet
+}
+
+export function fromAedesPacket(packet: PublishRequest, publisherId: string): Message {
+  const payload = typeof packet.payload === 'string' ? Buffer.from(packet.payload) : (packet.payload ?? Buffer.alloc(0))
+  const options: Parameters<typeof Message.from>[2] = {
+    qos: (packet.qos ?? 0) as QoS,
+    retain: packet.retain ?? false,
+    publisherId,
+  }
+  if (packet.properties !== undefined) options.properties = fromPacketProperties(packet.properties)
+  return Message.from(packet.topic, payload, options)
+}
+
+function toPacketProperties(message: Message): PacketProperties {
+  const from = decodePublishProperties(message.properties ?? Buffer.alloc(0))
+  const properties: PacketProperties = {}
+  if (from.payloadFormatIndicator !== undefined) properties.payloadFormatIndicator = from.payloadFormatIndicator === 1
+  if (from.messageExpiryInterval !== undefined) properties.messageExpiryInterval = from.messageExpiryInterval
+  if (from.contentType !== undefined) properties.contentType = from.contentType
+  if (from.responseTopic !== undefined) properties.responseTopic = from.responseTopic
+  if (from.correlationData !== undefined) properties.correlationData = from.correlationData
+  if (from.userProperties !== undefined) properties.userProperties = groupUserProperties(from.userProperties)
+  return properties
+}
+
+function fromPacketProperties(from: PacketProperties): PublishProperties {
+  const properties: PublishProperties = {}
+  if (from.payloadFormatIndicator !== undefined) properties.payloadFormatIndicator = from.payloadFormatIndicator ? 1 : 0
+  if (from.messageExpiryInterval !== undefined) properties.messageExpiryInterval = from.messageExpiryInterval
+  if (from.contentType !== undefined) properties.contentType = from.contentType
+  if (from.responseTopic !== undefined) properties.responseTopic = from.responseTopic
+  if (from.correlationData !== undefined) properties.correlationData = from.correlationData
+  if (from.userProperties !== undefined) {
+    properties.userProperties = Object.entries(from.userProperties).flatMap(([name, value]) =>
+      (Array.isArray(value) ? value : [value]).map((one): UserProperty => [name, one]),
+    )
+  }
+  return properties
+}
+
+/** mqtt-packet groups user properties by name; the order between names is lost there. */
+function groupUserProperties(properties: readonly UserProperty[]): Record<string, string | string[]> {
+  const groups: Record<string, string | string[]> = Object.create(null)
+  for (const [name, value] of properties) {
+    const known = groups[name]
+    if (known === undefined) groups[name] = value
+    else if (Array.isArray(known)) known.push(value)
+    else groups[name] = [known, value]
+  }
+  return groups
+}

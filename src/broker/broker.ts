@@ -1,0 +1,240 @@
+/**
+ * The Broker is an Aedes: same hooks, events and methods, so a program written for Aedes runs on it. What differs
+ * are three seams: `handle` makes our Connection, `mq` is our router, and `publish` goes through `publish.ts`.
+ * The habits of Aedes' own `listen` that a cluster replaces are off: see docs/decisions.
+ */
+
+import type { IncomingMessage } from 'node:http'
+import type { Duplex } from 'node:stream'
+import { Aedes, type AedesOptions, type AedesPublishPacket, type Client } from 'aedes'
+import type { Logger } from 'pino'
+import type { MqttOptions } from '../config/options.js'
+import { Connection, type ConnectionOrigin } from '../mqtt/connection.js'
+import { Slab } from '../mqtt/outbox.js'
+import { PublishHeader } from '../mqtt/wire/decode.js'
+import type { Message } from '../mqtt/wire/message.js'
+import type { Will } from '../mqtt/wire/packets.js'
+import { ReasonCode } from '../mqtt/wire/reason-codes.js'
+import { MatchCache } from '../router/match-cache.js'
+import type { RouteTable } from '../router/route-table.js'
+import { type Listener, Router } from '../router/router.js'
+import type { SubscriptionTable } from '../router/subscription-table.js'
+import type { TimerWheel } from '../util/timer-wheel.js'
+import type { TurnQueue } from '../util/turn.js'
+import { fromAedesPacket, type PublishRequest } from './aedes-packets.js'
+import { CallbackPending } from './callback-pending.js'
+import { ClientHost } from './client-host.js'
+import { Hooks, isReservedTopic } from './hooks.js'
+import { ListenerSubscriber } from './listener-subscriber.js'
+import type { BrokerMetrics } from './metrics.js'
+import { SessionOpener } from './open-session.js'
+import {
+  type ForwardedSink,
+  type Forwarder,
+  LONE_FORWARDER,
+  type NodeId,
+  type PendingPublish,
+  type Replica,
+} from './ports.js'
+import { Publisher } from './publish.js'
+import { RetainedMessages } from './retained.js'
+import { SubscriptionDesk } from './subscribe.js'
+import type { Subscriber } from './subscriber.js'
+import { willMessage } from './will.js'
+
+export interface BrokerOptions {
+  /** The node's name; Aedes' `id`. */
+  readonly id: NodeId
+  readonly mqtt: MqttOptions
+  /** Hooks and settings as Aedes takes them; its limits that have a counterpart in `mqtt` are not used. */
+  readonly aedes?: AedesOptions
+}
+
+export interface BrokerModules {
+  readonly subscriptions: SubscriptionTable<Subscriber>
+  readonly routes: RouteTable
+  readonly timers: TimerWheel
+  readonly turn: TurnQueue
+  readonly metrics: BrokerMetrics
+  readonly log: Logger
+}
+
+type DoneCallback = (error?: Error) => void
+
+export class Broker extends Aedes implements ForwardedSink {
+  private readonly host: ClientHost
+  private readonly router: Router<Subscriber, AedesPublishPacket>
+  private readonly sessions: SessionOpener
+  private readonly publisher: Publisher
+  private readonly retained: RetainedMessages
+  private readonly metrics: BrokerMetrics
+  private readonly options: MqttOptions
+
+  constructor(options: BrokerOptions, modules: BrokerModules) {
+    const { subscriptions, routes, timers, metrics, log } = modules
+    const router = new Router<Subscriber, AedesPublishPacket>({
+      subscriptions,
+      subscriberFor: (listener) => new ListenerSubscriber(listener, options.id),
+      publish: (packet, done) => this?.publishRequest(packet, undefined, done),
+    })
+    super({ ...options.aedes, id: options.id, mq: router })
+    this.router = router
+    this.options = options.mqtt
+    this.metrics = metrics
+    this.retained = new RetainedMessages({ maximum: options.mqtt.retainedMessages }, metrics.retainedRefused)
+    const matches = new MatchCache<Subscriber>(
+      { maximumTopics: options.mqtt.matchCacheTopics },
+      { subscriptions, routes },
+    )
+    this.publisher = new Publisher(LONE_FORWARDER, { matches, retained: this.retained, metrics })
+    this.sessions = new SessionOpener(options.mqtt, {
+      timers,
+      metrics: metrics.session,
+      subscriptions,
+      brokerMetrics: metrics,
+      publishWill: (will, clientId) => this.publishWill(will, clientId),
+    })
+    this.host = new ClientHost({
+      aedes: this,
+      hooks: new Hooks(this, options.aedes ?? {}),
+      sessions: this.sessions,
+      desk: new SubscriptionDesk(options.mqtt, { subscriptions, retained: this.retained }),
+      publisher: this.publisher,
+      connection: {
+        options: options.mqtt,
+        timers,
+        outbox: {
+          turn: modules.turn,
+          publishSlab: new Slab(),
+          ackSlab: new Slab(),
+          bytesSent: metrics.mqtt.bytesSent,
+        },
+        publishHeader: new PublishHeader(),
+        metrics: metrics.mqtt,
+        log,
+      },
+      log,
+    })
+    this.handle = (stream, request) => this.host.clientOf(this.accept(stream, originOf(request)))
+    this.connectedClients = 0
+    this.closed = false
+    this.bindGauges(subscriptions)
+  }
+
+  // ── as a node uses it ────────────────────────────────────────────────────────────────────────────────────────
+
+  /** From now on messages go to the peers through this. */
+  forwardThrough(forwarder: Forwarder): void {
+    this.publisher.forwardThrough(forwarder)
+  }
+
+  /** From now on retained messages are shared with the peers through this. */
+  replicateRetainedThrough(replica: Replica): void {
+    this.retained.replicateThrough(replica)
+  }
+
+  /** A peer has set or removed a retained message. */
+  applyRetained(topic: string, value: Buffer | undefined): void {
+    this.retained.applyReplicated(topic, value)
+  }
+
+  deliverForwarded(message: Message, from: NodeId, pending: PendingPublish | undefined): void {
+    this.host.watchDeliveries()
+    this.publisher.deliverForwarded(message, from, pending)
+  }
+
+  /** Makes a Connection of a socket; beyond the limit of connections, and when closed, it is ended at once. */
+  accept(stream: Duplex, origin: ConnectionOrigin): Connection {
+    const connection = new Connection(stream, origin, this.host)
+    this.host.connections.add(connection)
+    if (this.closed) connection.close('server_shutdown')
+    else if (this.host.connections.size > this.options.maximumConnections) connection.refuse(undefined)
+    return connection
+  }
+
+  /** Sockets of clients, those without a session yet included. */
+  get connectionCount(): number {
+    return this.host.connections.size
+  }
+
+  // ── as an embedding program uses it: Aedes' methods ──────────────────────────────────────────────────────────
+
+  /** There is no heartbeat, birth message or will sweep to start: the cluster does what they were for. */
+  override async listen(): Promise<void> {
+    this.closed = false
+  }
+
+  override publish(packet: PublishRequest, callback?: DoneCallback): void
+  override publish(packet: PublishRequest, client: Client | null, callback?: DoneCallback): void
+  override publish(packet: PublishRequest, client?: Client | null | DoneCallback, callback?: DoneCallback): void {
+    const done = typeof client === 'function' ? client : callback
+    const publisher = typeof client === 'function' ? undefined : (client ?? undefined)
+    this.publishRequest(packet, publisher, done ?? (() => {}))
+  }
+
+  override subscribe(filter: string, listener: Listener<AedesPublishPacket>, callback: () => void): void {
+    this.router.on(filter, listener, callback)
+  }
+
+  override unsubscribe(filter: string, listener: Listener<AedesPublishPacket>, callback: () => void): void {
+    this.router.removeListener(filter, listener, callback)
+  }
+
+  /** Ends every connection (MQTT 5: 0x8B) and takes no new ones. */
+  override close(callback?: () => void): void {
+    if (this.closed) {
+      if (callback !== undefined) setImmediate(callback)
+      return
+    }
+    this.closed = true
+    for (const connection of this.host.connections) {
+      connection.close('server_shutdown', ReasonCode.ServerShuttingDown)
+    }
+    this.router.close(() => {
+      this.emit('closed')
+      callback?.()
+    })
+  }
+
+  // ── inside ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+  private publishRequest(packet: PublishRequest, client: Client | undefined, done: DoneCallback): void {
+    this.host.watchDeliveries()
+    const message = fromAedesPacket(packet, client?.id ?? '')
+    const pending = new CallbackPending(done)
+    this.publisher.publish(message, pending)
+    this.host.announcePublished(message, client ?? null, pending)
+    pending.release()
+  }
+
+  private publishWill(will: Will, clientId: string): void {
+    if (isReservedTopic(will.topic)) return
+    this.metrics.wills.value++
+    this.publisher.publish(willMessage(will, clientId), undefined)
+  }
+
+  private bindGauges(subscriptions: SubscriptionTable<Subscriber>): void {
+    const { registry } = this.sessions
+    const sum = (
+      of: (session: { queueLength: number; queueBytes: number; inFlightCount: number }) => number,
+    ): number => {
+      let total = 0
+      for (const { session } of registry.values()) total += of(session)
+      return total
+    }
+    this.metrics.bind({
+      connections: () => this.connectedClients,
+      sessions: () => registry.size,
+      subscriptions: () => subscriptions.size,
+      retainedMessages: () => this.retained.size,
+      queuedMessages: () => sum((session) => session.queueLength),
+      queuedBytes: () => sum((session) => session.queueBytes),
+      inFlightMessages: () => sum((session) => session.inFlightCount),
+    })
+  }
+}
+
+/** Where a stream came from that an embedding program handed to `handle`. */
+function originOf(request: IncomingMessage | undefined): ConnectionOrigin {
+  return { listener: '', remoteAddress: request?.socket.remoteAddress ?? '', request }
+}

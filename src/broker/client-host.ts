@@ -1,0 +1,207 @@
+/**
+ * What connections ask of the broker (mqtt's Host): who may come in, whose session it is, where a message goes. It
+ * calls Aedes' hooks and emits Aedes' events where somebody listens, and costs nothing where nobody does.
+ */
+
+import type { Aedes, AedesPublishPacket, Client, PublishPacket } from 'aedes'
+import type { Logger } from 'pino'
+import type { CloseReason } from '../mqtt/close-reason.js'
+import type { Connection } from '../mqtt/connection.js'
+import type { ConnectionModules, Grant, Host, OpenOutcome } from '../mqtt/host.js'
+import type { InFlight } from '../mqtt/session/in-flight-window.js'
+import { type Hold, Session } from '../mqtt/session/session.js'
+import type { Message } from '../mqtt/wire/message.js'
+import type { ConnectPacket, SubscriptionRequest } from '../mqtt/wire/packets.js'
+import { ReasonCode } from '../mqtt/wire/reason-codes.js'
+import { AedesClient } from './aedes-client.js'
+import { fromAedesPacket, toAedesPacket } from './aedes-packets.js'
+import { type Hooks, isReservedTopic } from './hooks.js'
+import type { SessionOpener } from './open-session.js'
+import type { Publisher } from './publish.js'
+import type { SubscriptionDesk } from './subscribe.js'
+
+export interface ClientHostModules {
+  /** Whose hooks are called and on whom events are emitted. */
+  readonly aedes: Aedes
+  readonly hooks: Hooks
+  readonly sessions: SessionOpener
+  readonly desk: SubscriptionDesk
+  readonly publisher: Publisher
+  readonly connection: ConnectionModules
+  readonly log: Logger
+}
+
+const DOLLAR = 0x24
+
+export class ClientHost implements Host {
+  readonly modules: ConnectionModules
+  /** Every socket, those without a session yet included. */
+  readonly connections = new Set<Connection>()
+  private readonly aedes: Aedes
+  private readonly hooks: Hooks
+  private readonly sessions: SessionOpener
+  private readonly desk: SubscriptionDesk
+  private readonly publisher: Publisher
+  private readonly log: Logger
+  private packetCounter = 0
+
+  constructor({ aedes, hooks, sessions, desk, publisher, connection, log }: ClientHostModules) {
+    this.modules = connection
+    this.aedes = aedes
+    this.hooks = hooks
+    this.sessions = sessions
+    this.desk = desk
+    this.publisher = publisher
+    this.log = log
+  }
+
+  get isPublishGuarded(): boolean {
+    return this.hooks.isPublishGuarded
+  }
+
+  open(connection: Connection, packet: ConnectPacket, done: (outcome: OpenOutcome) => void): void {
+    const client = (): AedesClient => this.clientOf(connection)
+    this.hooks.admit(client, packet, (reasonCode, reason) => {
+      if (connection.state !== 'opening') return
+      if (reasonCode !== ReasonCode.Success) return done({ refusal: reasonCode, reason })
+      const opened = this.sessions.open(connection, packet)
+      this.aedes.connectedClients++
+      this.emitFor('client', connection)
+      done(opened)
+    })
+  }
+
+  opened(connection: Connection): void {
+    this.emitFor('clientReady', connection)
+  }
+
+  authorizePublish(connection: Connection, message: Message, done: (reasonCode: number) => void): void {
+    this.hooks.authorizePublish(this.clientOf(connection), this.packetOf(message), done)
+  }
+
+  publish(connection: Connection, message: Message, pending: Hold | undefined): number {
+    // Aedes' own rule; a hook that replaced it decides for itself.
+    if (message.topic.charCodeAt(0) === DOLLAR && isReservedTopic(message.topic) && !this.isPublishGuarded) {
+      return ReasonCode.NotAuthorized
+    }
+    this.watchDeliveries()
+    const isMatched = this.publisher.publish(message, pending)
+    if (this.hooks.has('published') || this.aedes.listenerCount('publish') > 0) {
+      this.announcePublished(message, this.clientOf(connection), pending)
+    }
+    return isMatched ? ReasonCode.Success : ReasonCode.NoMatchingSubscribers
+  }
+
+  subscribe(
+    connection: Connection,
+    subscriptions: readonly SubscriptionRequest[],
+    done: (granted: readonly Grant[]) => void,
+  ): void {
+    const client = (): AedesClient => this.clientOf(connection)
+    this.desk.subscribe(
+      sessionOf(connection),
+      subscriptions,
+      (subscription, decide) => this.hooks.authorizeSubscribe(client, subscription, decide),
+      (granted) => {
+        if (this.aedes.listenerCount('subscribe') > 0) {
+          const subscribed = granted.map(({ topicFilter, reasonCode }) => ({ topic: topicFilter, qos: reasonCode }))
+          this.aedes.emit('subscribe', subscribed, client())
+        }
+        this.publisher.whenRoutesConfirmed(() => done(granted))
+      },
+    )
+  }
+
+  subscribed(connection: Connection, granted: readonly Grant[]): void {
+    const session = sessionOf(connection)
+    for (const grant of granted) {
+      if (grant.reasonCode < ReasonCode.UnspecifiedError) this.desk.sendRetained(session, grant)
+    }
+  }
+
+  unsubscribe(connection: Connection, topicFilters: readonly string[], done: (reasonCodes: number[]) => void): void {
+    const reasonCodes = this.desk.unsubscribe(sessionOf(connection), topicFilters)
+    if (this.aedes.listenerCount('unsubscribe') > 0) {
+      this.aedes.emit('unsubscribe', [...topicFilters], this.clientOf(connection))
+    }
+    done(reasonCodes)
+  }
+
+  pinged(connection: Connection): void {
+    if (this.aedes.listenerCount('ping') > 0) this.aedes.emit('ping', { cmd: 'pingreq' }, this.clientOf(connection))
+  }
+
+  acknowledged(connection: Connection, packet: InFlight): void {
+    if (this.aedes.listenerCount('ack') === 0) return
+    const { message, qos, packetId } = packet
+    const acked: Partial<PublishPacket> = message === undefined ? { cmd: 'publish' } : this.packetOf(message)
+    this.aedes.emit('ack', { ...acked, qos, messageId: packetId }, this.clientOf(connection))
+  }
+
+  closed(connection: Connection, reason: CloseReason, error: Error | undefined): void {
+    this.connections.delete(connection)
+    const { session, clientId, origin } = connection
+    if (reason === 'keep_alive_timeout') this.emitFor('keepaliveTimeout', connection)
+    if (error !== undefined) {
+      const event = session === undefined ? 'connectionError' : 'clientError'
+      if (this.aedes.listenerCount(event) > 0) this.aedes.emit(event, this.clientOf(connection), error)
+    }
+    this.log.debug({ clientId, listener: origin.listener, reason, detail: error?.message }, 'connection closed')
+    if (session === undefined) return
+    this.aedes.connectedClients--
+    this.sessions.closed(connection)
+    this.emitFor('clientDisconnect', connection)
+  }
+
+  clientOf(connection: Connection): AedesClient {
+    connection.facade ??= new AedesClient(connection)
+    return connection.facade as AedesClient
+  }
+
+  /** Aedes' `published` hook and `publish` event; the publisher is answered only when the hook is done. */
+  announcePublished(message: Message, client: Client | null, pending: Hold | undefined): void {
+    const packet = this.packetOf(message)
+    if (this.hooks.has('published')) {
+      pending?.hold()
+      // Aedes passes null for the program's own publishes too; its type leaves that out.
+      this.aedes.published(packet, client as Client, () => pending?.release())
+    }
+    this.aedes.emit('publish', packet, client)
+  }
+
+  /** Aedes' `authorizeForward` may be set at any time; without it deliveries are not looked at one by one. */
+  watchDeliveries(): void {
+    if (!this.hooks.has('authorizeForward')) {
+      this.publisher.deliveryFilter = undefined
+      return
+    }
+    this.publisher.deliveryFilter ??= (subscriber, message) => {
+      const connection = subscriber instanceof Session ? this.connectionOf(subscriber) : undefined
+      if (connection === undefined) return message
+      const packet = this.packetOf(message)
+      const forwarded = this.aedes.authorizeForward(this.clientOf(connection), packet)
+      if (forwarded === packet) return message
+      return forwarded ? fromAedesPacket(forwarded, message.publisherId) : undefined
+    }
+  }
+
+  private emitFor(
+    event: 'client' | 'clientReady' | 'clientDisconnect' | 'keepaliveTimeout',
+    connection: Connection,
+  ): void {
+    if (this.aedes.listenerCount(event) > 0) this.aedes.emit(event, this.clientOf(connection))
+  }
+
+  private packetOf(message: Message): AedesPublishPacket {
+    return toAedesPacket(message.detach(), this.aedes.id, ++this.packetCounter)
+  }
+
+  private connectionOf(session: Session): Connection | undefined {
+    return this.sessions.registry.get(session.clientId)?.connection
+  }
+}
+
+function sessionOf(connection: Connection): Session {
+  if (connection.session === undefined) throw new Error('an open connection has a session')
+  return connection.session
+}

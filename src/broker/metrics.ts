@@ -1,0 +1,72 @@
+/** What the broker counts, and the gauges over its sessions, read when Prometheus scrapes. */
+
+import type { MqttMetrics } from '../mqtt/metrics.js'
+import { createMqttMetrics } from '../mqtt/metrics.js'
+import { createSessionMetrics, type SessionMetrics } from '../mqtt/session/session-metrics.js'
+import type { Counter, MetricRegistry } from '../telemetry/registry.js'
+
+/** What the gauges read; the broker supplies it. */
+export interface BrokerGauges {
+  connections(): number
+  sessions(): number
+  subscriptions(): number
+  retainedMessages(): number
+  queuedMessages(): number
+  queuedBytes(): number
+  inFlightMessages(): number
+}
+
+export interface BrokerMetrics {
+  readonly mqtt: MqttMetrics
+  readonly session: SessionMetrics
+  readonly unmatched: Counter
+  readonly forwardedIn: Counter
+  readonly retainedRefused: Counter
+  readonly takeovers: Counter
+  readonly wills: Counter
+  readonly sessionsExpired: Counter
+  /** Connects the gauges to the broker they read. */
+  bind(gauges: BrokerGauges): void
+}
+
+export function createBrokerMetrics(registry: MetricRegistry): BrokerMetrics {
+  let gauges: BrokerGauges | undefined
+  const gauge = (name: string, help: string, read: (from: BrokerGauges) => number): void => {
+    registry.gauge({ name, help }, () => (gauges === undefined ? 0 : read(gauges)))
+  }
+  gauge('connections', 'Client connections that have a session now.', (from) => from.connections())
+  gauge('sessions', 'Sessions held here, those of clients that are away included.', (from) => from.sessions())
+  gauge('subscriptions', 'Subscriptions of the sessions held here.', (from) => from.subscriptions())
+  gauge('retained_messages', 'Retained messages that this node has a copy of.', (from) => from.retainedMessages())
+  gauge('queue_messages', 'Messages waiting in the queues of all sessions.', (from) => from.queuedMessages())
+  gauge('queue_bytes', 'Bytes of the messages waiting in the queues of all sessions.', (from) => from.queuedBytes())
+  gauge('inflight_messages', 'Messages sent to clients and not acknowledged yet.', (from) => from.inFlightMessages())
+  return {
+    mqtt: createMqttMetrics(registry),
+    session: createSessionMetrics(registry),
+    unmatched: registry.counter({
+      name: 'messages_unmatched_total',
+      help: 'Messages published here that no subscription in the cluster matched.',
+    }),
+    forwardedIn: registry.counter({
+      name: 'messages_from_peers_total',
+      help: 'Messages that peers forwarded to the sessions of this node.',
+    }),
+    retainedRefused: registry.counter({
+      name: 'retained_refused_total',
+      help: 'Retained messages that were not kept because the limit on their number was reached.',
+    }),
+    takeovers: registry.counter({
+      name: 'takeovers_total',
+      help: 'Connections closed because their client ID connected again.',
+    }),
+    wills: registry.counter({ name: 'wills_published_total', help: 'Will messages published.' }),
+    sessionsExpired: registry.counter({
+      name: 'sessions_expired_total',
+      help: 'Sessions that ended because their client stayed away for longer than they last.',
+    }),
+    bind(from) {
+      gauges = from
+    },
+  }
+}

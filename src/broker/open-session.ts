@@ -1,0 +1,99 @@
+/**
+ * From a CONNECT that was admitted to its session: the old connection of the client ID ends, its session is resumed
+ * or discarded, or a new one made. All of it in one synchronous step, so that two connections of one client ID on
+ * this node can never both be let in.
+ */
+
+import type { MqttOptions } from '../config/options.js'
+import type { Connection } from '../mqtt/connection.js'
+import { sessionExpiryOf } from '../mqtt/handshake.js'
+import { Session, type SessionModules, type SessionOptions } from '../mqtt/session/session.js'
+import type { ConnectPacket, Will } from '../mqtt/wire/packets.js'
+import { ReasonCode } from '../mqtt/wire/reason-codes.js'
+import type { SubscriptionTable } from '../router/subscription-table.js'
+import type { BrokerMetrics } from './metrics.js'
+import { SessionEntry, type SessionLifecycle, SessionRegistry } from './session-registry.js'
+import type { Subscriber } from './subscriber.js'
+
+export interface SessionOpenerModules extends SessionModules {
+  readonly subscriptions: SubscriptionTable<Subscriber>
+  readonly brokerMetrics: BrokerMetrics
+  readonly publishWill: (will: Will, clientId: string) => void
+}
+
+export class SessionOpener implements SessionLifecycle {
+  readonly registry = new SessionRegistry()
+  private readonly sessionOptions: SessionOptions
+
+  constructor(
+    private readonly options: MqttOptions,
+    private readonly modules: SessionOpenerModules,
+  ) {
+    this.sessionOptions = {
+      queue: { length: options.queueLength, bytes: options.queueBytes },
+      queueHoldTime: options.queueHoldTime,
+    }
+  }
+
+  open(connection: Connection, packet: ConnectPacket): { session: Session; sessionPresent: boolean } {
+    const { clientId } = connection
+    this.takeOver(clientId)
+    const expiryInterval = sessionExpiryOf(packet, this.options)
+    let entry = this.registry.get(clientId)
+    if (entry !== undefined && packet.cleanStart) {
+      this.endSession(entry, 'discarded') // [MQTT-3.1.2-4]
+      entry = undefined
+    }
+    const sessionPresent = entry !== undefined
+    if (entry === undefined) {
+      entry = new SessionEntry(
+        new Session(clientId, expiryInterval, this.sessionOptions, this.modules),
+        this.modules.timers,
+        this,
+      )
+      this.registry.add(entry)
+    } else {
+      entry.resume() // [MQTT-3.1.2-5]
+      entry.session.expiryInterval = expiryInterval
+    }
+    entry.connection = connection
+    return { session: entry.session, sessionPresent }
+  }
+
+  /** The connection is gone: its will is published or waits, its session waits or ends. */
+  closed(connection: Connection): void {
+    const entry = this.registry.get(connection.clientId)
+    if (entry === undefined || entry.connection !== connection) return
+    entry.connection = undefined
+    const { will } = connection
+    const { expiryInterval } = entry.session
+    // The will is due after its delay or when the session ends, whichever comes first. [MQTT-3.1.3-9]
+    const isWillDue = will !== undefined && (will.delayInterval === 0 || expiryInterval === 0)
+    if (isWillDue) this.modules.publishWill(will, connection.clientId)
+    if (expiryInterval === 0) this.endSession(entry, 'discarded')
+    else entry.wait(isWillDue ? undefined : will)
+  }
+
+  publishWill(will: Will, clientId: string): void {
+    this.modules.publishWill(will, clientId)
+  }
+
+  endSession(entry: SessionEntry, cause: 'expired' | 'discarded'): void {
+    const { session } = entry
+    this.registry.delete(session.clientId)
+    const will = entry.takeWill()
+    entry.resume()
+    if (will !== undefined) this.modules.publishWill(will, session.clientId)
+    for (const filter of session.subscriptions.keys()) this.modules.subscriptions.unsubscribe(session, filter)
+    session.end()
+    if (cause === 'expired') this.modules.brokerMetrics.sessionsExpired.value++
+  }
+
+  /** [MQTT-3.1.4-3]: the connection that the client ID has already is closed. */
+  private takeOver(clientId: string): void {
+    const old = this.registry.get(clientId)?.connection
+    if (old === undefined) return
+    this.modules.brokerMetrics.takeovers.value++
+    old.close('taken_over', ReasonCode.SessionTakenOver)
+  }
+}

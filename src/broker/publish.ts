@@ -1,0 +1,76 @@
+/**
+ * What happens to a message once the broker has it: retain, match, deliver here, forward to the peers that want it.
+ * Whoever has yet to keep a QoS 1 or 2 message takes a hold on `pending`; the acknowledgement is the caller's.
+ */
+
+import type { DeliveryOptions } from '../mqtt/session/session.js'
+import type { Message } from '../mqtt/wire/message.js'
+import type { Match, MatchCache } from '../router/match-cache.js'
+import type { BrokerMetrics } from './metrics.js'
+import type { ForwardedSink, Forwarder, NodeId, PendingPublish } from './ports.js'
+import type { RetainedMessages } from './retained.js'
+import type { Subscriber } from './subscriber.js'
+
+/** May change or withhold (undefined) what one subscriber gets: Aedes' `authorizeForward`. */
+export type DeliveryFilter = (subscriber: Subscriber, message: Message) => Message | undefined
+
+export interface PublisherModules {
+  readonly matches: MatchCache<Subscriber>
+  readonly retained: RetainedMessages
+  readonly metrics: BrokerMetrics
+}
+
+export class Publisher implements ForwardedSink {
+  private forwarder: Forwarder
+  /** Undefined on the fast path: nobody has asked to see each delivery. */
+  deliveryFilter: DeliveryFilter | undefined
+
+  constructor(
+    forwarder: Forwarder,
+    private readonly modules: PublisherModules,
+  ) {
+    this.forwarder = forwarder
+  }
+
+  forwardThrough(forwarder: Forwarder): void {
+    this.forwarder = forwarder
+  }
+
+  whenRoutesConfirmed(done: () => void): void {
+    this.forwarder.whenRoutesConfirmed(done)
+  }
+
+  /** A message that entered the cluster here. Returns whether any subscription, here or on a peer, matched. */
+  publish(message: Message, pending: PendingPublish | undefined): boolean {
+    if (message.retain) this.modules.retained.keep(message)
+    const match = this.modules.matches.match(message.topic)
+    this.deliver(match, message, pending)
+    if (match.nodes.length > 0) this.forwarder.forward(message, match.nodes, pending)
+    else if (match.deliveries.length === 0) {
+      this.modules.metrics.unmatched.value++
+      return false
+    }
+    return true
+  }
+
+  /** A message that a peer forwarded: for the sessions here only, it never leaves over a link again. */
+  deliverForwarded(message: Message, _from: NodeId, pending: PendingPublish | undefined): void {
+    this.modules.metrics.forwardedIn.value++
+    this.deliver(this.modules.matches.match(message.topic), message, pending)
+  }
+
+  private deliver(match: Match<Subscriber>, message: Message, pending: PendingPublish | undefined): void {
+    const { deliveries } = match
+    const filter = this.deliveryFilter
+    // An indexed loop: this is the fan-out (bench: load, row d500q0).
+    for (let i = 0; i < deliveries.length; i++) {
+      const delivery = deliveries[i] as DeliveryOptions & { readonly subscriber: Subscriber }
+      if (filter === undefined) {
+        delivery.subscriber.deliver(message, delivery, pending)
+      } else {
+        const filtered = filter(delivery.subscriber, message)
+        if (filtered !== undefined) delivery.subscriber.deliver(filtered, delivery, pending)
+      }
+    }
+  }
+}

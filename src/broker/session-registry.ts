@@ -1,0 +1,98 @@
+/**
+ * Client ID to session, on this node. An entry stands for one session: its live connection if there is one, the will
+ * that waits for its delay, and the moment at which the session ends if its client does not come back.
+ */
+
+import type { Connection } from '../mqtt/connection.js'
+import { NEVER_EXPIRES, type Session } from '../mqtt/session/session.js'
+import type { Will } from '../mqtt/wire/packets.js'
+import { TimerEntry, type TimerWheel } from '../util/timer-wheel.js'
+
+/** What happens to entries in time; the broker says what it means. */
+export interface SessionLifecycle {
+  /** The will of a client that stayed away for the will delay. [MQTT-3.1.3-9] */
+  publishWill(will: Will, clientId: string): void
+  /** The session is over, its will included. */
+  endSession(entry: SessionEntry, cause: 'expired' | 'discarded'): void
+}
+
+export class SessionEntry extends TimerEntry {
+  connection: Connection | undefined
+  private will: Will | undefined
+  /** Times of `performance.now()`; Infinity: never. */
+  private willAt = Number.POSITIVE_INFINITY
+  private endsAt = Number.POSITIVE_INFINITY
+
+  constructor(
+    readonly session: Session,
+    private readonly timers: TimerWheel,
+    private readonly lifecycle: SessionLifecycle,
+  ) {
+    super()
+  }
+
+  /** The connection is gone; the session waits, and its will with it when it has a delay. */
+  wait(will: Will | undefined): void {
+    const now = performance.now()
+    const { expiryInterval } = this.session
+    this.endsAt = expiryInterval === NEVER_EXPIRES ? Number.POSITIVE_INFINITY : now + expiryInterval * 1000
+    this.will = will
+    this.willAt = will === undefined ? Number.POSITIVE_INFINITY : now + will.delayInterval * 1000
+    this.arm()
+  }
+
+  /** The client is back in time: neither will nor end. */
+  resume(): void {
+    this.will = undefined
+    this.willAt = Number.POSITIVE_INFINITY
+    this.endsAt = Number.POSITIVE_INFINITY
+    this.timers.cancel(this)
+  }
+
+  /** The will, if it still waits; it is the caller's to publish, since the session ends now. [MQTT-3.1.3-9] */
+  takeWill(): Will | undefined {
+    const will = this.will
+    this.will = undefined
+    return will
+  }
+
+  override onTimeout(): void {
+    const now = performance.now()
+    if (now >= this.willAt) {
+      this.willAt = Number.POSITIVE_INFINITY
+      const will = this.takeWill()
+      if (will !== undefined) this.lifecycle.publishWill(will, this.session.clientId)
+    }
+    if (now >= this.endsAt) this.lifecycle.endSession(this, 'expired')
+    else this.arm()
+  }
+
+  private arm(): void {
+    const next = Math.min(this.willAt, this.endsAt)
+    if (next !== Number.POSITIVE_INFINITY) this.timers.schedule(this, Math.max(0, next - performance.now()))
+  }
+}
+
+export class SessionRegistry {
+  private readonly entries = new Map<string, SessionEntry>()
+
+  get size(): number {
+    return this.entries.size
+  }
+
+  get(clientId: string): SessionEntry | undefined {
+    return this.entries.get(clientId)
+  }
+
+  add(entry: SessionEntry): void {
+    this.entries.set(entry.session.clientId, entry)
+  }
+
+  delete(clientId: string): void {
+    this.entries.delete(clientId)
+  }
+
+  values(): IterableIterator<SessionEntry> {
+    return this.entries.values()
+  }
+}

@@ -1,0 +1,110 @@
+/** SUBSCRIBE and UNSUBSCRIBE against the local subscription table, and the retained messages that follow. */
+
+import type { Subscription as AedesSubscription } from 'aedes'
+import type { MqttOptions } from '../config/options.js'
+import type { Grant } from '../mqtt/host.js'
+import type { Session } from '../mqtt/session/session.js'
+import type { QoS, SubscriptionOptions, SubscriptionRequest } from '../mqtt/wire/packets.js'
+import { ReasonCode } from '../mqtt/wire/reason-codes.js'
+import { isShared, levelCount, topicFilterProblem } from '../mqtt/wire/topic.js'
+import type { SubscriptionTable } from '../router/subscription-table.js'
+import type { RetainedMessages } from './retained.js'
+import type { Subscriber } from './subscriber.js'
+
+/** Asks the embedding program; `done` gets the subscription to make, or undefined for a refusal. */
+export type SubscribeGuard = (
+  subscription: AedesSubscription,
+  done: (granted: AedesSubscription | undefined) => void,
+) => void
+
+export interface SubscriberModules {
+  readonly subscriptions: SubscriptionTable<Subscriber>
+  readonly retained: RetainedMessages
+}
+
+export class SubscriptionDesk {
+  constructor(
+    private readonly options: MqttOptions,
+    private readonly modules: SubscriberModules,
+  ) {}
+
+  /** Makes the subscriptions one after the other, in their order; `done` gets what became of each. */
+  subscribe(
+    session: Session,
+    requests: readonly SubscriptionRequest[],
+    guard: SubscribeGuard,
+    done: (granted: readonly Grant[]) => void,
+  ): void {
+    const granted: Grant[] = []
+    // A loop while the guard answers at once, so that a thousand filters are not a thousand nested calls.
+    let isLooping = false
+    let index = 0
+    const advance = (): void => {
+      if (isLooping) return
+      isLooping = true
+      while (granted.length === index) {
+        const request = requests[index]
+        if (request === undefined) {
+          done(granted)
+          return
+        }
+        index++
+        this.subscribeOne(session, request, guard, (grant) => {
+          granted.push(grant)
+          advance()
+        })
+      }
+      isLooping = false
+    }
+    advance()
+  }
+
+  /** Reason codes of UNSUBACK. [MQTT-3.11.3-2] */
+  unsubscribe(session: Session, topicFilters: readonly string[]): number[] {
+    return topicFilters.map((filter) => {
+      if (topicFilterProblem(filter) !== undefined) return ReasonCode.TopicFilterInvalid
+      if (!session.removeSubscription(filter)) return ReasonCode.NoSubscriptionExisted
+      this.modules.subscriptions.unsubscribe(session, filter) // [MQTT-3.10.4-2]
+      return ReasonCode.Success
+    })
+  }
+
+  /** [MQTT-3.3.1-9] to [MQTT-3.3.1-11]: what the subscription's Retain Handling asks for. */
+  sendRetained(session: Session, { topicFilter, options, isNew }: Grant): void {
+    if (options.retainHandling === 2 || (options.retainHandling === 1 && !isNew)) return
+    const subscriptionIds = options.subscriptionId === undefined ? undefined : [options.subscriptionId]
+    const { qos, noLocal, retainAsPublished } = options
+    const delivery = { qos, noLocal, retainAsPublished, subscriptionIds }
+    for (const message of this.modules.retained.matching(topicFilter)) session.deliverRetained(message, delivery)
+  }
+
+  private subscribeOne(
+    session: Session,
+    { topicFilter, options: requested }: SubscriptionRequest,
+    guard: SubscribeGuard,
+    done: (grant: Grant) => void,
+  ): void {
+    const refuse = (reasonCode: number): void => done({ topicFilter, reasonCode, options: requested, isNew: false })
+    const problem = this.problemOf(session, topicFilter)
+    if (problem !== ReasonCode.Success) return refuse(problem)
+    const { qos, noLocal, retainAsPublished, retainHandling } = requested
+    guard({ topic: topicFilter, qos, nl: noLocal, rap: retainAsPublished, rh: retainHandling }, (allowed) => {
+      if (session.isEnded) return refuse(ReasonCode.UnspecifiedError)
+      if (allowed === undefined) return refuse(ReasonCode.NotAuthorized)
+      const options: SubscriptionOptions = { ...requested, qos: Math.min(allowed.qos, qos) as QoS }
+      session.addSubscription(topicFilter, options)
+      // The same filter again replaces the options. [MQTT-3.8.4-3]
+      const isNew = this.modules.subscriptions.subscribe(session, topicFilter, options)
+      done({ topicFilter, reasonCode: options.qos, options, isNew })
+    })
+  }
+
+  private problemOf(session: Session, filter: string): number {
+    if (topicFilterProblem(filter) !== undefined) return ReasonCode.TopicFilterInvalid
+    if (levelCount(filter) > this.options.maximumTopicLevels) return ReasonCode.TopicFilterInvalid
+    if (isShared(filter)) return ReasonCode.SharedSubscriptionsNotSupported
+    const isAtLimit = session.subscriptionCount >= this.options.maximumSubscriptions
+    if (isAtLimit && !session.subscriptions.has(filter)) return ReasonCode.QuotaExceeded
+    return ReasonCode.Success
+  }
+}

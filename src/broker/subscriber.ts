@@ -1,0 +1,8 @@
+/** Who stands in the local subscription table: a session, or a function that the embedding program subscribed. */
+
+import type { DeliveryOptions, Hold } from '../mqtt/session/session.js'
+import type { Message } from '../mqtt/wire/message.js'
+
+export interface Subscriber {
+  deliver(message: Message, delivery: DeliveryOptions, pending: Hold | undefined): void
+}

@@ -1,0 +1,424 @@
+/**
+ * A Connection is one socket and the protocol state that dies with it.
+ *
+ *   waiting ──CONNECT──► opening ──CONNACK 0──► open ──► closed
+ *      └───────────────────┴──refused, failed──────────────┘
+ *
+ * waiting: no CONNECT yet. opening: the host authenticates and finds the session; input is held. open: packets flow.
+ * closed: the session is detached and the host told; input is ignored while the last bytes leave.
+ */
+
+import assert from 'node:assert'
+import type { IncomingMessage } from 'node:http'
+import type { Duplex } from 'node:stream'
+import { TimerEntry } from '../util/timer-wheel.js'
+import { type CloseReason, closeReasonOf } from './close-reason.js'
+import { dispatchFrame } from './dispatch.js'
+import { PublishTopics } from './handle-publish.js'
+import type { ConnectionModules, Host } from './host.js'
+import { type AckSender, type InboundAck, InboundAcks } from './inbound-acks.js'
+import { Outbox } from './outbox.js'
+import type { Outlet, Session } from './session/session.js'
+import { encodePacket } from './wire/encode.js'
+import { type FrameSink, FrameSplitter } from './wire/frame-splitter.js'
+import type { Frame } from './wire/message.js'
+import type { OutboundPacket, ProtocolVersion, Will } from './wire/packets.js'
+import { MqttError, ReasonCode } from './wire/reason-codes.js'
+
+export type ConnectionState = 'waiting' | 'opening' | 'open' | 'closed'
+
+const NEXT_STATES: Record<ConnectionState, readonly ConnectionState[]> = {
+  waiting: ['opening', 'closed'],
+  opening: ['open', 'closed'],
+  open: ['closed'],
+  closed: [],
+}
+
+const PUBACK = 0x40
+const PUBREC = 0x50
+const PUBREL = 0x62
+const PUBCOMP = 0x70
+
+/** How long the last bytes of a closing connection may take to leave, in milliseconds. */
+const CLOSE_GRACE_MS = 2_000
+/** A client that lets this many SUBSCRIBE packets wait for their SUBACK is not read further until some are out. */
+const PENDING_SUBACKS = 256
+
+/** Where a connection came in, for hooks, logs and metrics. */
+export interface ConnectionOrigin {
+  /** The listener, such as `mqtt://127.0.0.1:1883`; '' for a stream that an embedder handed over. */
+  readonly listener: string
+  readonly remoteAddress: string
+  /** The HTTP upgrade request of a WebSocket connection. */
+  readonly request: IncomingMessage | undefined
+}
+
+export class Connection extends TimerEntry implements FrameSink, Outlet, AckSender {
+  readonly stream: Duplex
+  readonly origin: ConnectionOrigin
+  readonly host: Host
+  private readonly modules: ConnectionModules
+  private readonly splitter: FrameSplitter
+  private readonly outbox: Outbox
+  private currentState: ConnectionState = 'waiting'
+  /** Reasons not to handle further packets now: an authorization in progress, too many acknowledgements owed. */
+  private inputHolds = 0
+  private isSplitting = false
+  private lastReceived = performance.now()
+  private congestedSince = 0
+  private closeReason: CloseReason = 'client_closed'
+  private closeError: Error | undefined
+
+  clientId = ''
+  version: ProtocolVersion = 4
+  isV5 = false
+  /** Seconds, as in force; 0: no limit. */
+  keepAlive = 0
+  username: string | undefined
+  /** Published when the connection ends other than by a DISCONNECT that forbids it. [MQTT-3.1.2-8] */
+  will: Will | undefined
+  session: Session | undefined
+  maximumPacketSize = 268_435_460
+  sendMaximum: number
+  /** Whether the client wants reason strings and user properties with its failures. [MQTT-3.1.2-29] */
+  wantsProblemInformation = true
+  /** Milliseconds since the epoch. */
+  readonly openedAt = Date.now()
+  /** The face that Aedes' hooks and events see, made when it is first asked for. */
+  facade: object | undefined
+  private publishTopics: PublishTopics | undefined
+  private acks: InboundAcks | undefined
+  private pendingSubacks = 0
+  private isHeldForAcks = false
+  private isHeldForSubacks = false
+
+  constructor(stream: Duplex, origin: ConnectionOrigin, host: Host) {
+    super()
+    this.stream = stream
+    this.origin = origin
+    this.host = host
+    this.modules = host.modules
+    const { options, outbox, timers, metrics } = host.modules
+    this.splitter = new FrameSplitter(options.maximumPacketSize)
+    this.outbox = new Outbox(stream, options.outboxLimit, outbox, this)
+    this.sendMaximum = options.inflightWindow
+    metrics.connectionsOpened.value++
+    timers.schedule(this, options.connectTimeout)
+    // One function per event for all connections: the stream finds its connection through its symbol.
+    const bound = stream as BoundStream
+    bound[CONNECTION] = this
+    stream.on('data', onData)
+    stream.on('drain', onDrain)
+    stream.on('end', onEnd)
+    stream.on('error', onError)
+    stream.on('close', onClose)
+  }
+
+  get state(): ConnectionState {
+    return this.currentState
+  }
+
+  get isFull(): boolean {
+    return this.outbox.isFull
+  }
+
+  get isCongested(): boolean {
+    return this.outbox.isCongested
+  }
+
+  /** Bytes that wait to be written. */
+  get pendingBytes(): number {
+    return this.outbox.pendingBytes
+  }
+
+  get topics(): PublishTopics {
+    this.publishTopics ??= new PublishTopics(this.isV5 ? this.modules.options.topicAliasMaximum : 0)
+    return this.publishTopics
+  }
+
+  get inboundAcks(): InboundAcks {
+    this.acks ??= new InboundAcks(this)
+    return this.acks
+  }
+
+  // ── input ────────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** Bytes from the socket. */
+  receive(chunk: Buffer): void {
+    if (!this.isReading) return
+    this.modules.metrics.bytesReceived.value += chunk.length
+    this.lastReceived = performance.now()
+    this.isSplitting = true
+    try {
+      if (!this.splitter.push(chunk, this)) this.stream.pause()
+    } catch (error) {
+      this.fail(error)
+    } finally {
+      this.isSplitting = false
+    }
+  }
+
+  /** One whole frame from the splitter; false stops it until `proceed`. */
+  frame(chunk: Buffer, firstByte: number, start: number, bodyStart: number, end: number): boolean {
+    dispatchFrame(this, chunk, firstByte, start, bodyStart, end)
+    return this.inputHolds === 0 && this.isReading
+  }
+
+  /** Stops handling packets after the present one, until as many `proceed` calls have come. */
+  holdInput(): void {
+    this.inputHolds++
+  }
+
+  proceed(): void {
+    this.inputHolds--
+    if (this.inputHolds > 0 || this.isSplitting || !this.isReading) return
+    this.isSplitting = true
+    try {
+      if (this.splitter.resume(this)) this.stream.resume()
+    } catch (error) {
+      this.fail(error)
+    } finally {
+      this.isSplitting = false
+    }
+  }
+
+  private get isReading(): boolean {
+    return this.currentState !== 'closed'
+  }
+
+  // ── states ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** CONNECT is here; packets behind it wait for the CONNACK. */
+  beginOpening(): void {
+    this.moveTo('opening')
+    this.holdInput()
+  }
+
+  /** The session is found: CONNACK, then what the session has in store, then further input. */
+  open(session: Session, connack: OutboundPacket): void {
+    this.session = session
+    this.send(connack)
+    this.moveTo('open')
+    this.lastReceived = performance.now()
+    if (this.keepAlive > 0) this.modules.timers.schedule(this, this.keepAliveLimit)
+    else this.modules.timers.cancel(this)
+    session.attach(this)
+    this.host.opened(this)
+    this.proceed()
+  }
+
+  /**
+   * Ends the connection for a failure: with the reason code that MQTT 5 names for it, where the client speaks 5.0,
+   * and silently before. [MQTT-4.13.1-1], [MQTT-4.13.2-1]
+   */
+  fail(error: unknown): void {
+    if (error instanceof MqttError) {
+      this.closeError = error
+      this.close(closeReasonOf(error.reasonCode), error.reasonCode, error.message)
+      return
+    }
+    this.closeError = error instanceof Error ? error : new Error(String(error))
+    this.modules.log.error({ clientId: this.clientId, err: this.closeError }, 'connection failed on an internal error')
+    this.close('internal_error', ReasonCode.ImplementationSpecificError)
+  }
+
+  /** Ends the connection; with a reason code an MQTT 5 client that is connected gets a DISCONNECT first. */
+  close(reason: CloseReason, reasonCode?: number, reasonString?: string): void {
+    if (!this.isReading) return
+    this.closeReason = reason
+    if (this.currentState === 'open' && this.isV5 && reasonCode !== undefined) {
+      const properties = reasonString !== undefined && this.wantsProblemInformation ? { reasonString } : {}
+      this.send({ cmd: 'disconnect', reasonCode, properties })
+    }
+    this.outbox.flush()
+    this.finish()
+    // Listening goes on, so that a late end or error is seen; what arrives is thrown away.
+    this.stream.resume()
+    this.stream.end()
+    this.modules.timers.schedule(this, CLOSE_GRACE_MS)
+  }
+
+  /** Answers CONNECT with a refusal and ends the connection. [MQTT-3.1.4-1] */
+  refuse(connack: OutboundPacket | undefined): void {
+    if (connack !== undefined) this.send(connack)
+    this.modules.metrics.connectRefused.value++
+    this.close('refused')
+  }
+
+  /** The socket ended by itself. */
+  socketEnded(reason: CloseReason, error?: Error): void {
+    if (error !== undefined) this.closeError = error
+    if (this.isReading) {
+      this.closeReason = reason
+      this.finish()
+    }
+  }
+
+  /** The stream is gone for good. */
+  socketClosed(): void {
+    this.socketEnded('client_closed')
+    this.modules.timers.cancel(this)
+  }
+
+  /** Tells the session and the host, once. */
+  private finish(): void {
+    this.moveTo('closed')
+    this.modules.timers.cancel(this)
+    this.modules.metrics.connectionsClosed[this.closeReason].value++
+    this.outbox.close()
+    this.acks?.close()
+    this.session?.detach()
+    this.host.closed(this, this.closeReason, this.closeError)
+  }
+
+  private moveTo(next: ConnectionState): void {
+    assert(NEXT_STATES[this.currentState].includes(next), `${this.currentState} to ${next}`)
+    this.currentState = next
+  }
+
+  // ── timers ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+  private get keepAliveLimit(): number {
+    return this.keepAlive * 1_500 // one and a half times the keep-alive [MQTT-3.1.2-22]
+  }
+
+  override onTimeout(): void {
+    if (this.currentState === 'closed') {
+      this.stream.destroy()
+      return
+    }
+    if (this.currentState === 'waiting' || this.currentState === 'opening') {
+      this.close('connect_timeout')
+      return
+    }
+    const now = performance.now()
+    let next = Number.POSITIVE_INFINITY
+    if (this.keepAlive > 0) {
+      const left = this.lastReceived + this.keepAliveLimit - now
+      // A client whose input we hold cannot show that it lives.
+      if (left <= 0 && this.inputHolds === 0) return this.close('keep_alive_timeout', ReasonCode.KeepAliveTimeout)
+      next = Math.max(left, 1_000)
+    }
+    if (this.congestedSince !== 0) {
+      const left = this.congestedSince + this.modules.options.drainTimeout - now
+      if (left <= 0) return this.closeSlow()
+      next = Math.min(next, left)
+    }
+    if (next !== Number.POSITIVE_INFINITY) this.modules.timers.schedule(this, next)
+  }
+
+  /** It has not read for the whole drain time: waiting for its socket to flush would keep its bytes even longer. */
+  private closeSlow(): void {
+    this.close('drain_timeout')
+    this.stream.destroy()
+  }
+
+  // ── output ───────────────────────────────────────────────────────────────────────────────────────────────────
+
+  send(packet: OutboundPacket): void {
+    const bytes = encodePacket(packet, this.version)
+    this.modules.metrics.packetsSent[packet.cmd].value++
+    this.outbox.write(bytes, 0, bytes.length)
+  }
+
+  sendFrame(frame: Frame): void {
+    this.outbox.write(frame.buffer, frame.start, frame.end)
+  }
+
+  sendPublish(frame: Frame, packetId: number, duplicate: boolean): void {
+    this.outbox.writePublish(frame, packetId, duplicate)
+  }
+
+  sendPubrel(packetId: number): void {
+    this.modules.metrics.packetsSent.pubrel.value++
+    this.outbox.writeShortAck(PUBREL, packetId)
+  }
+
+  sendPubcomp(packetId: number, reasonCode: number): void {
+    if (reasonCode !== ReasonCode.Success && this.isV5) {
+      this.send({ cmd: 'pubcomp', packetId, reasonCode, properties: {} })
+      return
+    }
+    this.modules.metrics.packetsSent.pubcomp.value++
+    this.outbox.writeShortAck(PUBCOMP, packetId)
+  }
+
+  /** PUBACK or PUBREC of a PUBLISH that is kept, or refused. */
+  sendPublishAck(ack: InboundAck): void {
+    if (ack.reasonCode !== ReasonCode.Success && this.isV5) {
+      const cmd = ack.qos === 1 ? 'puback' : 'pubrec'
+      this.send({ cmd, packetId: ack.packetId, reasonCode: ack.reasonCode, properties: {} })
+    } else if (ack.qos === 1) {
+      this.modules.metrics.packetsSent.puback.value++
+      this.outbox.writeShortAck(PUBACK, ack.packetId)
+    } else {
+      this.modules.metrics.packetsSent.pubrec.value++
+      this.outbox.writeShortAck(PUBREC, ack.packetId)
+    }
+    if (this.isHeldForAcks && this.inboundAcks.length < this.modules.options.receiveMaximum) {
+      this.isHeldForAcks = false
+      this.proceed()
+    }
+  }
+
+  /** Stops reading from a publisher that does not know of Receive Maximum while it has too much unacknowledged. */
+  holdForAcks(): void {
+    if (this.isHeldForAcks) return
+    this.isHeldForAcks = true
+    this.holdInput()
+  }
+
+  beginSuback(): void {
+    this.pendingSubacks++
+    if (this.pendingSubacks < PENDING_SUBACKS || this.isHeldForSubacks) return
+    this.isHeldForSubacks = true
+    this.holdInput()
+  }
+
+  endSuback(): void {
+    this.pendingSubacks--
+    if (!this.isHeldForSubacks || this.pendingSubacks >= PENDING_SUBACKS / 2) return
+    this.isHeldForSubacks = false
+    this.proceed()
+  }
+
+  /** The outbox found the stream unwilling to take more. */
+  congested(): void {
+    if (this.congestedSince !== 0 || this.currentState !== 'open') return
+    this.congestedSince = performance.now()
+    // With a keep-alive the timer is armed already, but perhaps for later than the drain time ends.
+    this.modules.timers.schedule(this, Math.min(this.modules.options.drainTimeout, this.keepAliveLimit || Infinity))
+  }
+
+  /** The stream takes more again. */
+  drained(): void {
+    this.congestedSince = 0
+    this.session?.pump()
+  }
+}
+
+const CONNECTION = Symbol('connection')
+
+interface BoundStream extends Duplex {
+  [CONNECTION]?: Connection
+}
+
+function onData(this: BoundStream, chunk: Buffer): void {
+  this[CONNECTION]?.receive(chunk)
+}
+
+function onDrain(this: BoundStream): void {
+  this[CONNECTION]?.drained()
+}
+
+function onEnd(this: BoundStream): void {
+  this[CONNECTION]?.socketEnded('client_closed')
+}
+
+function onError(this: BoundStream, error: Error): void {
+  this[CONNECTION]?.socketEnded('socket_error', error)
+}
+
+function onClose(this: BoundStream): void {
+  this[CONNECTION]?.socketClosed()
+}

@@ -1,0 +1,165 @@
+/**
+ * PUBLISH from a client: the hot path. A QoS 0 message goes through here without a promise, a closure or a copy.
+ *
+ * The steps are those of the specification: the topic (name or alias), the quota (Receive Maximum), the rights,
+ * then the host's publish; and when the message is kept everywhere it has to be, the acknowledgement.
+ */
+
+import type { Connection } from './connection.js'
+import type { InboundAck } from './inbound-acks.js'
+import { InboundTopicAliases } from './topic-alias.js'
+import { decodePublish, decodeTopic, type PublishHeader } from './wire/decode.js'
+import { Message } from './wire/message.js'
+import { MqttError, ReasonCode } from './wire/reason-codes.js'
+import { levelCount, topicNameProblem } from './wire/topic.js'
+
+/** QoS 2 ids that a client before MQTT 5, which does not know of Receive Maximum, may leave unreleased. */
+const UNRELEASED_QOS2_PER_RECEIVE_MAXIMUM = 10
+
+/**
+ * The topics of one publisher: its aliases, and the last topic it used. Publishers repeat their topic, and comparing
+ * a few bytes is cheaper than decoding and checking them again (bench: load, row a1).
+ */
+export class PublishTopics {
+  private aliases: InboundTopicAliases | undefined
+  private lastBytes: Buffer | undefined
+  private lastTopic = ''
+
+  constructor(private readonly aliasMaximum: number) {}
+
+  /** @throws MqttError for a topic name that is not valid, or an alias that is not known. */
+  resolve(chunk: Buffer, header: PublishHeader, maximumLevels: number): string {
+    const { topicStart, topicEnd, topicAlias } = header
+    if (topicAlias === 0) {
+      if (topicStart === topicEnd) throw new MqttError(ReasonCode.ProtocolError, 'empty topic without a topic alias')
+      return this.decode(chunk, topicStart, topicEnd, maximumLevels)
+    }
+    this.aliases ??= new InboundTopicAliases(this.aliasMaximum)
+    const topic = topicStart === topicEnd ? '' : this.decode(chunk, topicStart, topicEnd, maximumLevels)
+    return this.aliases.resolve(topicAlias, topic)
+  }
+
+  private decode(chunk: Buffer, start: number, end: number, maximumLevels: number): string {
+    const last = this.lastBytes
+    if (last !== undefined && last.length === end - start && isSame(chunk, start, last)) return this.lastTopic
+    const topic = decodeTopic(chunk, start, end)
+    const problem = topicNameProblem(topic)
+    if (problem !== undefined) throw new MqttError(ReasonCode.TopicNameInvalid, problem) // [MQTT-3.3.2-2]
+    if (levelCount(topic) > maximumLevels) {
+      throw new MqttError(ReasonCode.TopicNameInvalid, `more than ${maximumLevels} topic levels`)
+    }
+    this.lastBytes = Buffer.from(chunk.subarray(start, end))
+    this.lastTopic = topic
+    return topic
+  }
+}
+
+/** Compares in a loop: for the few bytes of a topic that beats a call into Buffer.compare. */
+function isSame(chunk: Buffer, start: number, bytes: Buffer): boolean {
+  for (let i = 0; i < bytes.length; i++) if (chunk[start + i] !== bytes[i]) return false
+  return true
+}
+
+/** @throws MqttError when the packet breaks the protocol; the connection ends with its reason code. */
+export function handlePublish(
+  connection: Connection,
+  chunk: Buffer,
+  firstByte: number,
+  start: number,
+  bodyStart: number,
+  end: number,
+): void {
+  const { modules } = connection.host
+  const header = modules.publishHeader
+  decodePublish(chunk, firstByte, bodyStart, end, connection.isV5, header)
+  const { qos } = header
+  const topic = connection.topics.resolve(chunk, header, modules.options.maximumTopicLevels)
+  const message = new Message(
+    {
+      topic,
+      qos,
+      retain: header.retain,
+      chunk,
+      payloadStart: header.payloadStart,
+      payloadEnd: header.payloadEnd,
+      properties: header.properties,
+      expiryInterval: header.expiryInterval,
+    },
+    connection.clientId,
+  )
+  modules.metrics.messagesReceived[qos].value++
+  if (qos === 0) {
+    if (!header.duplicate && header.topicAlias === 0) {
+      message.adopt(connection.isV5, header.retain, { buffer: chunk, start, end, packetIdOffset: -1 })
+    }
+    if (connection.host.isPublishGuarded) publishGuarded(connection, message, undefined)
+    else publish(connection, message, undefined)
+    return
+  }
+  publishAcknowledged(connection, message, qos, header.packetId)
+}
+
+/** QoS 1 and 2: from here on an acknowledgement is owed. */
+function publishAcknowledged(connection: Connection, message: Message, qos: 1 | 2, packetId: number): void {
+  const { metrics, options } = connection.host.modules
+  const session = connection.session
+  if (session === undefined) throw new Error('an open connection has a session')
+  const acks = connection.inboundAcks
+  const first = qos === 2 ? session.inboundQos2.get(packetId) : undefined
+  if (first !== undefined) {
+    // Taken already: it is acknowledged again, when the first one is, and not delivered again. [MQTT-4.3.3-10]
+    metrics.publishesRefused.duplicate_qos2.value++
+    const again = acks.begin(packetId, qos)
+    first.addFollower(again)
+    again.release()
+    return
+  }
+  checkQuota(connection, acks.length + session.inboundQos2Count, session.inboundQos2Count)
+  const ack = acks.begin(packetId, qos)
+  if (qos === 2) session.inboundQos2.add(packetId, ack)
+  if (connection.host.isPublishGuarded) publishGuarded(connection, message, ack)
+  else publish(connection, message, ack)
+  if (!connection.isV5 && acks.length >= options.receiveMaximum) connection.holdForAcks()
+}
+
+/** A client must not have more unacknowledged than it was told; before MQTT 5 it was not told. [MQTT-3.3.4-7] */
+function checkQuota(connection: Connection, unacknowledged: number, unreleased: number): void {
+  const { receiveMaximum } = connection.host.modules.options
+  if (
+    connection.isV5
+      ? unacknowledged < receiveMaximum
+      : unreleased < receiveMaximum * UNRELEASED_QOS2_PER_RECEIVE_MAXIMUM
+  )
+    return
+  connection.host.modules.metrics.publishesRefused.quota_exceeded.value++
+  throw new MqttError(ReasonCode.ReceiveMaximumExceeded, `more than ${receiveMaximum} messages without acknowledgement`)
+}
+
+function publish(connection: Connection, message: Message, ack: InboundAck | undefined): void {
+  const reasonCode = connection.host.publish(connection, message, ack)
+  if (reasonCode >= ReasonCode.UnspecifiedError) return refuse(connection, ack, reasonCode)
+  if (ack === undefined) return
+  ack.reasonCode = reasonCode
+  ack.release()
+}
+
+/** With an authorization hook in the way the rest may come later; the packets behind wait, to keep their order. */
+function publishGuarded(connection: Connection, message: Message, ack: InboundAck | undefined): void {
+  connection.holdInput()
+  connection.host.authorizePublish(connection, message, (reasonCode) => {
+    if (connection.state !== 'open') return
+    if (reasonCode === ReasonCode.Success) publish(connection, message, ack)
+    else refuse(connection, ack, reasonCode)
+    connection.proceed()
+  })
+}
+
+/** [MQTT-3.3.5-2] of 3.1.1 leaves only closing; in 5.0 the acknowledgement says so, and QoS 0 is dropped. */
+function refuse(connection: Connection, ack: InboundAck | undefined, reasonCode: number): void {
+  connection.host.modules.metrics.publishesRefused.not_authorized.value++
+  if (!connection.isV5) return connection.close('not_authorized')
+  if (ack === undefined) return
+  if (ack.qos === 2) connection.session?.inboundQos2.release(ack.packetId)
+  ack.reasonCode = reasonCode
+  ack.release()
+}

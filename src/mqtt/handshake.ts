@@ -1,0 +1,141 @@
+/** CONNECT to a session and a CONNACK. [MQTT 5.0 sections 3.1 and 3.2] */
+
+import { randomUUID } from 'node:crypto'
+import type { MqttOptions } from '../config/options.js'
+import type { Connection } from './connection.js'
+import { announcedVersion, decodePacket } from './wire/decode.js'
+import type { ConnackPacket, ConnackProperties, ConnectPacket } from './wire/packets.js'
+import { MqttError, ReasonCode } from './wire/reason-codes.js'
+
+/** What a client without Receive Maximum accepts. [MQTT 5.0 section 3.1.2.11.3] */
+const DEFAULT_RECEIVE_MAXIMUM = 65_535
+
+/** @throws MqttError for a CONNECT so broken that no answer is possible; other faults are answered here. */
+export function handleConnect(
+  connection: Connection,
+  chunk: Buffer,
+  firstByte: number,
+  start: number,
+  end: number,
+): void {
+  const packet = readConnect(connection, chunk, firstByte, start, end)
+  if (packet === undefined) return
+  const { options, metrics } = connection.host.modules
+  metrics.packetsReceived.connect.value++
+  connection.version = packet.protocolVersion
+  connection.isV5 = packet.protocolVersion === 5
+  const refusal = checkConnect(packet, options)
+  if (refusal !== undefined) return connection.refuse(refusalOf(refusal))
+
+  const isAssigned = packet.clientId === ''
+  // A client that leaves the choice to us gets a unique id [MQTT-3.1.3-6], told in MQTT 5.
+  connection.clientId = isAssigned ? `auto-${randomUUID()}` : packet.clientId
+  connection.username = packet.username
+  connection.wantsProblemInformation = packet.properties.requestProblemInformation !== false
+  connection.maximumPacketSize = packet.properties.maximumPacketSize ?? connection.maximumPacketSize
+  connection.sendMaximum = Math.min(options.inflightWindow, packet.properties.receiveMaximum ?? DEFAULT_RECEIVE_MAXIMUM)
+  connection.keepAlive = keepAliveOf(packet, options)
+  connection.beginOpening()
+  connection.host.open(connection, packet, (outcome) => {
+    if (connection.state !== 'opening') return
+    if ('refusal' in outcome) {
+      return connection.refuse(refusalOf(new MqttError(outcome.refusal, outcome.reason)))
+    }
+    connection.will = packet.will
+    connection.open(outcome.session, {
+      cmd: 'connack',
+      sessionPresent: outcome.sessionPresent, // [MQTT-3.2.2-2], [MQTT-3.2.2-3]
+      reasonCode: ReasonCode.Success,
+      properties: connection.isV5 ? connackProperties(connection, packet, options, isAssigned) : {},
+    })
+  })
+}
+
+/** Seconds a session outlives its connection, as asked for and within the limit. */
+export function sessionExpiryOf(packet: ConnectPacket, options: MqttOptions): number {
+  const limit = Math.floor(options.sessionExpiryLimit / 1000)
+  if (packet.protocolVersion === 5) return Math.min(packet.properties.sessionExpiryInterval ?? 0, limit)
+  // Before MQTT 5 a session that is not clean has no end of its own: the limit stands in for it.
+  return packet.cleanStart ? 0 : limit
+}
+
+/** A CONNECT that can be told apart but is wrong gets a CONNACK with the reason, then the connection ends. */
+function readConnect(
+  connection: Connection,
+  chunk: Buffer,
+  firstByte: number,
+  start: number,
+  end: number,
+): ConnectPacket | undefined {
+  try {
+    const packet = decodePacket(chunk, firstByte, start, end, connection.version)
+    if (packet.cmd === 'connect') return packet
+    throw new MqttError(ReasonCode.ProtocolError, `${packet.cmd} before CONNECT`)
+  } catch (error) {
+    if (!(error instanceof MqttError)) throw error
+    // [MQTT-3.1.2-2]: an unknown version is answered in the words of the version that the client may know.
+    const version = announcedVersion(chunk, start, end)
+    connection.version = version === 5 ? 5 : 4
+    connection.isV5 = version === 5
+    const isAnswerable = version === 5 || error.reasonCode === ReasonCode.UnsupportedProtocolVersion
+    connection.host.modules.log.debug({ reasonCode: error.reasonCode, detail: error.message }, 'CONNECT refused')
+    connection.refuse(isAnswerable ? refusalOf(error) : undefined)
+    return undefined
+  }
+}
+
+function checkConnect(packet: ConnectPacket, options: MqttOptions): MqttError | undefined {
+  if (packet.properties.authenticationMethod !== undefined) {
+    return new MqttError(ReasonCode.BadAuthenticationMethod, 'no enhanced authentication is configured')
+  }
+  if (packet.clientId === '' && packet.protocolVersion < 5 && !packet.cleanStart) {
+    return new MqttError(ReasonCode.ClientIdentifierNotValid, 'an empty client ID needs a clean session') // 3.1.1 [MQTT-3.1.3-8]
+  }
+  if (packet.clientId === '' && packet.protocolVersion === 3) {
+    return new MqttError(ReasonCode.ClientIdentifierNotValid, 'MQTT 3.1 has no empty client ID')
+  }
+  if (Buffer.byteLength(packet.clientId) > options.maximumClientIdLength) {
+    return new MqttError(
+      ReasonCode.ClientIdentifierNotValid,
+      `the client ID is longer than ${options.maximumClientIdLength} bytes`,
+    )
+  }
+  return undefined
+}
+
+function refusalOf(error: MqttError): ConnackPacket {
+  return {
+    cmd: 'connack',
+    sessionPresent: false, // [MQTT-3.2.2-6]
+    reasonCode: error.reasonCode,
+    properties: { reasonString: error.message },
+  }
+}
+
+function keepAliveOf(packet: ConnectPacket, options: MqttOptions): number {
+  const limit = options.keepAliveLimit
+  if (limit === 0) return packet.keepAlive
+  return packet.keepAlive === 0 ? limit : Math.min(packet.keepAlive, limit)
+}
+
+/** Only what differs from the protocol's defaults or from what the client asked for is said. */
+function connackProperties(
+  connection: Connection,
+  packet: ConnectPacket,
+  options: MqttOptions,
+  isAssigned: boolean,
+): ConnackProperties {
+  const properties: ConnackProperties = {
+    receiveMaximum: options.receiveMaximum,
+    maximumPacketSize: options.maximumPacketSize,
+    topicAliasMaximum: options.topicAliasMaximum,
+    sharedSubscriptionAvailable: false,
+  }
+  if (isAssigned) properties.assignedClientIdentifier = connection.clientId // [MQTT-3.2.2-16]
+  const expiryInterval = sessionExpiryOf(packet, options)
+  if (expiryInterval !== (packet.properties.sessionExpiryInterval ?? 0)) {
+    properties.sessionExpiryInterval = expiryInterval
+  }
+  if (connection.keepAlive !== packet.keepAlive) properties.serverKeepAlive = connection.keepAlive // [MQTT-3.2.2-21]
+  return properties
+}

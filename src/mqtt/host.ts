@@ -1,0 +1,86 @@
+/**
+ * Host: what a connection asks of the broker. The connection speaks MQTT; whose session it is, who may do what and
+ * where a message goes, the Host knows. `broker/` implements it.
+ */
+
+import type { Logger } from 'pino'
+import type { MqttOptions } from '../config/options.js'
+import type { TimerWheel } from '../util/timer-wheel.js'
+import type { CloseReason } from './close-reason.js'
+import type { Connection } from './connection.js'
+import type { MqttMetrics } from './metrics.js'
+import type { OutboxModules } from './outbox.js'
+import type { InFlight } from './session/in-flight-window.js'
+import type { Hold, Session } from './session/session.js'
+import type { PublishHeader } from './wire/decode.js'
+import type { Message } from './wire/message.js'
+import type { ConnectPacket, SubscriptionOptions, SubscriptionRequest } from './wire/packets.js'
+
+/** What all connections of a node share. */
+export interface ConnectionModules {
+  readonly options: MqttOptions
+  readonly timers: TimerWheel
+  readonly outbox: OutboxModules
+  /** Scratch of the PUBLISH decoder: valid until the next PUBLISH is decoded. */
+  readonly publishHeader: PublishHeader
+  readonly metrics: MqttMetrics
+  readonly log: Logger
+}
+
+/** How a CONNECT ends. */
+export type OpenOutcome =
+  | { readonly session: Session; readonly sessionPresent: boolean }
+  | { readonly refusal: number; readonly reason: string }
+
+/** What became of one requested subscription. */
+export interface Grant {
+  readonly topicFilter: string
+  /** The granted QoS, or why it was refused. */
+  readonly reasonCode: number
+  readonly options: SubscriptionOptions
+  /** False when it replaced one that the session had already. */
+  readonly isNew: boolean
+}
+
+export interface Host {
+  readonly modules: ConnectionModules
+
+  /** Authenticates the client, closes another connection of its client ID, finds or makes its session. */
+  open(connection: Connection, packet: ConnectPacket, done: (outcome: OpenOutcome) => void): void
+
+  /** The CONNACK is out and the session attached. */
+  opened(connection: Connection): void
+
+  /** Whether `authorizePublish` has to be asked; if not, publishes take the synchronous path. */
+  readonly isPublishGuarded: boolean
+
+  /** Asks whether the client may publish this; `done` gets a reason code, 0 for yes. */
+  authorizePublish(connection: Connection, message: Message, done: (reasonCode: number) => void): void
+
+  /**
+   * Delivers a message to the sessions here and forwards it to the peers that want it; everyone who has yet to keep
+   * it takes a hold. Returns a reason code: 0, or NoMatchingSubscribers, or why nobody may publish to this topic.
+   */
+  publish(connection: Connection, message: Message, pending: Hold | undefined): number
+
+  /** Adds the subscriptions; `done` gets a reason code for each, in order, when the cluster knows of them. */
+  subscribe(
+    connection: Connection,
+    subscriptions: readonly SubscriptionRequest[],
+    done: (granted: readonly Grant[]) => void,
+  ): void
+
+  /** After the SUBACK: sends the retained messages that match what was just granted. */
+  subscribed(connection: Connection, granted: readonly Grant[]): void
+
+  unsubscribe(connection: Connection, topicFilters: readonly string[], done: (reasonCodes: number[]) => void): void
+
+  /** A PINGREQ has come and is answered. */
+  pinged(connection: Connection): void
+
+  /** A delivery was acknowledged by the client (PUBACK, PUBCOMP). */
+  acknowledged(connection: Connection, packet: InFlight): void
+
+  /** The connection is over; called once for each connection, also for one that never opened a session. */
+  closed(connection: Connection, reason: CloseReason, error: Error | undefined): void
+}

@@ -1,0 +1,82 @@
+/** What connections count: sockets, handshakes, packets, bytes and why connections ended. */
+
+import type { Counter, MetricRegistry } from '../telemetry/registry.js'
+import { CLOSE_REASONS, type CloseReason } from './close-reason.js'
+
+/** Control packets by name; a PUBLISH is counted by QoS in `messages_received_total` and `messages_sent_total`. */
+export const PACKET_TYPES = [
+  'connect',
+  'connack',
+  'puback',
+  'pubrec',
+  'pubrel',
+  'pubcomp',
+  'subscribe',
+  'suback',
+  'unsubscribe',
+  'unsuback',
+  'pingreq',
+  'pingresp',
+  'disconnect',
+  'auth',
+] as const
+
+export type PacketType = (typeof PACKET_TYPES)[number]
+
+/** Why a received PUBLISH did not go any further. */
+export const REFUSALS = ['not_authorized', 'duplicate_qos2', 'quota_exceeded'] as const
+
+export interface MqttMetrics {
+  readonly connectionsOpened: Counter
+  readonly connectionsClosed: Record<CloseReason, Counter>
+  readonly connectRefused: Counter
+  readonly bytesReceived: Counter
+  readonly bytesSent: Counter
+  readonly packetsReceived: Record<PacketType, Counter>
+  readonly packetsSent: Record<PacketType, Counter>
+  readonly messagesReceived: Record<'0' | '1' | '2', Counter>
+  readonly publishesRefused: Record<(typeof REFUSALS)[number], Counter>
+}
+
+export function createMqttMetrics(registry: MetricRegistry): MqttMetrics {
+  return {
+    connectionsOpened: registry.counter({
+      name: 'connections_opened_total',
+      help: 'Client sockets accepted, also those that never sent a CONNECT.',
+    }),
+    connectionsClosed: registry.counters(
+      { name: 'connections_closed_total', help: 'Client sockets closed, by reason.' },
+      'reason',
+      CLOSE_REASONS,
+    ),
+    connectRefused: registry.counter({
+      name: 'connect_refused_total',
+      help: 'CONNECT packets answered with a refusal.',
+    }),
+    bytesReceived: registry.counter({ name: 'received_bytes_total', help: 'Bytes received from clients.' }),
+    bytesSent: registry.counter({ name: 'sent_bytes_total', help: 'Bytes handed to client sockets.' }),
+    packetsReceived: registry.counters(
+      { name: 'packets_received_total', help: 'Control packets received from clients, save PUBLISH, by type.' },
+      'type',
+      PACKET_TYPES,
+    ),
+    packetsSent: registry.counters(
+      { name: 'packets_sent_total', help: 'Control packets sent to clients, save PUBLISH, by type.' },
+      'type',
+      PACKET_TYPES,
+    ),
+    messagesReceived: registry.counters(
+      { name: 'messages_received_total', help: 'PUBLISH packets received from clients, by QoS.' },
+      'qos',
+      ['0', '1', '2'],
+    ),
+    publishesRefused: registry.counters(
+      {
+        name: 'publishes_refused_total',
+        help: 'PUBLISH packets from clients that were not delivered to anybody, by reason.',
+      },
+      'reason',
+      REFUSALS,
+    ),
+  }
+}

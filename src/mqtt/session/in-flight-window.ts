@@ -1,0 +1,84 @@
+/**
+ * What was sent to the client at QoS 1 and 2 and is not acknowledged yet, in order of sending.
+ * At most as many as the client's Receive Maximum allows [MQTT-3.3.4-9].
+ */
+
+import type { Message } from '../wire/message.js'
+import type { QoS } from '../wire/packets.js'
+
+/** One PUBLISH in flight. */
+export interface InFlight {
+  readonly packetId: number
+  readonly qos: QoS
+  readonly retain: boolean
+  readonly subscriptionIds: readonly number[] | undefined
+  /** Undefined for a session that ends with its connection: such a message is never sent again. */
+  message: Message | undefined
+  /** QoS 2: PUBREC has come, PUBREL is out; the message itself is not needed any more. */
+  isReleased: boolean
+  /** Whether it has been sent on the present connection; after a resume it has not. */
+  isSent: boolean
+}
+
+export class InFlightWindow {
+  private readonly entries = new Map<number, InFlight>()
+  /** Entries sent on the present connection; these count against the client's Receive Maximum. */
+  private sentCount = 0
+  /** What a resumed connection has yet to send again, oldest first. */
+  private unsent: InFlight[] = []
+
+  get length(): number {
+    return this.entries.size
+  }
+
+  get sent(): number {
+    return this.sentCount
+  }
+
+  has(packetId: number): boolean {
+    return this.entries.has(packetId)
+  }
+
+  get(packetId: number): InFlight | undefined {
+    return this.entries.get(packetId)
+  }
+
+  add(entry: InFlight): void {
+    this.entries.set(entry.packetId, entry)
+    this.sentCount++
+  }
+
+  /** Takes an acknowledged packet out; undefined when the id is not in flight. */
+  remove(packetId: number): InFlight | undefined {
+    const entry = this.entries.get(packetId)
+    if (entry === undefined) return undefined
+    this.entries.delete(packetId)
+    if (entry.isSent) this.sentCount--
+    return entry
+  }
+
+  /** The connection has gone: all that is in flight has to be sent again on the next one. [MQTT-4.4.0-1] */
+  rewind(): void {
+    this.sentCount = 0
+    this.unsent = [...this.entries.values()]
+    for (const entry of this.unsent) entry.isSent = false
+    this.unsent.reverse()
+  }
+
+  /** The next packet to send again, marked as sent; undefined when there is none. */
+  takeUnsent(): InFlight | undefined {
+    for (;;) {
+      const entry = this.unsent.pop()
+      if (entry === undefined) return undefined
+      // The client may have acknowledged it already, from the connection before.
+      if (this.entries.get(entry.packetId) !== entry) continue
+      entry.isSent = true
+      this.sentCount++
+      return entry
+    }
+  }
+
+  get hasUnsent(): boolean {
+    return this.unsent.length > 0
+  }
+}

@@ -1,0 +1,25 @@
+/**
+ * The QoS 2 packet ids that a client has sent and not yet released: a PUBLISH whose id is here has been taken
+ * already and must not be delivered again. [MQTT-4.3.3-10]
+ */
+export class InboundQos2<T> {
+  private readonly received = new Map<number, T>()
+
+  get size(): number {
+    return this.received.size
+  }
+
+  /** What was remembered with the id when it was first received; undefined for a new id. */
+  get(packetId: number): T | undefined {
+    return this.received.get(packetId)
+  }
+
+  add(packetId: number, value: T): void {
+    this.received.set(packetId, value)
+  }
+
+  /** PUBREL: the id is free again. False when it was not known. */
+  release(packetId: number): boolean {
+    return this.received.delete(packetId)
+  }
+}

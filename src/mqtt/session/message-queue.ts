@@ -1,0 +1,93 @@
+/**
+ * The message queue (mqueue) behind the in-flight window: what waits for room or for the client to come back.
+ * Bounded by number and by bytes.
+ */
+
+import type { Message } from '../wire/message.js'
+import type { QoS } from '../wire/packets.js'
+
+export interface QueuedMessage {
+  readonly message: Message
+  readonly qos: QoS
+  readonly retain: boolean
+  readonly subscriptionIds: readonly number[] | undefined
+}
+
+export interface QueueLimits {
+  /** Messages. */
+  readonly length: number
+  /** Bytes of payload, properties and topic. */
+  readonly bytes: number
+}
+
+/** From here on publishers are held back (see `Session.deliver`): the share of the limits that counts as nearly full. */
+const NEARLY_FULL = 0.75
+/** Held-back publishers go on when the queue has sunk to this share of its limits. */
+const EASED = 0.5
+/**
+ * While publishers are held back, their messages in flight may exceed the limits by this factor: they are bounded by
+ * each publisher's Receive Maximum, and refusing them would break the promise that acked means kept.
+ */
+const OVERHANG = 8
+/** Rough cost of an entry besides its bytes. */
+const ENTRY_OVERHEAD_BYTES = 64
+
+export class MessageQueue {
+  private items: (QueuedMessage | undefined)[] = []
+  private head = 0
+  private byteCount = 0
+
+  constructor(private readonly limits: QueueLimits) {}
+
+  get length(): number {
+    return this.items.length - this.head
+  }
+
+  get bytes(): number {
+    return this.byteCount
+  }
+
+  get isNearlyFull(): boolean {
+    return this.exceeds(NEARLY_FULL)
+  }
+
+  get isFull(): boolean {
+    return this.exceeds(1)
+  }
+
+  get isEased(): boolean {
+    return !this.exceeds(EASED)
+  }
+
+  /** Whether not even messages of held-back publishers fit any more. */
+  get isOverhangFull(): boolean {
+    return this.exceeds(OVERHANG)
+  }
+
+  push(item: QueuedMessage): void {
+    this.items.push(item)
+    this.byteCount += sizeOf(item.message)
+  }
+
+  shift(): QueuedMessage | undefined {
+    const item = this.items[this.head]
+    if (item === undefined) return undefined
+    this.items[this.head++] = undefined
+    this.byteCount -= sizeOf(item.message)
+    // The emptied front is given back when it is half of the array: amortized one move per message.
+    if (this.head >= 32 && this.head * 2 >= this.items.length) {
+      this.items = this.items.slice(this.head)
+      this.head = 0
+    }
+    return item
+  }
+
+  private exceeds(share: number): boolean {
+    return this.length >= this.limits.length * share || this.byteCount >= this.limits.bytes * share
+  }
+}
+
+function sizeOf(message: Message): number {
+  const properties = message.properties === undefined ? 0 : message.properties.length
+  return message.payloadEnd - message.payloadStart + properties + message.topic.length + ENTRY_OVERHEAD_BYTES
+}

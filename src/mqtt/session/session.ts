@@ -1,0 +1,379 @@
+/**
+ * A Session is what a client ID owns beyond its socket: subscriptions, packet ids, the in-flight window, the message
+ * queue behind it and the inbound QoS 2 ids. It has no socket: while its client is connected it sends through an
+ * Outlet, and while the client is away it queues.
+ *
+ *   deliver ──► | message queue | ──► | in-flight window | ──► outlet
+ *
+ * A session is `attached` (has an outlet), `detached` (its client may come back until it expires) or `ended`.
+ */
+
+import { TimerEntry, type TimerWheel } from '../../util/timer-wheel.js'
+import type { Frame, Message } from '../wire/message.js'
+import type { QoS, SubscriptionOptions } from '../wire/packets.js'
+import { ReasonCode } from '../wire/reason-codes.js'
+import { type InFlight, InFlightWindow } from './in-flight-window.js'
+import { InboundQos2 } from './inbound-qos2.js'
+import { MessageQueue, type QueuedMessage, type QueueLimits } from './message-queue.js'
+import { PacketIds } from './packet-ids.js'
+import type { SessionMetrics } from './session-metrics.js'
+
+/** Where an attached session sends: its connection, seen from here. */
+export interface Outlet {
+  readonly isV5: boolean
+  /** The largest packet that the client accepts, in bytes [MQTT-3.1.2-24]. */
+  readonly maximumPacketSize: number
+  /** How many QoS 1 and 2 messages may be in flight to the client. */
+  readonly sendMaximum: number
+  /** The outbox is at its limit: QoS 0 is dropped. */
+  readonly isFull: boolean
+  /** The socket does not keep up: QoS 1 and 2 wait in the queue until the outlet calls `pump`. */
+  readonly isCongested: boolean
+  sendFrame(frame: Frame): void
+  sendPublish(frame: Frame, packetId: number, duplicate: boolean): void
+  sendPubrel(packetId: number): void
+}
+
+/** Held while somebody still has to keep a message; see `PendingPublish` of the broker's ports. */
+export interface Hold {
+  hold(): void
+  release(): void
+}
+
+/** How one subscription (or several overlapping ones) wants its messages. */
+export interface DeliveryOptions {
+  readonly qos: QoS
+  readonly noLocal: boolean
+  readonly retainAsPublished: boolean
+  readonly subscriptionIds: readonly number[] | undefined
+}
+
+/** A received QoS 2 message, as remembered until PUBREL. */
+export interface ReceivedQos2 {
+  /** Whether PUBREC may be (or has been) sent: the message is kept. */
+  readonly isSettled: boolean
+  /** Settles `follower` when this message is kept. */
+  addFollower(follower: Hold): void
+}
+
+export interface SessionOptions {
+  readonly queue: QueueLimits
+  /** How long publishers are held back by a full queue before messages are dropped, in milliseconds. */
+  readonly queueHoldTime: number
+}
+
+export interface SessionModules {
+  readonly timers: TimerWheel
+  readonly metrics: SessionMetrics
+}
+
+/** The Session Expiry Interval that means "never". [MQTT 5.0 section 3.1.2.11.2] */
+export const NEVER_EXPIRES = 0xffff_ffff
+
+export class Session {
+  readonly clientId: string
+  /** Seconds the session outlives its connection; 0 ends with it, NEVER_EXPIRES stays. */
+  expiryInterval: number
+  private outlet: Outlet | undefined
+  private topicFilters: Map<string, SubscriptionOptions> | undefined
+  private inFlight: InFlightWindow | undefined
+  private queue: MessageQueue | undefined
+  private received: InboundQos2<ReceivedQos2> | undefined
+  private readonly packetIds = new PacketIds()
+  private backPressure: BackPressure | undefined
+  private readonly options: SessionOptions
+  private readonly modules: SessionModules
+  isEnded = false
+
+  constructor(clientId: string, expiryInterval: number, options: SessionOptions, modules: SessionModules) {
+    this.clientId = clientId
+    this.expiryInterval = expiryInterval
+    this.options = options
+    this.modules = modules
+  }
+
+  get isAttached(): boolean {
+    return this.outlet !== undefined
+  }
+
+  get subscriptions(): ReadonlyMap<string, SubscriptionOptions> {
+    this.topicFilters ??= new Map()
+    return this.topicFilters
+  }
+
+  get subscriptionCount(): number {
+    return this.topicFilters === undefined ? 0 : this.topicFilters.size
+  }
+
+  get queueLength(): number {
+    return this.queue === undefined ? 0 : this.queue.length
+  }
+
+  get queueBytes(): number {
+    return this.queue === undefined ? 0 : this.queue.bytes
+  }
+
+  get inFlightCount(): number {
+    return this.inFlight === undefined ? 0 : this.inFlight.length
+  }
+
+  /** QoS 2 ids that the client has not released yet. */
+  get inboundQos2(): InboundQos2<ReceivedQos2> {
+    this.received ??= new InboundQos2()
+    return this.received
+  }
+
+  get inboundQos2Count(): number {
+    return this.received === undefined ? 0 : this.received.size
+  }
+
+  addSubscription(filter: string, options: SubscriptionOptions): void {
+    this.topicFilters ??= new Map()
+    this.topicFilters.set(filter, options)
+  }
+
+  removeSubscription(filter: string): boolean {
+    return this.topicFilters?.delete(filter) ?? false
+  }
+
+  /** The client is here: what was in flight is sent again in its order, then the queue. [MQTT-4.4.0-1] */
+  attach(outlet: Outlet): void {
+    this.outlet = outlet
+    this.pump()
+  }
+
+  /** The client is gone; the session waits for it. */
+  detach(): void {
+    this.outlet = undefined
+    this.inFlight?.rewind()
+  }
+
+  /** The session is over: what still waited is counted as dropped, publishers held back by it go on. */
+  end(): void {
+    this.isEnded = true
+    this.outlet = undefined
+    this.modules.metrics.dropped.session_ended.value += this.queueLength
+    this.queue = undefined
+    this.inFlight = undefined
+    this.received = undefined
+    this.backPressure?.releaseAll()
+  }
+
+  /**
+   * Hands a message to this session: sent at once, queued, or dropped and counted. For QoS 1 and 2 a queue that is
+   * nearly full holds the publisher's acknowledgement back (`pending`); only after it has been so for the hold time
+   * is a message dropped.
+   */
+  deliver(message: Message, delivery: DeliveryOptions, pending: Hold | undefined): void {
+    if (delivery.noLocal && message.publisherId === this.clientId) return // [MQTT-3.8.3-3]
+    const qos = Math.min(message.qos, delivery.qos) as QoS // [MQTT-3.8.4-8]
+    const retain = message.retain && delivery.retainAsPublished // [MQTT-3.3.1-12], [MQTT-3.3.1-13]
+    if (qos === 0) this.sendQos0(message, retain, delivery.subscriptionIds)
+    else this.deliverQueued(message, qos, retain, delivery.subscriptionIds, pending)
+  }
+
+  /** A retained message for a new subscription: like `deliver`, with the RETAIN flag set. [MQTT-3.3.1-8] */
+  deliverRetained(message: Message, delivery: DeliveryOptions): void {
+    const qos = Math.min(message.qos, delivery.qos) as QoS
+    if (qos === 0) this.sendQos0(message, true, delivery.subscriptionIds)
+    else this.deliverQueued(message, qos, true, delivery.subscriptionIds, undefined)
+  }
+
+  /** PUBACK and PUBCOMP: the packet id is free, the next message may go. Undefined when it was not in flight. */
+  acknowledge(packetId: number): InFlight | undefined {
+    const entry = this.inFlight?.remove(packetId)
+    if (entry !== undefined) this.pump()
+    return entry
+  }
+
+  /** PUBREC: answers with PUBREL, or with a failure code ends the exchange. False when the id is not in flight. */
+  markReceived(packetId: number, reasonCode: number): boolean {
+    const entry = this.inFlight?.get(packetId)
+    if (entry === undefined || entry.qos !== 2) return false
+    // A PUBREC with an error ends the exchange: no PUBREL follows. [MQTT-4.3.3-4]
+    if (reasonCode >= ReasonCode.UnspecifiedError) return this.acknowledge(packetId) !== undefined
+    entry.isReleased = true
+    entry.message = undefined
+    this.outlet?.sendPubrel(packetId)
+    return true
+  }
+
+  /** Sends what may be sent: first what a resumed session has in flight, then the queue. */
+  pump(): void {
+    const outlet = this.outlet
+    if (outlet === undefined) return
+    const window = this.inFlight
+    if (window === undefined && this.queue === undefined) return
+    while (!outlet.isCongested && (window === undefined || window.sent < outlet.sendMaximum)) {
+      const again = window?.takeUnsent()
+      if (again !== undefined) {
+        this.sendAgain(outlet, again)
+        continue
+      }
+      const next = this.queue?.shift()
+      if (next === undefined) break
+      if (next.message.isExpired(Date.now())) this.modules.metrics.dropped.expired.value++
+      else if (!this.sendInFlight(outlet, next.message, next.qos, next.retain, next.subscriptionIds, true)) break
+    }
+    if (this.queue !== undefined && this.backPressure !== undefined && this.queue.isEased) {
+      this.backPressure.releaseAll()
+    }
+  }
+
+  private sendQos0(message: Message, retain: boolean, subscriptionIds: readonly number[] | undefined): void {
+    const outlet = this.outlet
+    if (outlet === undefined) {
+      this.modules.metrics.dropped.offline_qos0.value++
+      return
+    }
+    if (outlet.isFull) {
+      this.modules.metrics.dropped.outbox_full.value++
+      return
+    }
+    const frame =
+      subscriptionIds === undefined || !outlet.isV5
+        ? message.frame(outlet.isV5, 0, retain)
+        : message.frameFor(0, retain, subscriptionIds, Date.now())
+    if (frame.end - frame.start > outlet.maximumPacketSize) {
+      this.modules.metrics.dropped.too_large.value++ // [MQTT-3.1.2-25]
+      return
+    }
+    outlet.sendFrame(frame)
+    this.modules.metrics.sent[0].value++
+  }
+
+  private deliverQueued(
+    message: Message,
+    qos: QoS,
+    retain: boolean,
+    subscriptionIds: readonly number[] | undefined,
+    pending: Hold | undefined,
+  ): void {
+    const outlet = this.outlet
+    if (
+      outlet !== undefined &&
+      (this.queue === undefined || this.queue.length === 0) &&
+      (this.inFlight === undefined || (!this.inFlight.hasUnsent && this.inFlight.sent < outlet.sendMaximum)) &&
+      !outlet.isCongested
+    ) {
+      // No packet id free means the window is as full as it can be: then it waits in the queue like the others.
+      if (this.sendInFlight(outlet, message, qos, retain, subscriptionIds, false)) return
+    }
+    this.enqueue({ message: message.detach(), qos, retain, subscriptionIds }, pending)
+  }
+
+  private enqueue(item: QueuedMessage, pending: Hold | undefined): void {
+    this.queue ??= new MessageQueue(this.options.queue)
+    const queue = this.queue
+    if (queue.isFull) {
+      const isHeldTooLong = this.backPressure?.isExhausted === true
+      if (pending === undefined || isHeldTooLong || queue.isOverhangFull) {
+        this.modules.metrics.dropped.queue_full.value++
+        return
+      }
+    }
+    queue.push(item)
+    if (pending !== undefined && queue.isNearlyFull) {
+      this.backPressure ??= new BackPressure(this.options.queueHoldTime, this.modules.timers)
+      if (this.backPressure.take(pending)) this.modules.metrics.heldBack.value++
+    }
+  }
+
+  /** False when no packet id is free; a message too large for the client is dropped and counts as done. */
+  private sendInFlight(
+    outlet: Outlet,
+    message: Message,
+    qos: QoS,
+    retain: boolean,
+    subscriptionIds: readonly number[] | undefined,
+    hasWaited: boolean,
+  ): boolean {
+    this.inFlight ??= new InFlightWindow()
+    const frame = this.frameOf(outlet, message, qos, retain, subscriptionIds, hasWaited)
+    if (frame.end - frame.start > outlet.maximumPacketSize) {
+      this.modules.metrics.dropped.too_large.value++
+      return true
+    }
+    const packetId = this.packetIds.next(this.inFlight)
+    if (packetId === 0) return false
+    this.inFlight.add({
+      packetId,
+      qos,
+      retain,
+      subscriptionIds,
+      // A session that ends with its connection never sends again, so it need not keep the bytes.
+      message: this.expiryInterval === 0 ? undefined : message.detach(),
+      isReleased: false,
+      isSent: true,
+    })
+    outlet.sendPublish(frame, packetId, false)
+    this.modules.metrics.sent[qos].value++
+    return true
+  }
+
+  private sendAgain(outlet: Outlet, entry: InFlight): void {
+    if (entry.isReleased || entry.message === undefined) {
+      outlet.sendPubrel(entry.packetId)
+      return
+    }
+    const frame = this.frameOf(outlet, entry.message, entry.qos, entry.retain, entry.subscriptionIds, true)
+    outlet.sendPublish(frame, entry.packetId, true) // DUP [MQTT-3.3.1-1]
+    this.modules.metrics.sent[entry.qos].value++
+  }
+
+  private frameOf(
+    outlet: Outlet,
+    message: Message,
+    qos: QoS,
+    retain: boolean,
+    subscriptionIds: readonly number[] | undefined,
+    hasWaited: boolean,
+  ): Frame {
+    if (outlet.isV5 && (subscriptionIds !== undefined || (hasWaited && message.expiresAt !== 0))) {
+      return message.frameFor(qos, retain, subscriptionIds, Date.now())
+    }
+    return message.frame(outlet.isV5, qos, retain)
+  }
+}
+
+/** Publishers held back by one session's queue, and for how long it has been so. */
+class BackPressure extends TimerEntry {
+  private held: Hold[] = []
+  /** The hold time has passed and the queue has not eased since: from now on a full queue drops. */
+  isExhausted = false
+
+  constructor(
+    private readonly holdTime: number,
+    private readonly timers: TimerWheel,
+  ) {
+    super()
+  }
+
+  /** Takes a hold, unless the time for holding is over. */
+  take(pending: Hold): boolean {
+    if (this.isExhausted) return false
+    if (this.held.length === 0) this.timers.schedule(this, this.holdTime)
+    pending.hold()
+    this.held.push(pending)
+    return true
+  }
+
+  /** The queue has eased (or is gone): everybody goes on. */
+  releaseAll(): void {
+    this.isExhausted = false
+    if (this.held.length === 0) return
+    this.timers.cancel(this)
+    this.letGo()
+  }
+
+  override onTimeout(): void {
+    this.isExhausted = true
+    this.letGo()
+  }
+
+  private letGo(): void {
+    const held = this.held
+    this.held = []
+    for (const pending of held) pending.release()
+  }
+}

@@ -1,0 +1,200 @@
+/**
+ * Node, the composition root: what a node is made of, built from the bottom up, started in the order read downwards
+ * and stopped in the order read upwards.
+ */
+
+import { AdminServer } from './admin/http-server.js'
+import { Broker } from './broker/broker.js'
+import { createBrokerMetrics } from './broker/metrics.js'
+import type { Subscriber } from './broker/subscriber.js'
+import { Cluster } from './cluster/cluster.js'
+import type { ClusterStatus } from './cluster/status.js'
+import { parseListener } from './config/addresses.js'
+import { type Config, DEFAULTS } from './config/options.js'
+import { Listener } from './mqtt/listener.js'
+import { RouteTable } from './router/route-table.js'
+import { SubscriptionTable } from './router/subscription-table.js'
+import { type NodeIdentity, openNodeIdentity } from './store/node-identity.js'
+import { Health } from './telemetry/health.js'
+import { createLogger, type Logger } from './telemetry/logger.js'
+import { MetricRegistry } from './telemetry/registry.js'
+import { TimerWheel } from './util/timer-wheel.js'
+import { TurnQueue } from './util/turn.js'
+import { VERSION } from './version.js'
+
+export interface NodeModules {
+  readonly log: Logger
+}
+
+export class Node {
+  readonly name: string
+  readonly metrics = new MetricRegistry()
+  readonly health = new Health()
+  private readonly log: Logger
+  private readonly timers: TimerWheel
+  private readonly turn: TurnQueue
+  private readonly subscriptions = new SubscriptionTable<Subscriber>()
+  private readonly routes = new RouteTable()
+  readonly broker: Broker
+  private readonly listeners: Listener[]
+  private readonly admin: AdminServer
+  private cluster: Cluster | undefined
+  private identity: NodeIdentity | undefined
+  private startedAt = 0
+  private isServing = false
+  private stopping: Promise<void> | undefined
+
+  constructor(
+    private readonly config: Config,
+    { log }: NodeModules,
+  ) {
+    this.name = config.name
+    this.log = log
+    this.metrics.collectProcessMetrics()
+    this.timers = new TimerWheel({ onError: (error) => log.error({ err: error }, 'a timer failed') })
+    this.turn = new TurnQueue({ onError: (error) => log.error({ err: error }, 'a task of the turn failed') })
+    this.broker = new Broker(
+      { id: config.name, mqtt: config.mqtt },
+      {
+        subscriptions: this.subscriptions,
+        routes: this.routes,
+        timers: this.timers,
+        turn: this.turn,
+        metrics: createBrokerMetrics(this.metrics),
+        log: log.child({ room: 'broker' }),
+      },
+    )
+    this.listeners = config.listen.map(
+      (listener) =>
+        new Listener(
+          {
+            address: parseListener(listener),
+            maximumPacketSize: config.mqtt.maximumPacketSize,
+            upgradeTimeout: config.mqtt.connectTimeout,
+          },
+          (stream, origin) => this.broker.accept(stream, origin),
+        ),
+    )
+    this.admin = new AdminServer(config.admin, {
+      registry: this.metrics,
+      health: this.health,
+      status: () => this.status(),
+      log: log.child({ room: 'admin' }),
+    })
+    this.health.add('serving', () => (this.isServing ? undefined : 'the node is starting or stopping'))
+    this.health.add('cluster', () =>
+      this.cluster === undefined || this.cluster.isReady ? undefined : 'the mesh is not whole yet',
+    )
+  }
+
+  /** A new number at each start; 0 before. */
+  get incarnation(): number {
+    return this.identity?.incarnation ?? 0
+  }
+
+  /** The listeners, with their ports as bound. */
+  get listening(): string[] {
+    return this.listeners.map((listener) => listener.address)
+  }
+
+  /** Where the admin server listens, as host:port. */
+  get adminAddress(): string {
+    return this.admin.address
+  }
+
+  /** Where peers connect, as host:port; '' without a cluster. */
+  get clusterAddress(): string {
+    return this.cluster?.address ?? ''
+  }
+
+  /**
+   * Resolves when clients are served; the mesh forms in the background, `/readyz` tells when it is whole.
+   * @throws IdentityError, ListenError, AdminListenError, or what the cluster says of its port; all is stopped then.
+   */
+  async start(): Promise<void> {
+    try {
+      this.identity = openNodeIdentity(this.config.data, this.name)
+      this.startedAt = Date.now()
+      await this.admin.start()
+      if (this.config.cluster.listen !== '') await this.startCluster(this.identity)
+      await this.broker.listen()
+      for (const listener of this.listeners) await listener.start()
+      this.isServing = true
+    } catch (error) {
+      await this.stop()
+      throw error
+    }
+  }
+
+  /** Closes the clients, leaves the cluster and ends. Idempotent. */
+  stop(): Promise<void> {
+    this.stopping ??= this.stopAll()
+    return this.stopping
+  }
+
+  /** What `cluster status` shows. */
+  status(): ClusterStatus {
+    return this.cluster?.status() ?? this.loneStatus()
+  }
+
+  private async startCluster(identity: NodeIdentity): Promise<void> {
+    const cluster = new Cluster(this.config.cluster, {
+      node: this.name,
+      incarnation: identity.incarnation,
+      version: VERSION,
+      subscriptions: this.subscriptions,
+      routes: this.routes,
+      sink: this.broker,
+      log: this.log.child({ room: 'cluster' }),
+      metrics: this.metrics,
+      connectionCount: () => this.broker.connectedClients,
+    })
+    this.cluster = cluster
+    this.broker.forwardThrough(cluster.forwarder)
+    this.broker.replicateRetainedThrough(
+      cluster.replica('retained', (topic, value) => this.broker.applyRetained(topic, value)),
+    )
+    await cluster.start()
+  }
+
+  private async stopAll(): Promise<void> {
+    this.isServing = false
+    // The listeners' ends are awaited after the broker has closed its connections: they wait for each socket.
+    const closed = this.listeners.map((listener) => listener.stop())
+    await new Promise<void>((resolve) => this.broker.close(resolve))
+    await Promise.all(closed)
+    await this.cluster?.stop()
+    await this.admin.stop()
+    this.turn.stop()
+    this.timers.stop()
+  }
+
+  /** A node without a cluster is a cluster of one. */
+  private loneStatus(): ClusterStatus {
+    return {
+      cluster: this.config.cluster.name,
+      node: this.name,
+      ready: this.isServing,
+      nodes: [
+        {
+          name: this.name,
+          state: 'running',
+          link: 'self',
+          version: VERSION,
+          incarnation: this.incarnation,
+          uptime: this.startedAt === 0 ? 0 : (Date.now() - this.startedAt) / 1000,
+          connections: this.broker.connectedClients,
+          routes: this.subscriptions.filterCount,
+          rtt: null,
+          address: '',
+        },
+      ],
+    }
+  }
+}
+
+/** Every metric that a node has, for `docs/metrics.md`. */
+export async function describeMetrics(): Promise<{ name: string; type: string; help: string }[]> {
+  const node = new Node(DEFAULTS, { log: createLogger({ level: 'silent', format: 'json' }, {}) })
+  return node.metrics.describe()
+}
