@@ -109,6 +109,27 @@ export class PacketClient {
     return packets
   }
 
+  /** The next `count` messages, each acknowledged in full as its QoS asks; nothing else may come. */
+  async receive(count: number): Promise<IPublishPacket[]> {
+    const messages: IPublishPacket[] = []
+    let unreleased = 0
+    while (messages.length < count || unreleased > 0) {
+      const packet = await this.nextOfAny()
+      if (packet?.cmd === 'publish') {
+        messages.push(packet)
+        if (packet.qos === 1) this.acknowledge(packet)
+        if (packet.qos === 2) {
+          this.send({ cmd: 'pubrec', ...messageIdOf(packet) })
+          unreleased += 1
+        }
+      } else if (packet?.cmd === 'pubrel') {
+        this.send({ cmd: 'pubcomp', messageId: packet.messageId ?? 0 })
+        unreleased -= 1
+      } else throw new Error(`got ${JSON.stringify(packet)} after ${messages.length} of ${count} messages`)
+    }
+    return messages
+  }
+
   /** The next packet, or undefined when the broker has closed the connection. */
   private async nextOfAny(): Promise<Packet | undefined> {
     const deadline = performance.now() + ANSWER_TIMEOUT_MS
@@ -244,6 +265,11 @@ export class PacketClient {
   ): Promise<void> {
     this.send({ cmd: 'disconnect', ...fields })
     await this.closed()
+  }
+
+  /** Reads nothing from now on, so that the broker's writes pile up. */
+  pause(): void {
+    this.socket.pause()
   }
 
   /** Ends the connection without a DISCONNECT. */

@@ -1,0 +1,95 @@
+import assert from 'node:assert/strict'
+import { type TestContext, test } from 'node:test'
+import { useBroker } from '../support/broker.js'
+import { eventually } from '../support/eventually.js'
+import { PacketClient, uniqueClientId } from '../support/packet-client.js'
+
+const QUEUE_LENGTH = 50
+
+const broker = useBroker({ mqtt: { queueLength: QUEUE_LENGTH, queueHoldTime: '200ms' } })
+
+/** Whether a session of this client ID is kept, asked in a way that leaves it as it is. */
+async function isPresent(t: TestContext, clientId: string): Promise<boolean> {
+  const client = await PacketClient.connect(t, broker().port, 4, { clientId, clean: false })
+  client.drop()
+  return client.connack?.sessionPresent ?? false
+}
+
+test('[MQTT-4.1.0-2] a session ends when its expiry interval has passed', async (t) => {
+  const clientId = uniqueClientId()
+  const fields = { clientId, clean: false, properties: { sessionExpiryInterval: 1 } }
+  const first = await PacketClient.connect(t, broker().port, 5, fields)
+  await first.subscribe('expires', 1)
+  await first.disconnect()
+  const publisher = await PacketClient.connect(t, broker().port)
+  const started = performance.now()
+  await eventually(async () => {
+    // 0x10: nobody subscribes any more.
+    assert.equal(await publisher.publishAcked({ topic: 'expires' }), 0x10)
+  })
+  assert.ok(performance.now() - started >= 800, 'not before')
+  const second = await PacketClient.connect(t, broker().port, 5, fields)
+  assert.equal(second.connack?.sessionPresent, false)
+  await second.disconnect({ properties: { sessionExpiryInterval: 0 } })
+})
+
+test('a 5.0 session without an expiry interval ends with its connection', async (t) => {
+  const clientId = uniqueClientId()
+  const first = await PacketClient.connect(t, broker().port, 5, { clientId, clean: false })
+  await first.subscribe('short', 1)
+  await first.disconnect()
+  const second = await PacketClient.connect(t, broker().port, 5, { clientId, clean: false })
+  assert.equal(second.connack?.sessionPresent, false)
+})
+
+test('a DISCONNECT may change the expiry interval, but not from 0', async (t) => {
+  const clientId = uniqueClientId()
+  const first = await PacketClient.connect(t, broker().port, 5, {
+    clientId,
+    clean: false,
+    properties: { sessionExpiryInterval: 60 },
+  })
+  await first.disconnect({ properties: { sessionExpiryInterval: 0 } })
+  const second = await PacketClient.connect(t, broker().port, 5, { clientId, clean: false })
+  assert.equal(second.connack?.sessionPresent, false, 'ended by DISCONNECT')
+  second.send({ cmd: 'disconnect', reasonCode: 0, properties: { sessionExpiryInterval: 60 } })
+  await second.closedFor(0x82)
+  const third = await PacketClient.connect(t, broker().port, 5, { clientId, clean: false })
+  assert.equal(third.connack?.sessionPresent, false, 'and not brought back')
+})
+
+test('a 3.1.1 session without clean session outlives its connection, a clean one does not', async (t) => {
+  const [kept, clean] = [uniqueClientId(), uniqueClientId()]
+  const first = await PacketClient.connect(t, broker().port, 4, { clientId: kept, clean: false })
+  first.drop()
+  const other = await PacketClient.connect(t, broker().port, 4, { clientId: clean, clean: true })
+  other.drop()
+  await eventually(async () => assert.equal(await isPresent(t, kept), true))
+  assert.equal(await isPresent(t, clean), false)
+})
+
+test('the queue of a session that is away has a bound: what it cannot take is dropped and counted', async (t) => {
+  const clientId = uniqueClientId()
+  const fields = { clientId, clean: false, properties: { sessionExpiryInterval: 60 } }
+  const away = await PacketClient.connect(t, broker().port, 5, fields)
+  await away.subscribe('bounded', 1)
+  await away.disconnect()
+  const dropped = async (): Promise<number> => (await broker().node().metrics()).value('shoalmq_messages_dropped_total')
+  const before = await dropped()
+  const publisher = await PacketClient.connect(t, broker().port)
+  const count = QUEUE_LENGTH + 10
+  for (let number = 1; number <= count; number += 1)
+    publisher.publish({ topic: 'bounded', payload: `${number}`, qos: 1 })
+  await publisher.nextMany('puback', count)
+  assert.equal((await dropped()) - before, 10)
+  const back = await PacketClient.connect(t, broker().port, 5, fields)
+  const got = await back.receive(QUEUE_LENGTH)
+  await back.expectNothing()
+  const numbers = got.map((packet) => Number(packet.payload))
+  assert.deepEqual(
+    numbers,
+    [...numbers].sort((a, b) => a - b),
+    'what is left is in order',
+  )
+  await back.disconnect({ properties: { sessionExpiryInterval: 0 } })
+})
