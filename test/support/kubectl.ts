@@ -25,6 +25,9 @@ const RESOURCES: Readonly<Record<string, readonly (readonly [kind: string, plura
   'networking.k8s.io/v1': [['NetworkPolicy', 'networkpolicies']],
 }
 
+/** What an API server says of an object that it does not have. */
+const NOT_FOUND = { kind: 'Status', apiVersion: 'v1', status: 'Failure', reason: 'NotFound', code: 404 }
+
 /** Runs kubectl, away from any cluster that this machine may be configured for; Debian's, where there is none. */
 export async function kubectl(...parameters: readonly string[]): Promise<string> {
   await ensureKubectl()
@@ -57,7 +60,7 @@ export class EmptyApiServer {
     const server = createServer((request, response) => {
       const body = answerTo((request.url ?? '').split('?', 1)[0] ?? '')
       response.writeHead(body === undefined ? 404 : 200, { 'content-type': 'application/json' })
-      response.end(JSON.stringify(body ?? { kind: 'Status', apiVersion: 'v1', status: 'Failure', code: 404 }))
+      response.end(JSON.stringify(body ?? NOT_FOUND))
     })
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
     return new EmptyApiServer(server)
