@@ -13,8 +13,8 @@ import { Message } from './wire/message.js'
 import { MqttError, ReasonCode } from './wire/reason-codes.js'
 import { levelCount, topicNameProblem } from './wire/topic.js'
 
-/** QoS 2 ids that a client before MQTT 5, which does not know of Receive Maximum, may leave unreleased. */
-const UNRELEASED_QOS2_PER_RECEIVE_MAXIMUM = 10
+/** How many times the Receive Maximum a client before MQTT 5, which does not know of it, may leave unacknowledged. */
+const UNANNOUNCED_ALLOWANCE = 10
 
 /**
  * The topics of one publisher: its aliases, and the last topic it used. Publishers repeat their topic, and comparing
@@ -109,12 +109,13 @@ function publishAcknowledged(connection: Connection, message: Message, qos: 1 | 
   if (first !== undefined) {
     // Taken already: it is acknowledged again, when the first one is, and not delivered again. [MQTT-4.3.3-10]
     metrics.publishesRefused.duplicate_qos2.value++
+    checkQuota(connection, acks.length)
     const again = acks.begin(packetId, qos)
     first.addFollower(again)
     again.release()
     return
   }
-  checkQuota(connection, acks.length + session.inboundQos2Count, session.inboundQos2Count)
+  checkQuota(connection, acks.qos1Count + session.inboundQos2Count)
   const ack = acks.begin(packetId, qos)
   if (qos === 2) session.inboundQos2.add(packetId, ack)
   if (connection.host.isPublishGuarded) publishGuarded(connection, message, ack)
@@ -122,17 +123,16 @@ function publishAcknowledged(connection: Connection, message: Message, qos: 1 | 
   if (!connection.isV5 && acks.length >= options.receiveMaximum) connection.holdForAcks()
 }
 
-/** A client must not have more unacknowledged than it was told; before MQTT 5 it was not told. [MQTT-3.3.4-7] */
-function checkQuota(connection: Connection, unacknowledged: number, unreleased: number): void {
+/**
+ * A client must not have more unacknowledged than it was told [MQTT-3.3.4-7]. Before MQTT 5 it was not told: it is
+ * read no further at that number (see `holdForAcks`), and QoS 2 ids that it never releases have a wider bound.
+ */
+function checkQuota(connection: Connection, unacknowledged: number): void {
   const { receiveMaximum } = connection.host.modules.options
-  if (
-    connection.isV5
-      ? unacknowledged < receiveMaximum
-      : unreleased < receiveMaximum * UNRELEASED_QOS2_PER_RECEIVE_MAXIMUM
-  )
-    return
+  const maximum = connection.isV5 ? receiveMaximum : receiveMaximum * UNANNOUNCED_ALLOWANCE
+  if (unacknowledged < maximum) return
   connection.host.modules.metrics.publishesRefused.quota_exceeded.value++
-  throw new MqttError(ReasonCode.ReceiveMaximumExceeded, `more than ${receiveMaximum} messages without acknowledgement`)
+  throw new MqttError(ReasonCode.ReceiveMaximumExceeded, `more than ${maximum} messages without acknowledgement`)
 }
 
 function publish(connection: Connection, message: Message, ack: InboundAck | undefined): void {

@@ -4,6 +4,7 @@
  * sessions here and by the peers it was forwarded to.
  */
 
+import { RingBuffer } from '../util/ring-buffer.js'
 import type { Hold, ReceivedQos2 } from './session/session.js'
 
 /** Sends the acknowledgement of one PUBLISH; the connection, seen from here. */
@@ -54,45 +55,43 @@ export class InboundAck implements Hold, ReceivedQos2 {
 }
 
 export class InboundAcks {
-  private entries: InboundAck[] = []
-  private head = 0
-  private isClosed = false
+  // Bounded by the connection: it stops reading, or ends, at its Receive Maximum.
+  private readonly entries = new RingBuffer<InboundAck>(Number.POSITIVE_INFINITY)
+  private qos1Owed = 0
 
   constructor(private readonly sender: AckSender) {}
 
   /** Publishes whose acknowledgement is still owed. */
   get length(): number {
-    return this.entries.length - this.head
+    return this.entries.length
+  }
+
+  /** Those of QoS 1; QoS 2 counts against the Receive Maximum until PUBCOMP, not only until PUBREC. */
+  get qos1Count(): number {
+    return this.qos1Owed
   }
 
   begin(packetId: number, qos: 1 | 2): InboundAck {
     const ack = new InboundAck(this, packetId, qos)
     this.entries.push(ack)
+    if (qos === 1) this.qos1Owed++
     return ack
   }
 
   /** Sends every acknowledgement that is settled and has no unsettled one before it. */
   flush(): void {
-    if (this.isClosed) return
-    while (this.head < this.entries.length) {
-      const ack = this.entries[this.head] as InboundAck
-      if (!ack.isSettled) break
-      this.head++
+    for (;;) {
+      const ack = this.entries.peek()
+      if (ack === undefined || !ack.isSettled) return
+      this.entries.shift()
+      if (ack.qos === 1) this.qos1Owed--
       this.sender.sendPublishAck(ack)
-    }
-    if (this.head === this.entries.length) {
-      this.entries.length = 0
-      this.head = 0
-    } else if (this.head >= 64 && this.head * 2 >= this.entries.length) {
-      this.entries = this.entries.slice(this.head)
-      this.head = 0
     }
   }
 
   /** The connection has gone: nobody is left to be answered. */
   close(): void {
-    this.isClosed = true
-    this.entries = []
-    this.head = 0
+    this.entries.clear()
+    this.qos1Owed = 0
   }
 }

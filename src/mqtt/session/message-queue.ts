@@ -3,6 +3,7 @@
  * Bounded by number and by bytes.
  */
 
+import { RingBuffer } from '../../util/ring-buffer.js'
 import type { Message } from '../wire/message.js'
 import type { QoS } from '../wire/packets.js'
 
@@ -33,14 +34,15 @@ const OVERHANG = 8
 const ENTRY_OVERHEAD_BYTES = 64
 
 export class MessageQueue {
-  private items: (QueuedMessage | undefined)[] = []
-  private head = 0
+  private readonly items: RingBuffer<QueuedMessage>
   private byteCount = 0
 
-  constructor(private readonly limits: QueueLimits) {}
+  constructor(private readonly limits: QueueLimits) {
+    this.items = new RingBuffer(limits.length * OVERHANG)
+  }
 
   get length(): number {
-    return this.items.length - this.head
+    return this.items.length
   }
 
   get bytes(): number {
@@ -59,31 +61,21 @@ export class MessageQueue {
     return !this.exceeds(EASED)
   }
 
-  /** Whether not even messages of held-back publishers fit any more. */
-  get isOverhangFull(): boolean {
-    return this.exceeds(OVERHANG)
-  }
-
-  push(item: QueuedMessage): void {
-    this.items.push(item)
+  /** Appends a message; false when not even the messages of held-back publishers fit any more. */
+  push(item: QueuedMessage): boolean {
+    if (this.byteCount >= this.limits.bytes * OVERHANG || !this.items.push(item)) return false
     this.byteCount += sizeOf(item.message)
+    return true
   }
 
   shift(): QueuedMessage | undefined {
-    const item = this.items[this.head]
-    if (item === undefined) return undefined
-    this.items[this.head++] = undefined
-    this.byteCount -= sizeOf(item.message)
-    // The emptied front is given back when it is half of the array: amortized one move per message.
-    if (this.head >= 32 && this.head * 2 >= this.items.length) {
-      this.items = this.items.slice(this.head)
-      this.head = 0
-    }
+    const item = this.items.shift()
+    if (item !== undefined) this.byteCount -= sizeOf(item.message)
     return item
   }
 
   private exceeds(share: number): boolean {
-    return this.length >= this.limits.length * share || this.byteCount >= this.limits.bytes * share
+    return this.items.length >= this.limits.length * share || this.byteCount >= this.limits.bytes * share
   }
 }
 

@@ -265,17 +265,17 @@ export class Session {
   private enqueue(item: QueuedMessage, pending: Hold | undefined): void {
     this.queue ??= new MessageQueue(this.options.queue)
     const queue = this.queue
-    if (queue.isFull) {
-      const isHeldTooLong = this.backPressure?.isExhausted === true
-      if (pending === undefined || isHeldTooLong || queue.isOverhangFull) {
-        this.modules.metrics.dropped.queue_full.value++
-        return
-      }
+    // A client that publishes to itself is not held back by its own queue: it may be waiting for its
+    // acknowledgements before it sends those that would empty the queue.
+    const heldBack = item.message.publisherId === this.clientId ? undefined : pending
+    const mayOverhang = heldBack !== undefined && this.backPressure?.isExhausted !== true
+    if ((queue.isFull && !mayOverhang) || !queue.push(item)) {
+      this.modules.metrics.dropped.queue_full.value++
+      return
     }
-    queue.push(item)
-    if (pending !== undefined && queue.isNearlyFull) {
+    if (heldBack !== undefined && queue.isNearlyFull) {
       this.backPressure ??= new BackPressure(this.options.queueHoldTime, this.modules.timers)
-      if (this.backPressure.take(pending)) this.modules.metrics.heldBack.value++
+      if (this.backPressure.take(heldBack)) this.modules.metrics.heldBack.value++
     }
   }
 
