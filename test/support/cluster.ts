@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { after, afterEach, before, type TestContext } from 'node:test'
 import { eventually } from './eventually.js'
 import { freePort } from './free-port.js'
-import { type ConfigTree, NodeProcess } from './node-process.js'
+import { type ConfigTree, type NodePorts, NodeProcess } from './node-process.js'
 
 /** From the last node being alive to every node having the routes of every other. */
 const MESH_TIMEOUT_MS = 20_000
@@ -15,6 +15,12 @@ export interface TestClusterOptions {
   nodes: number
   /** Whom a node is told to join: every other node (default), only the first, or nobody. */
   seeds?: 'all' | 'first' | 'none'
+  /** Of each node, in its name and to listen on; 127.0.0.1 by default, and anything in 127/8 works. */
+  hosts?: readonly string[]
+  /** One cluster port for all nodes, which then need hosts of their own. */
+  clusterPort?: number
+  /** Where MQTT listeners are bound, if not on the node's host. */
+  listenHost?: string
   /** In the configuration file of every node. */
   config?: ConfigTree
   environment?: Record<string, string>
@@ -32,21 +38,25 @@ export class TestCluster {
   /** Chooses ports and directories; starts nothing. */
   static async create(options: TestClusterOptions): Promise<TestCluster> {
     const cluster = new TestCluster()
-    const ports = []
-    for (let number = 1; number <= options.nodes; number += 1) {
-      ports.push({ mqtt: await freePort(), ws: await freePort(), admin: await freePort(), cluster: await freePort() })
+    const places: { host: string; ports: NodePorts }[] = []
+    for (let index = 0; index < options.nodes; index += 1) {
+      const host = options.hosts?.[index] ?? '127.0.0.1'
+      const [mqtt, ws, admin] = [await freePort(host), await freePort(host), await freePort(host)]
+      places.push({ host, ports: { mqtt, ws, admin, cluster: options.clusterPort ?? (await freePort(host)) } })
     }
-    for (const [index, own] of ports.entries()) {
+    const addresses = places.map(({ host, ports }) => `${host}:${ports.cluster}`)
+    for (const [index, { host, ports }] of places.entries()) {
       const number = index + 1
       const special = options.perNode?.[number]
-      const others = ports.filter((one) => one !== own)
-      const seeds = { all: others, first: index === 0 ? [] : ports.slice(0, 1), none: [] }[options.seeds ?? 'all']
+      const others = addresses.filter((_, other) => other !== index)
+      const seeds = { all: others, first: index === 0 ? [] : addresses.slice(0, 1), none: [] }[options.seeds ?? 'all']
       cluster.processes.push(
         new NodeProcess({
-          name: `n${number}@127.0.0.1`,
+          name: `n${number}@${host}`,
+          ...(options.listenHost === undefined ? {} : { listenHost: options.listenHost }),
           directory: join(cluster.directory, `n${number}`),
-          ports: own,
-          seeds: special?.seeds ?? seeds.map((one) => `127.0.0.1:${one.cluster}`),
+          ports,
+          seeds: special?.seeds ?? seeds,
           config: mergeConfig(options.config ?? {}, special?.config ?? {}),
           environment: { ...options.environment, ...special?.environment },
         }),

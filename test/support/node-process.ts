@@ -1,5 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
 import { existsSync, mkdirSync, readdirSync, statSync, writeFileSync } from 'node:fs'
+import { connect } from 'node:net'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { ClusterStatus } from '../../src/cluster/status.js'
@@ -28,8 +30,10 @@ export interface NodePorts {
 export type ConfigTree = { [key: string]: string | number | boolean | readonly string[] | ConfigTree }
 
 export interface NodeProcessOptions {
-  /** `name@host`; the node listens on this host. */
+  /** `name@host`; the node listens on this host, and its clients and peers reach it there. */
   name: string
+  /** Where its MQTT listeners are bound, if not on the host of its name. */
+  listenHost?: string
   /** Configuration file, and below it the data directory. */
   directory: string
   ports: NodePorts
@@ -94,20 +98,26 @@ export class NodeProcess {
     return this.child.pid
   }
 
-  /** Spawns the process and returns at once; `exited()` and `whenLive()` tell how it went. */
+  /** Spawns the process and returns at once; `exited()` tells how it went. */
   spawn(): void {
     if (this.child !== undefined) throw new Error(`${this.name} runs already`)
     const { options } = this
     mkdirSync(options.directory, { recursive: true })
     const configFile = join(options.directory, 'shoalmq.yaml')
+    const listenHost = options.listenHost ?? this.host
     // JSON is YAML.
     writeFileSync(configFile, JSON.stringify(options.config))
     const flags = [
       ...['--config', configFile, '--name', options.name],
-      ...['--listen', `mqtt://${this.host}:${this.ports.mqtt}`, '--listen', `ws://${this.host}:${this.ports.ws}/mqtt`],
+      ...[
+        '--listen',
+        `mqtt://${listenHost}:${this.ports.mqtt}`,
+        '--listen',
+        `ws://${listenHost}:${this.ports.ws}/mqtt`,
+      ],
       ...['--admin', this.adminAddress, '--cluster', this.clusterAddress],
       ...(options.seeds.length > 0 ? ['--seeds', options.seeds.join(',')] : []),
-      ...['--data', join(options.directory, 'data')],
+      ...['--data', this.dataDirectory],
     ]
     const [file = '', ...command] = shoalmqCommand()
     const child = spawn(file, [...command, 'start', ...flags], {
@@ -135,24 +145,30 @@ export class NodeProcess {
     })
   }
 
-  /** Spawns the process and waits until it is alive and takes MQTT clients; a node that exits instead is an error. */
+  /** Spawns the process and waits until it takes MQTT clients; a node that exits instead is an error. */
   async start(): Promise<void> {
     this.spawn()
-    await this.answers('/livez')
+    await this.untilUp(async () => {
+      const socket = connect(this.ports.mqtt, this.host)
+      try {
+        await once(socket, 'connect')
+      } finally {
+        socket.destroy()
+      }
+    })
   }
 
   /** Waits for `/readyz`: the view of the mesh is complete, or the join timeout has passed. */
   async whenReady(): Promise<void> {
-    await this.answers('/readyz')
+    await this.untilUp(async () => {
+      await (await this.get('/readyz')).body?.cancel()
+    })
   }
 
-  private async answers(path: string): Promise<void> {
+  private async untilUp(check: () => Promise<void>): Promise<void> {
     await eventually(
       async () => {
-        if (!this.isRunning) return
-        const response = await fetch(`http://${this.adminAddress}${path}`)
-        await response.body?.cancel()
-        if (response.status !== 200) throw new Error(`${this.name}: ${path} answers ${response.status}`)
+        if (this.isRunning) await check()
       },
       { within: START_TIMEOUT_MS },
     )
@@ -185,6 +201,10 @@ export class NodeProcess {
   async restart(): Promise<void> {
     await this.stop()
     await this.start()
+  }
+
+  get dataDirectory(): string {
+    return join(this.options.directory, 'data')
   }
 
   get adminAddress(): string {
