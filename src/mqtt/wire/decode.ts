@@ -21,19 +21,11 @@ import { isShared } from './topic.js'
 export { announcedVersion } from './connect-packet.js'
 export { decodePublish, decodeTopic, PublishHeader } from './publish-header.js'
 
-/** The reason codes a client may give, by packet. Codes that only a server sends are not among them. */
-const PUBLISH_RECEIVED_CODES: ReadonlySet<number> = new Set([
-  // Only servers have subscribers to miss, but a broker that bridges to this one is a client here. [MQTT-3.4.2-1]
-  0x00,
-  ReasonCode.NoMatchingSubscribers,
-  0x80,
-  0x83,
-  0x87,
-  0x90,
-  0x91,
-  0x97,
-  0x99,
-])
+/**
+ * The reason codes a client may give, by packet; codes that only a server sends are not among them. 0x10 is: only
+ * servers have subscribers to miss, but a broker that bridges to this one is a client here. [MQTT-3.4.2-1]
+ */
+const PUBLISH_RECEIVED_CODES: ReadonlySet<number> = new Set([0x00, 0x10, 0x80, 0x83, 0x87, 0x90, 0x91, 0x97, 0x99])
 const PUBLISH_RELEASED_CODES: ReadonlySet<number> = new Set([0x00, ReasonCode.PacketIdentifierNotFound])
 const DISCONNECT_CODES: ReadonlySet<number> = new Set([
   0x00, 0x04, 0x80, 0x81, 0x82, 0x83, 0x90, 0x93, 0x94, 0x95, 0x96, 0x97, 0x98, 0x99,
@@ -96,7 +88,7 @@ export function decodePacket(
     case 0:
       throw malformed('packet type 0 [MQTT 5.0 section 2.1.2]')
     default:
-      throw protocolError(`packet type ${firstByte >> 4} is not handled here or not sent by clients`)
+      throw protocolError(`packet type ${firstByte >> 4} is not one that is read here [MQTT 5.0 section 2.1.2]`)
   }
 }
 

@@ -276,14 +276,6 @@ function valueSize(definition: PropertyDefinition, value: PropertyValue): number
 }
 
 function writeProperty(target: Buffer, at: number, definition: PropertyDefinition, value: PropertyValue): number {
-  if (definition.type === 'pairs') {
-    let offset = at
-    for (const [name, content] of value as readonly UserProperty[]) {
-      target[offset] = definition.id
-      offset = writeString(target, writeString(target, offset + 1, name), content)
-    }
-    return offset
-  }
   target[at] = definition.id
   switch (definition.type) {
     case 'boolean':
@@ -302,7 +294,19 @@ function writeProperty(target: Buffer, at: number, definition: PropertyDefinitio
       const offset = target.writeUInt16BE(data.length, at + 1)
       return offset + data.copy(target, offset)
     }
+    case 'pairs':
+      return writePairs(target, at, definition.id, value as readonly UserProperty[])
   }
+}
+
+/** Each pair is a property of its own. */
+function writePairs(target: Buffer, at: number, id: number, pairs: readonly UserProperty[]): number {
+  let offset = at
+  for (const [name, value] of pairs) {
+    target[offset] = id
+    offset = writeString(target, writeString(target, offset + 1, name), value)
+  }
+  return offset
 }
 
 /** Bytes of a UTF-8 Encoded String with its length prefix. */

@@ -4,14 +4,7 @@ import { ByteReader } from './byte-reader.js'
 import type { Message } from './message.js'
 import { PacketType } from './packet-type.js'
 import type { PublishProperties, QoS } from './packets.js'
-import {
-  propertiesSize,
-  readDefinition,
-  readPropertyList,
-  skipValue,
-  writeProperties,
-  writeString,
-} from './properties.js'
+import { propertiesSize, readDefinition, readPropertyList, skipValue, writeProperties } from './properties.js'
 import { MqttError, ReasonCode } from './reason-codes.js'
 import { MAXIMUM_VARIABLE_INTEGER, variableIntegerSize, writeVariableInteger } from './variable-integer.js'
 
@@ -45,18 +38,13 @@ export function encodePublish(
   remainingExpiry: number,
 ): Frame {
   const topicBytes = Buffer.byteLength(message.topic)
-  if (topicBytes > 0xffff)
+  if (topicBytes > 0xffff) {
     throw new MqttError(ReasonCode.TopicNameInvalid, 'topic name over 65535 bytes [MQTT-4.7.3-3]')
-  const properties = isV5 ? message.properties : undefined
-  // Where the interval is in the message's own properties; it is added where it is wanted and not there.
-  const expiryOffset = remainingExpiry === -1 || properties === undefined ? -1 : findMessageExpiry(properties)
-  const addsExpiry = isV5 && remainingExpiry !== -1 && expiryOffset === -1
-
-  let propertyBytes = 0
-  if (isV5) {
-    propertyBytes = (properties?.length ?? 0) + (addsExpiry ? MESSAGE_EXPIRY_BYTES : 0)
-    if (subscriptionIds !== undefined) for (const id of subscriptionIds) propertyBytes += 1 + variableIntegerSize(id)
   }
+  const expiryOffset = isV5 && remainingExpiry !== -1 ? findMessageExpiry(message.properties) : -1
+  // An interval that is wanted and not among the message's own properties is added to them.
+  const addedExpiry = expiryOffset === -1 ? remainingExpiry : -1
+  const propertyBytes = isV5 ? forwardedBytes(message.properties, addedExpiry, subscriptionIds) : 0
   const remaining =
     2 +
     topicBytes +
@@ -67,7 +55,11 @@ export function encodePublish(
 
   const buffer = Buffer.allocUnsafe(1 + variableIntegerSize(remaining) + remaining)
   buffer[0] = (PacketType.Publish << 4) | (qos << 1) | (retain ? 1 : 0)
-  let at = writeString(buffer, writeVariableInteger(buffer, 1, remaining), message.topic)
+  let at = writeVariableInteger(buffer, 1, remaining)
+  buffer[at] = topicBytes >> 8
+  buffer[at + 1] = topicBytes & 0xff
+  // As many bytes as characters: it is ASCII, which is written faster as such.
+  at += 2 + buffer.write(message.topic, at + 2, topicBytes === message.topic.length ? 'latin1' : 'utf8')
   let packetIdOffset = -1
   if (qos !== 0) {
     packetIdOffset = at
@@ -77,21 +69,9 @@ export function encodePublish(
   }
   if (isV5) {
     at = writeVariableInteger(buffer, at, propertyBytes)
-    if (properties !== undefined) {
-      properties.copy(buffer, at)
-      if (expiryOffset !== -1) buffer.writeUInt32BE(remainingExpiry, at + expiryOffset)
-      at += properties.length
-    }
-    if (addsExpiry) {
-      buffer[at] = MESSAGE_EXPIRY_ID
-      at = buffer.writeUInt32BE(remainingExpiry, at + 1)
-    }
-    if (subscriptionIds !== undefined) {
-      for (const id of subscriptionIds) {
-        buffer[at] = SUBSCRIPTION_IDENTIFIER_ID
-        at = writeVariableInteger(buffer, at + 1, id)
-      }
-    }
+    const listStart = at
+    at = writeForwarded(buffer, listStart, message.properties, addedExpiry, subscriptionIds)
+    if (expiryOffset !== -1) buffer.writeUInt32BE(remainingExpiry, listStart + expiryOffset)
   }
   message.chunk.copy(buffer, at, message.payloadStart, message.payloadEnd)
   return { buffer, start: 0, end: buffer.length, packetIdOffset }
@@ -111,8 +91,40 @@ export function decodePublishProperties(bytes: Buffer): PublishProperties {
   return readPropertyList(new ByteReader(bytes, 0, bytes.length), PacketType.Publish)
 }
 
+/** Bytes of the properties of one PUBLISH to a subscriber. */
+function forwardedBytes(own: Buffer | undefined, addedExpiry: number, ids: readonly number[] | undefined): number {
+  let size = own === undefined ? 0 : own.length
+  if (addedExpiry !== -1) size += MESSAGE_EXPIRY_BYTES
+  if (ids !== undefined) for (const id of ids) size += 1 + variableIntegerSize(id)
+  return size
+}
+
+/** Writes what `forwardedBytes` has measured; returns the offset behind it. */
+function writeForwarded(
+  target: Buffer,
+  start: number,
+  own: Buffer | undefined,
+  addedExpiry: number,
+  ids: readonly number[] | undefined,
+): number {
+  let at = start
+  if (own !== undefined) at += own.copy(target, at)
+  if (addedExpiry !== -1) {
+    target[at] = MESSAGE_EXPIRY_ID
+    at = target.writeUInt32BE(addedExpiry, at + 1)
+  }
+  if (ids !== undefined) {
+    for (const id of ids) {
+      target[at] = SUBSCRIPTION_IDENTIFIER_ID
+      at = writeVariableInteger(target, at + 1, id)
+    }
+  }
+  return at
+}
+
 /** Offset of the interval's value in encoded properties, -1 when there is none. */
-function findMessageExpiry(properties: Buffer): number {
+function findMessageExpiry(properties: Buffer | undefined): number {
+  if (properties === undefined) return -1
   const reader = new ByteReader(properties, 0, properties.length)
   let seen = 0
   while (!reader.isAtEnd) {
