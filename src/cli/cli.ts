@@ -22,7 +22,7 @@ Examples:
   shoalmq sub -t 'hello/#' -v
   shoalmq pub -t hello/world -m 'hi'`
 
-/** Commands say what to print and how they end; nothing here or below them calls `process.exit`. */
+/** How a command ends. */
 interface Outcome {
   code: ExitCode | number
 }
@@ -33,6 +33,7 @@ function buildProgram(outcome: Outcome): Command {
     .version(VERSION, '--version', 'print the version')
     .enablePositionalOptions()
     .exitOverride()
+    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'shoalmq: ')) })
     .addHelpText('after', EXIT_CODES_HELP)
 
   addConfigFlags(program.command('start').description('run a node until SIGTERM or Ctrl-C')).action(
@@ -143,4 +144,7 @@ async function run(commandLine: readonly string[]): Promise<number> {
   }
 }
 
-process.exitCode = await run(process.argv.slice(2))
+const exitCode = await run(process.argv.slice(2))
+// A node that was forced to end, or met an error that nobody caught, may still have things open.
+if (process.argv[2] === 'start') process.exit(exitCode)
+process.exitCode = exitCode

@@ -72,7 +72,11 @@ export function addMqttFlags(command: Command): Command {
     .option('-I, --id-prefix <prefix>', 'client ID of this prefix and the process id')
     .option('-u, --username <name>', 'user name')
     .option('-P, --pw <password>', 'password (visible to other users of this machine)')
-    .option('-V, --protocol-version <version>', 'mqttv31, mqttv311 or mqttv5; also 31, 311, 5', parseVersion, 4)
+    .addOption(
+      new Option('-V, --protocol-version <version>', 'mqttv31, mqttv311 or mqttv5; also 31, 311, 5')
+        .argParser(parseVersion)
+        .default(4, 'mqttv311'),
+    )
     .option('-k, --keepalive <seconds>', 'keep-alive', wholeNumber(0, 65_535), 60)
     .option('-c, --disable-clean-session', 'keep the session when the connection ends; needs -i')
     .option(

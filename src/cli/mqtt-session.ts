@@ -52,7 +52,10 @@ export async function openSession(flags: MqttFlags, prepare?: (client: MqttClien
   const end = async (): Promise<void> => {
     isEnding = true
     await new Promise<void>((resolve) => {
-      const giveUp = setTimeout(() => client.end(true, () => resolve()), END_TIMEOUT_MS)
+      const giveUp = setTimeout(() => {
+        client.stream.destroy()
+        resolve()
+      }, END_TIMEOUT_MS)
       client.end(false, () => {
         clearTimeout(giveUp)
         resolve()

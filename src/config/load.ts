@@ -74,14 +74,13 @@ function checkSetting({ option, value, origin }: Setting): ConfigProblem | undef
     key: option.key,
     ...(written === undefined ? {} : { value: written }),
     origin,
-    message: [...reasonsOf(result.error), `expected ${option.accepted}`].join('; '),
+    message: [...new Set([...reasonsOf(result.error), `expected ${option.accepted}`])].join('; '),
   }
 }
 
 /** Reasons that our own checks gave; those of the schema itself only repeat what is accepted. */
 function reasonsOf(error: z.ZodError | undefined): string[] {
-  const reasons = error?.issues.filter((issue) => issue.code === 'custom').map((issue) => issue.message) ?? []
-  return [...new Set(reasons)]
+  return error?.issues.filter((issue) => issue.code === 'custom').map((issue) => issue.message) ?? []
 }
 
 function writtenValue(option: CatalogEntry, value: unknown): string | undefined {
