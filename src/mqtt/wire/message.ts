@@ -128,19 +128,21 @@ export class Message {
    */
   detach(): Message {
     if (this.detached !== undefined) return this.detached
-    const size = this.payloadEnd - this.payloadStart
-
+    const propertyBytes = this.properties?.length ?? 0
+    const size = propertyBytes + this.payloadEnd - this.payloadStart
+    // One allocation for both, and not from Buffer's pool, which would keep 8 KiB alive in its turn.
     const chunk = Buffer.allocUnsafeSlow(size)
-    this.chunk.copy(chunk, 0, this.payloadStart, this.payloadEnd)
+    this.properties?.copy(chunk)
+    this.chunk.copy(chunk, propertyBytes, this.payloadStart, this.payloadEnd)
     const copy = new Message(
       {
         topic: this.topic,
         qos: this.qos,
         retain: this.retain,
         chunk,
-        payloadStart: 0,
+        payloadStart: propertyBytes,
         payloadEnd: size,
-        properties: this.properties === undefined ? undefined : Buffer.from(this.properties),
+        properties: this.properties === undefined ? undefined : chunk.subarray(0, propertyBytes),
         expiryInterval: 0,
       },
       this.publisherId,
