@@ -6,12 +6,22 @@ import { deepFreeze } from './deep-freeze.js'
 import { type Config, configSchema } from './options.js'
 import { ConfigError, type ConfigProblem, readTextFile } from './problem.js'
 import { RULES } from './rules.js'
-import { type FlagValues, type Reading, readEnvironment, readFile, readFlags, type Setting } from './sources.js'
+import {
+  type FlagValues,
+  type Reading,
+  readEnvironment,
+  readFile,
+  readFlags,
+  readObject,
+  type Setting,
+} from './sources.js'
 
 export { ConfigError, type ConfigProblem } from './problem.js'
 export type { FlagValues } from './sources.js'
 
 export interface ConfigSources {
+  /** Options of an embedding program, as a file would have them; they count like one. */
+  values?: object
   /** Path of a YAML or JSON file. */
   file?: string | undefined
   /** Environment variables; those that start with `SHOALMQ_` are read. */
@@ -29,9 +39,10 @@ const SECRET_FILE_KEY = 'cluster.secretFile'
  * Loads and checks the configuration. `cluster.secret` has the content of `cluster.secretFile` when that is set.
  * @throws ConfigError with all problems at once.
  */
-export function loadConfig({ file, env, flags }: ConfigSources): Config {
+export function loadConfig({ values, file, env, flags }: ConfigSources): Config {
   const readings: Reading[] = [readEnvironment(env), readFlags(flags)]
   if (file !== undefined) readings.unshift(readFile(file))
+  if (values !== undefined) readings.unshift(readObject(values))
   const problems = readings.flatMap((reading) => reading.problems)
 
   const settings = new Map<string, Setting>()

@@ -61,6 +61,13 @@ export function readFile(path: string): Reading {
   return reading
 }
 
+/** Reads the options of an embedding program, keys and values as in a file. */
+export function readObject(values: object): Reading {
+  const reading: Reading = { settings: [], problems: [] }
+  readLevel(values as Record<string, unknown>, [], () => 'option', reading)
+  return reading
+}
+
 /** Reads the variables that start with `SHOALMQ_`. */
 export function readEnvironment(environment: NodeJS.ProcessEnv): Reading {
   const reading: Reading = { settings: [], problems: [] }
