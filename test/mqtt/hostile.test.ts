@@ -172,7 +172,8 @@ for (const version of VERSIONS) {
 
 test('bad input is counted, and leaves no connection behind', async (t) => {
   const node = broker().node()
-  const errors = async (): Promise<number> => (await node.metrics()).value('shoalmq_protocol_errors_total')
+  const errors = async (): Promise<number> =>
+    (await node.metrics()).value('shoalmq_connections_closed_total', { reason: 'malformed_packet' })
   const connections = async (): Promise<number> => (await node.metrics()).value('shoalmq_connections')
   await eventually(async () => assert.equal(await connections(), 0))
   const before = await errors()

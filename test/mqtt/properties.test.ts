@@ -150,7 +150,7 @@ test('[MQTT-3.3.2-5] a message that expires while it waits is not delivered, and
 test('a property that its packet may not have, or twice, closes the connection', async (t) => {
   const publishes = [
     { what: 'unknown property', properties: [0x7f, 0], code: 0x81 },
-    { what: 'property of another packet', properties: [0x21, 0, 1], code: 0x82 },
+    { what: 'property of another packet', properties: [0x21, 0, 1], code: 0x81 },
     { what: 'content type twice', properties: [0x03, 0, 1, 0x61, 0x03, 0, 1, 0x61], code: 0x82 },
     { what: 'payload format of 2', properties: [0x01, 2], code: 0x82 },
     { what: 'truncated property', properties: [0x02, 0, 0], code: 0x81 },
