@@ -1,0 +1,86 @@
+import { once } from 'node:events'
+import { Client, credentials, Server, ServerCredentials, type ServerDuplexStream } from '@grpc/grpc-js'
+import {
+  decodeLinkMessage,
+  encodeLinkMessage,
+  LINK_PATH,
+  type LinkBody,
+  PROTOCOL_VERSION,
+} from '../../src/cluster/wire.js'
+
+const identity = (bytes: Buffer): Buffer => bytes
+
+/** What a node of a release far ahead would say of itself. */
+const NEWER = { protocol: PROTOCOL_VERSION + 5, minimumProtocol: PROTOCOL_VERSION + 3 }
+
+function newerSelf(address: string) {
+  return {
+    ...NEWER,
+    identity: { cluster: 'shoalmq', node: 'newer@127.0.0.1', incarnation: 1, address, software: '99.0.0' },
+    nonce: new Uint8Array(32).fill(7),
+  }
+}
+
+/** Dials a node as a peer whose protocol is too new; returns what the node answers. */
+export async function dialAsNewerNode(address: string): Promise<LinkBody | undefined> {
+  const client = new Client(address, credentials.createInsecure())
+  const call = client.makeBidiStreamRequest(LINK_PATH, identity, identity)
+  // The node ends the call once it has refused; that is no failure of ours.
+  call.on('error', () => undefined)
+  try {
+    call.write(encodeLinkMessage({ $case: 'hello', value: { ...newerSelf('127.0.0.1:1'), sole: false } }))
+    const [bytes] = (await once(call, 'data')) as [Buffer]
+    return decodeLinkMessage(bytes)
+  } finally {
+    call.cancel()
+    client.close()
+  }
+}
+
+/** A cluster port behind which a node with a protocol that is too new answers; keeps what the dialing nodes say. */
+export class NewerNode {
+  readonly heard: LinkBody[] = []
+  private readonly server = new Server()
+
+  private constructor() {
+    this.server.addService(
+      {
+        link: {
+          path: LINK_PATH,
+          requestStream: true,
+          responseStream: true,
+          requestSerialize: identity,
+          requestDeserialize: identity,
+          responseSerialize: identity,
+          responseDeserialize: identity,
+        },
+      },
+      { link: (call: ServerDuplexStream<Buffer, Buffer>) => this.onLink(call) },
+    )
+  }
+
+  static async listen(address: string): Promise<NewerNode> {
+    const node = new NewerNode()
+    await new Promise<void>((resolve, reject) => {
+      node.server.bindAsync(address, ServerCredentials.createInsecure(), (error) =>
+        error === null ? resolve() : reject(error),
+      )
+    })
+    return node
+  }
+
+  stop(): void {
+    this.server.forceShutdown()
+  }
+
+  private onLink(call: ServerDuplexStream<Buffer, Buffer>): void {
+    call.on('error', () => call.end())
+    call.on('end', () => call.end())
+    call.on('data', (bytes: Buffer) => {
+      const body = decodeLinkMessage(bytes)
+      if (body === undefined) return
+      this.heard.push(body)
+      if (body.$case === 'hello') call.write(encodeLinkMessage({ $case: 'challenge', value: newerSelf('127.0.0.1:1') }))
+    })
+  }
+}
