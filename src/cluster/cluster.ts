@@ -1,0 +1,354 @@
+/** The cluster as the node sees it: start, stop, status, the way to the peers, and maps that every node has a copy of. */
+
+import type { Logger } from 'pino'
+import type { ForwardedSink, Forwarder, NodeId, Replica } from '../broker/ports.js'
+import { formatHostPort, parseHostPort, parseNodeName } from '../config/addresses.js'
+import type { ClusterOptions } from '../config/options.js'
+import type { RouteTable } from '../router/route-table.js'
+import type { MetricRegistry } from '../telemetry/registry.js'
+import { Deferred } from '../util/deferred.js'
+import { asError, NodeError } from '../util/errors.js'
+import { TurnQueue } from '../util/turn.js'
+import { BatchReader } from './batch.js'
+import { Exchange } from './exchange.js'
+import { PeerForwarder } from './forwarder.js'
+import { Handoff } from './handoff.js'
+import type { HandshakeOptions } from './handshake.js'
+import type { BeatStatus } from './heartbeat.js'
+import { HybridClock } from './hybrid-clock.js'
+import { Membership } from './membership.js'
+import { Mesh } from './mesh.js'
+import { type ClusterMetrics, createPeerCounters, registerClusterMetrics } from './metrics.js'
+import { Peer } from './peer.js'
+import { ReplicatedMap } from './replicated-map.js'
+import { RouteConfirmation } from './route-confirmation.js'
+import { RouteLog, type RouteSource } from './route-log.js'
+import { ROUTE_CHECK_INTERVAL_MS } from './route-sync.js'
+import { createSeedSource, type SeedSource } from './seeds.js'
+import type { ClusterStatus, NodeStatus } from './status.js'
+import { MINIMUM_PROTOCOL_VERSION, PROTOCOL_VERSION } from './wire.js'
+
+export type { RouteSource } from './route-log.js'
+
+/** How long a leave waits for the peers' acknowledgements and farewells. */
+const LEAVE_TIMEOUT_MS = 1_000
+
+/** How often it looks whether they are there. */
+const LEAVE_POLL_MS = 10
+
+export interface ClusterModules {
+  /** Name of this node, name@host. */
+  node: NodeId
+  /** Greater at each start. */
+  incarnation: number
+  /** Of ShoalMQ. */
+  version: string
+  subscriptions: RouteSource
+  routes: RouteTable
+  sink: ForwardedSink
+  log: Logger
+  metrics: MetricRegistry
+  /** Live MQTT connections of this node. */
+  connectionCount: () => number
+  /** The one protocol version to speak, where a test plays a node of another time. */
+  protocolVersion?: number
+  /** Where the first peers are found; made from the options unless given. */
+  seeds?: SeedSource
+}
+
+export class Cluster {
+  readonly forwarder: Forwarder
+  private readonly peerForwarder: PeerForwarder
+  private readonly membership: Membership
+  private readonly mesh: Mesh
+  private readonly routeLog: RouteLog
+  private readonly confirmation: RouteConfirmation
+  private readonly turns: TurnQueue
+  private readonly clusterMetrics: ClusterMetrics
+  private readonly maps = new Map<string, ReplicatedMap>()
+  private readonly clock = new HybridClock()
+  private readonly reader = new BatchReader()
+  private readonly seeds: SeedSource
+  private readonly ready = new Deferred()
+  private hasSettled = false
+  private isStopping = false
+  private stopped: Promise<void> | undefined
+  private startedAt = 0
+  private advertised = ''
+  private joinTimer: NodeJS.Timeout | undefined
+  private checkTimer: NodeJS.Timeout | undefined
+  private readyTimer: NodeJS.Timeout | undefined
+
+  constructor(
+    private readonly options: ClusterOptions,
+    private readonly modules: ClusterModules,
+  ) {
+    const { log } = modules
+    this.seeds = modules.seeds ?? createSeedSource(options, log)
+    this.turns = new TurnQueue({ onError: (error) => log.error({ err: asError(error) }, 'cluster turn failed') })
+    this.routeLog = new RouteLog(modules.subscriptions, () => this.wakePeers())
+    this.clusterMetrics = registerClusterMetrics(modules.metrics, {
+      peers: () => this.membership.peers.values(),
+      maps: () => this.maps.values(),
+      ownRoutes: () => this.routeLog.digest().count,
+      peerRoutes: () => modules.routes.count(),
+      routeWaiters: () => this.confirmation.length,
+    })
+    this.membership = this.createMembership()
+    this.mesh = new Mesh({
+      handshake: () => this.handshakeOptions(),
+      onLink: (link) => this.membership.admitLink(link),
+      metrics: this.clusterMetrics,
+      log,
+    })
+    this.confirmation = new RouteConfirmation(options.routeConfirmTimeout, {
+      ownVersion: () => this.routeLog.version,
+      lowestConfirmed: () => this.lowestConfirmedVersion(),
+      timeouts: this.clusterMetrics.routeConfirmTimeouts,
+    })
+    this.peerForwarder = new PeerForwarder({
+      peers: this.membership.peers,
+      confirmation: this.confirmation,
+      metrics: this.clusterMetrics,
+    })
+    this.forwarder = this.peerForwarder
+    modules.subscriptions.setListener(this.routeLog)
+  }
+
+  /** host:port of the cluster port as bound; '' before `start`. */
+  get address(): string {
+    return this.mesh.address
+  }
+
+  /** True once the mesh was whole, or the join timeout has passed; false again when the node stops. */
+  get isReady(): boolean {
+    return this.hasSettled && !this.isStopping
+  }
+
+  /** Resolves when `isReady` becomes true, or the cluster stops. */
+  whenReady(): Promise<void> {
+    return this.ready.promise
+  }
+
+  /**
+   * Resolves when the cluster port listens; joining goes on in the background.
+   * @throws NodeError CLUSTER_PORT_UNAVAILABLE
+   */
+  async start(): Promise<void> {
+    const { options, modules } = this
+    await this.mesh.start(options.listen)
+    this.startedAt = performance.now()
+    this.advertised = this.advertisedAddress()
+    modules.log.info(
+      { cluster: options.name, incarnation: modules.incarnation, listen: this.address, advertise: this.advertised },
+      'cluster port open',
+    )
+    this.membership.start()
+    this.joinTimer = setTimeout(this.onJoinTimeout, options.joinTimeout)
+    this.readyTimer = setInterval(this.lookForReadiness, READY_POLL_MS)
+    this.checkTimer = setInterval(this.onCheckTime, ROUTE_CHECK_INTERVAL_MS)
+    this.lookForReadiness()
+  }
+
+  /**
+   * A map that every node has a copy of; ask for it before `start`.
+   * @param onChange gets what other nodes wrote, as it becomes known here
+   * @throws NodeError MAP_EXISTS when the name is taken
+   */
+  replica(name: string, onChange: (key: string, value: Buffer | undefined) => void): Replica {
+    if (this.maps.has(name)) throw new NodeError(`there is a map ${name} already`, { code: 'MAP_EXISTS', map: name })
+    const map: ReplicatedMap = new ReplicatedMap(name, {
+      node: this.modules.node,
+      clock: this.clock,
+      onChange,
+      onWritten: (key) => {
+        for (const peer of this.membership.peers.values()) peer.exchange.mapWritten(map, key)
+      },
+    })
+    this.maps.set(name, map)
+    return map
+  }
+
+  /** This node, and every other that it knows, in the order of names. */
+  status(): ClusterStatus {
+    const now = performance.now()
+    const nodes = Array.from(this.membership.peers.values(), (peer) => peer.describe(now))
+    nodes.push(this.describeOwnNode())
+    nodes.sort((a, b) => (a.name < b.name ? -1 : 1))
+    return { cluster: this.options.name, node: this.modules.node, ready: this.isReady, nodes }
+  }
+
+  /** Removes a node that has stopped from the status; false when it is not known or not stopped. */
+  forget(node: NodeId): boolean {
+    return this.membership.forget(node)
+  }
+
+  /** A clean leave: what is under way is sent, the peers are told and drop our routes at once. */
+  stop(): Promise<void> {
+    this.stopped ??= this.leave()
+    return this.stopped
+  }
+
+  private async leave(): Promise<void> {
+    this.isStopping = true
+    clearTimeout(this.joinTimer)
+    clearInterval(this.readyTimer)
+    clearInterval(this.checkTimer)
+    this.ready.resolve()
+    this.membership.stopJoining()
+    const peers = [...this.membership.peers.values()]
+    const deadline = performance.now() + LEAVE_TIMEOUT_MS
+    // What publishers wait for first, then the farewells.
+    await until(() => peers.every((peer) => !peer.isLinked || peer.keptMessages === 0), deadline)
+    for (const peer of peers) peer.sayFarewell()
+    await until(() => peers.every((peer) => !peer.isLinked), deadline + LEAVE_TIMEOUT_MS)
+    this.modules.subscriptions.setListener(undefined)
+    this.membership.stop()
+    for (const peer of peers) peer.abandon('peer_left')
+    this.peerForwarder.stop()
+    this.confirmation.stop()
+    this.turns.stop()
+    await this.mesh.stop()
+    this.modules.log.info('cluster left')
+  }
+
+  private createMembership(): Membership {
+    const { options, modules } = this
+    return new Membership(options, {
+      self: () => this.identity(),
+      seeds: this.seeds,
+      createPeer: (name, membership) => this.createPeer(name, membership),
+      connect: (address, sole) => this.mesh.connect(address, sole),
+      describeSelf: () => this.describeSelf(),
+      log: modules.log,
+    })
+  }
+
+  private createPeer(name: NodeId, membership: Membership): Peer {
+    const { options, modules, clusterMetrics } = this
+    const { log } = modules
+    const counters = createPeerCounters()
+    const handoff = new Handoff(options.routeRetention, { metrics: clusterMetrics, log })
+    const createExchange = (): Exchange =>
+      new Exchange(name, options, {
+        turns: this.turns,
+        routeLog: this.routeLog,
+        routes: modules.routes,
+        sink: modules.sink,
+        reader: this.reader,
+        maps: this.maps,
+        counters,
+        batchSizes: clusterMetrics.batchSizes,
+        onRoutesConfirmed: () => this.confirmation.advance(),
+        log,
+      })
+    return new Peer(name, options, {
+      createExchange,
+      counters,
+      handoff,
+      log,
+      onUp: (peer, isNews) => membership.introduce(peer, isNews),
+      onUnlinked: (peer) => membership.redial(peer),
+      onMembers: (members) => membership.learn(members),
+      onStateChange: () => this.confirmation.advance(),
+    })
+  }
+
+  private identity() {
+    const { node, incarnation, version } = this.modules
+    return { cluster: this.options.name, node, incarnation, address: this.advertised, software: version }
+  }
+
+  private handshakeOptions(): HandshakeOptions {
+    const { protocolVersion } = this.modules
+    return {
+      identity: this.identity(),
+      protocol: protocolVersion ?? PROTOCOL_VERSION,
+      minimumProtocol: protocolVersion ?? MINIMUM_PROTOCOL_VERSION,
+      secret: this.options.secret,
+      admit: (identity) => this.membership.admit(identity),
+    }
+  }
+
+  /** What peers are told to dial: as configured, or the host of the node's name with the port as bound. */
+  private advertisedAddress(): string {
+    if (this.options.advertise !== '') return this.options.advertise
+    const host = parseNodeName(this.modules.node)?.host ?? parseHostPort(this.address).host
+    return formatHostPort({ host, port: parseHostPort(this.address).port })
+  }
+
+  private describeSelf(): BeatStatus {
+    return {
+      connections: this.modules.connectionCount(),
+      routes: this.routeLog.digest().count,
+      uptime: Math.floor((performance.now() - this.startedAt) / 1000),
+      ready: this.isReady,
+    }
+  }
+
+  private describeOwnNode(): NodeStatus {
+    const { connections, routes, uptime } = this.describeSelf()
+    const { node, version, incarnation } = this.modules
+    return {
+      name: node,
+      state: 'running',
+      link: 'self',
+      version,
+      incarnation,
+      uptime,
+      connections,
+      routes,
+      rtt: null,
+      address: this.advertised,
+    }
+  }
+
+  private wakePeers(): void {
+    for (const peer of this.membership.peers.values()) peer.exchange.wake()
+  }
+
+  /** Only peers that are up count: of one that is silent nobody knows whether it will ever confirm. */
+  private lowestConfirmedVersion(): number {
+    let lowest = Infinity
+    for (const peer of this.membership.peers.values()) {
+      if (peer.state === 'up') lowest = Math.min(lowest, peer.exchange.publisher.confirmedVersion)
+    }
+    return lowest
+  }
+
+  private readonly onCheckTime = (): void => {
+    for (const peer of this.membership.peers.values()) peer.exchange.check()
+    for (const map of this.maps.values()) map.purge(Date.now())
+  }
+
+  private readonly lookForReadiness = (): void => {
+    if (this.membership.isComplete) this.becomeReady('the mesh is whole')
+  }
+
+  private readonly onJoinTimeout = (): void => {
+    const missing = this.status().nodes.filter(({ link }) => link !== 'self' && link !== 'up')
+    this.modules.log.warn(
+      { missing: missing.map(({ name }) => name), after: this.options.joinTimeout },
+      'not everyone was reached in time, serving without',
+    )
+    this.becomeReady('the join timeout has passed')
+  }
+
+  private becomeReady(because: string): void {
+    if (this.hasSettled) return
+    this.hasSettled = true
+    clearTimeout(this.joinTimer)
+    clearInterval(this.readyTimer)
+    this.modules.log.info({ peers: this.membership.peers.size, because }, 'cluster ready')
+    this.ready.resolve()
+  }
+}
+
+/** How often the mesh is looked at until it is whole. */
+const READY_POLL_MS = 50
+
+async function until(condition: () => boolean, deadline: number): Promise<void> {
+  while (!condition() && performance.now() < deadline) {
+    await new Promise((resolve) => setTimeout(resolve, LEAVE_POLL_MS))
+  }
+}

@@ -1,0 +1,274 @@
+/**
+ * Everything that goes between this node and one incarnation of a peer, whatever links carry it: forwarded messages in
+ * both directions, routes in both directions, entries of replicated maps. It outlives links and knows where to go on
+ * when the next one is up; it ends with the incarnation.
+ */
+
+import type { Logger } from 'pino'
+import type { ForwardedSink, NodeId, PendingPublish } from '../broker/ports.js'
+import type { Frame, Message } from '../mqtt/wire/message.js'
+import type { RouteTable } from '../router/route-table.js'
+import { asError } from '../util/errors.js'
+import type { TurnQueue, TurnTask } from '../util/turn.js'
+import { BatchAssembler, type BatchReader } from './batch.js'
+import { InboundLane } from './inbound-lane.js'
+import { KeptLane } from './kept-lane.js'
+import type { Link } from './link.js'
+import { LooseLane } from './loose-lane.js'
+import type { BatchSizes, PeerCounters } from './metrics.js'
+import { MapFeed, type ReplicatedMap } from './replicated-map.js'
+import type { RouteLog } from './route-log.js'
+import { RouteMirror, RoutePublisher } from './route-sync.js'
+import { asBuffer, type Batch, type LinkBody, type Open } from './wire.js'
+
+export interface ExchangeOptions {
+  batchBytes: number
+  /** Bytes of QoS 1 and 2 messages that are kept for the peer, at most. */
+  linkBuffer: number
+  /** Bytes of QoS 0 messages that wait for the peer, at most. */
+  qos0Buffer: number
+}
+
+export interface ExchangeModules {
+  turns: TurnQueue
+  routeLog: RouteLog
+  routes: RouteTable
+  sink: ForwardedSink
+  reader: BatchReader
+  maps: ReadonlyMap<string, ReplicatedMap>
+  counters: PeerCounters
+  batchSizes: BatchSizes
+  /** The peer has confirmed more routes, or its part in confirming has changed. */
+  onRoutesConfirmed: () => void
+  log: Logger
+}
+
+export class Exchange implements TurnTask {
+  isQueued = false
+  readonly kept: KeptLane
+  readonly loose: LooseLane
+  readonly inbound: InboundLane
+  readonly publisher: RoutePublisher
+  readonly mirror: RouteMirror
+  private readonly looseAssembler = new BatchAssembler()
+  private readonly feeds = new Map<string, MapFeed>()
+  private link: Link | undefined
+  private deliveredPending: PendingPublish | undefined
+
+  constructor(
+    private readonly peer: NodeId,
+    options: ExchangeOptions,
+    private readonly modules: ExchangeModules,
+  ) {
+    const { batchBytes } = options
+    this.kept = new KeptLane({ batchBytes, limitBytes: options.linkBuffer })
+    this.loose = new LooseLane({ batchBytes, limitBytes: options.qos0Buffer })
+    this.inbound = new InboundLane({
+      deliver: (entries, waitedMs, pending) => this.deliver(entries, waitedMs, pending),
+      onAckOwed: () => modules.turns.add(this),
+    })
+    this.publisher = new RoutePublisher(modules.routeLog, modules.counters)
+    this.mirror = new RouteMirror(peer, modules.routes, modules.counters)
+  }
+
+  /** What this side says when a link opens. */
+  introduce(): Open {
+    return {
+      routeVersion: this.mirror.version,
+      receivedSequence: this.inbound.receivedSequence,
+      keptSequence: this.inbound.keptSequence,
+      firstSequence: this.kept.firstSequence,
+    }
+  }
+
+  /** A link is up, and the peer has this much. */
+  resume(link: Link, open: Open): void {
+    this.link = link
+    this.looseAssembler.clear()
+    this.kept.resume(open.receivedSequence, open.keptSequence)
+    const missing = this.inbound.open(open.firstSequence)
+    if (missing > 0) {
+      this.modules.counters.missingBatches += missing
+      this.modules.log.warn({ peer: this.peer, missing }, 'the peer could not keep all batches while the link was down')
+    }
+    this.mirror.open()
+    this.publisher.open(open.routeVersion)
+    for (const map of this.modules.maps.values()) this.feed(map).open()
+    this.wake()
+  }
+
+  /** No link is up any more. */
+  suspend(): void {
+    this.link = undefined
+    this.publisher.close()
+    for (const feed of this.feeds.values()) feed.close()
+  }
+
+  /** Something may be there to send: it goes at the end of this turn. */
+  wake(): void {
+    if (this.link !== undefined) this.modules.turns.add(this)
+  }
+
+  /** Adds a QoS 0 message to the batch of this turn; false when the lane is full. */
+  offerLoose(frame: Frame): boolean {
+    this.wake()
+    return this.loose.offer(frame)
+  }
+
+  /** Adds a QoS 1 or 2 message; false when the lane is full. See `KeptLane.offer`. */
+  offerKept(frame: Frame, pending: PendingPublish | undefined): boolean {
+    this.wake()
+    return this.kept.offer(frame, pending)
+  }
+
+  mapWritten(map: ReplicatedMap, key: string): void {
+    this.feed(map).add(key)
+    this.wake()
+  }
+
+  /** Time to compare digests, of routes and of maps. */
+  check(): void {
+    this.publisher.check()
+    for (const feed of this.feeds.values()) feed.check()
+    this.wake()
+  }
+
+  receive(body: LinkBody): void {
+    switch (body.$case) {
+      case 'looseBatch':
+        return this.receiveLoose(body.value)
+      case 'batch':
+        this.countReceived(body.value)
+        this.inbound.receive(body.value.sequence, asBuffer(body.value.entries), body.value.continued, body.value.waited)
+        return
+      case 'batchAck':
+        this.kept.acknowledge(body.value.sequence)
+        return
+      case 'routeDeltas':
+        this.mirror.takeDeltas(body.value)
+        break
+      case 'routeSnapshot':
+        this.mirror.takeSnapshot(body.value)
+        break
+      case 'routeCheck':
+        this.takeRouteCheck(body.value)
+        break
+      case 'routeRequest':
+        this.publisher.request(body.value)
+        break
+      case 'routeAck':
+        this.publisher.confirm(body.value.version)
+        this.modules.onRoutesConfirmed()
+        return
+      case 'mapCheck': {
+        const map = this.modules.maps.get(body.value.map)
+        if (map !== undefined) this.feed(map).takeCheck(body.value.buckets)
+        break
+      }
+      case 'mapEntries': {
+        const map = this.modules.maps.get(body.value.map)
+        if (map !== undefined) for (const entry of body.value.entries) map.merge(entry)
+        return
+      }
+      default:
+        return
+    }
+    this.wake()
+  }
+
+  /** Sends what there is, as far as the link takes it; control first, then a fair share for each lane. */
+  runTurn(): void {
+    const { link } = this
+    if (link === undefined || !link.isWritable) return
+    const ack = this.inbound.takeAck()
+    if (ack !== 0) link.send({ $case: 'batchAck', value: { sequence: ack } })
+    // One message of routes and maps per turn: a snapshot neither blocks the event loop nor holds up messages.
+    let hasMore = this.sendNext(link, this.mirror.next())
+    hasMore = this.sendNext(link, this.publisher.next()) || hasMore
+    for (const feed of this.feeds.values()) hasMore = this.sendNext(link, feed.next()) || hasMore
+    let isBusy = true
+    while (isBusy && link.isWritable) {
+      const kept = this.kept.next(true)
+      if (kept !== undefined) this.sendBatch(link, kept)
+      const loose = link.isWritable ? this.loose.next(true) : undefined
+      if (loose !== undefined) this.sendBatch(link, loose)
+      isBusy = kept !== undefined || loose !== undefined
+    }
+    if (hasMore) this.modules.turns.add(this)
+  }
+
+  /**
+   * Nothing is owed to the peer any more: forgets its routes and what was kept for it, and answers whoever waits.
+   * Returns how many QoS 1 and 2 messages the peer may not have got.
+   */
+  abandon(): number {
+    this.mirror.clear()
+    this.loose.clear()
+    return this.kept.settle()
+  }
+
+  private feed(map: ReplicatedMap): MapFeed {
+    let feed = this.feeds.get(map.name)
+    if (feed === undefined) {
+      feed = new MapFeed(map)
+      this.feeds.set(map.name, feed)
+      if (this.link !== undefined) feed.open()
+    }
+    return feed
+  }
+
+  private sendNext(link: Link, body: LinkBody | undefined): boolean {
+    if (body === undefined) return false
+    link.send(body)
+    return true
+  }
+
+  private sendBatch(link: Link, body: Extract<LinkBody, { $case: 'batch' | 'looseBatch' }>): void {
+    const { counters, batchSizes } = this.modules
+    counters.batchesSent += 1
+    counters.batchBytesSent += body.value.entries.length
+    batchSizes.observe(body.value.entries.length)
+    link.send(body)
+  }
+
+  private receiveLoose(batch: Batch): void {
+    this.countReceived(batch)
+    const whole = this.looseAssembler.add(asBuffer(batch.entries), batch.continued)
+    if (whole !== undefined) this.deliver(whole, batch.waited, undefined)
+  }
+
+  private countReceived(batch: Batch): void {
+    this.modules.counters.batchesReceived += 1
+    this.modules.counters.batchBytesReceived += batch.entries.length
+  }
+
+  private takeRouteCheck(check: Extract<LinkBody, { $case: 'routeCheck' }>['value']): void {
+    const before = this.modules.counters.resyncs
+    this.mirror.takeCheck(check)
+    if (this.modules.counters.resyncs === before) return
+    this.modules.log.warn({ peer: this.peer, version: check.version }, 'routes differ from the peer, asking for them')
+  }
+
+  /** A message that came over a link goes to the sessions of this node, and never to another link. */
+  private deliver(entries: Buffer, waitedMs: number, pending: PendingPublish | undefined): void {
+    this.deliveredPending = pending
+    try {
+      this.modules.reader.read(entries, waitedMs, this.onMessage)
+    } catch (error) {
+      this.modules.counters.malformedBatches += 1
+      this.modules.log.error({ peer: this.peer, err: asError(error) }, 'forwarded batch could not be delivered whole')
+    }
+    this.deliveredPending = undefined
+  }
+
+  private readonly onMessage = (message: Message): void => {
+    this.modules.counters.messagesReceived += 1
+    try {
+      this.modules.sink.deliverForwarded(message, this.peer, message.qos === 0 ? undefined : this.deliveredPending)
+    } catch (error) {
+      // One message must not cost the others of its batch.
+      this.modules.counters.failedDeliveries += 1
+      this.modules.log.error({ peer: this.peer, err: asError(error) }, 'forwarded message could not be delivered')
+    }
+  }
+}

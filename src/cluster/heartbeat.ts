@@ -1,0 +1,104 @@
+/** Beats on one link, on a gRPC stream of their own: that the peer lives, how far away it is, and how it is. */
+
+import type { ByteCall } from './link-stream.js'
+import { type Beat, decodeBeat, encodeBeat } from './wire.js'
+
+/** What a node says of itself with each beat. */
+export interface BeatStatus {
+  connections: number
+  routes: number
+  /** Seconds. */
+  uptime: number
+  ready: boolean
+}
+
+export interface HeartbeatListener {
+  onBeat(status: BeatStatus): void
+  /** The stream ended or failed; no beat comes any more. */
+  onHeartbeatClosed(error: Error | undefined): void
+}
+
+const NO_TOKEN = new Uint8Array(0)
+
+/** Share of the newest measurement in the smoothed round trip, as TCP does it. [RFC 6298 section 2] */
+const RTT_GAIN = 1 / 8
+
+export class Heartbeat {
+  private echo = 0
+  private echoReceivedAt = 0
+  private smoothedRtt: number | undefined
+  private closed = false
+
+  /**
+   * @param token sent with the first beat, by the side that dialed
+   */
+  constructor(
+    private readonly call: ByteCall,
+    private readonly listener: HeartbeatListener,
+    private token: Uint8Array = NO_TOKEN,
+  ) {
+    call.on('data', this.onData)
+    call.on('error', this.onError)
+    call.on('end', this.onEnd)
+    call.on('close', this.onEnd)
+  }
+
+  /** Milliseconds, smoothed; undefined until measured. */
+  get rtt(): number | undefined {
+    return this.smoothedRtt
+  }
+
+  /** One beat. Skipped while the stream is full: the ones that wait there say the same. */
+  send(status: BeatStatus): void {
+    if (this.closed || this.call.writableNeedDrain) return
+    const now = performance.now()
+    const { echo } = this
+    const held = echo === 0 ? 0 : now - this.echoReceivedAt
+    this.call.write(encodeBeat({ ...status, token: this.token, sent: now, echo, held }))
+    this.token = NO_TOKEN
+  }
+
+  /** A beat that was read before this object existed. */
+  receive(beat: Beat): void {
+    const now = performance.now()
+    if (beat.echo > 0) this.measure(now - beat.echo - beat.held)
+    this.echo = beat.sent
+    this.echoReceivedAt = now
+    const { connections, routes, uptime, ready } = beat
+    this.listener.onBeat({ connections, routes, uptime, ready })
+  }
+
+  /** Ends without telling the listener. */
+  close(): void {
+    if (this.closed) return
+    this.closed = true
+    this.call.end()
+  }
+
+  private readonly onData = (bytes: Buffer): void => {
+    if (this.closed) return
+    let beat: Beat
+    try {
+      beat = decodeBeat(bytes)
+    } catch (error) {
+      this.onError(error)
+      return
+    }
+    this.receive(beat)
+  }
+
+  private readonly onEnd = (): void => this.fail(undefined)
+  private readonly onError = (error: unknown): void => this.fail(error instanceof Error ? error : undefined)
+
+  private fail(error: Error | undefined): void {
+    if (this.closed) return
+    this.closed = true
+    this.listener.onHeartbeatClosed(error)
+  }
+
+  private measure(milliseconds: number): void {
+    if (!(milliseconds >= 0)) return
+    const before = this.smoothedRtt
+    this.smoothedRtt = before === undefined ? milliseconds : before + (milliseconds - before) * RTT_GAIN
+  }
+}

@@ -1,0 +1,57 @@
+/**
+ * A hybrid logical clock: close to the time of day, but never back, and always after everything this node has seen, so
+ * that a later write wins over the one it knew, whatever the clocks of two machines say. [Kulkarni et al. 2014]
+ */
+
+export interface Timestamp {
+  /** Milliseconds since the epoch. */
+  time: number
+  /** Tells apart and orders what happened in the same millisecond; 32 bits. */
+  counter: number
+}
+
+/** A peer's clock may be this far ahead; beyond it its times are not taken over, lest one bad clock moves them all. */
+export const MAXIMUM_DRIFT_MS = 60_000
+
+const MAXIMUM_COUNTER = 0xffff_ffff
+
+export class HybridClock {
+  private time = 0
+  private counter = 0
+
+  /** @param now milliseconds since the epoch; `Date.now` unless a test decides */
+  constructor(private readonly now: () => number = Date.now) {}
+
+  /** A timestamp after every one this clock has given or observed. */
+  tick(): Timestamp {
+    const now = this.now()
+    if (now > this.time) {
+      this.time = now
+      this.counter = 0
+    } else if (this.counter === MAXIMUM_COUNTER) {
+      this.time += 1
+      this.counter = 0
+    } else {
+      this.counter += 1
+    }
+    return { time: this.time, counter: this.counter }
+  }
+
+  /** Takes note of a timestamp of a peer; false when it is too far in the future to follow. */
+  observe({ time, counter }: Timestamp): boolean {
+    if (time > this.now() + MAXIMUM_DRIFT_MS) return false
+    if (time > this.time || (time === this.time && counter > this.counter)) {
+      this.time = time
+      this.counter = counter
+    }
+    return true
+  }
+}
+
+/** Negative when the first was earlier, positive when it was later; the node's name decides between equals. */
+export function compareWrites(a: Timestamp & { node: string }, b: Timestamp & { node: string }): number {
+  if (a.time !== b.time) return a.time - b.time
+  if (a.counter !== b.counter) return a.counter - b.counter
+  if (a.node === b.node) return 0
+  return a.node < b.node ? -1 : 1
+}

@@ -1,0 +1,160 @@
+/**
+ * QoS 1 and 2 messages on their way to one peer: batched, numbered, and kept until the peer has acknowledged them, so
+ * that they can be sent again on the next link to the same incarnation. Holds of publishers are released as their
+ * batches are acknowledged. One lane serves one pair of incarnations.
+ */
+
+import type { PendingPublish } from '../broker/ports.js'
+import type { Frame } from '../mqtt/wire/message.js'
+import { RingBuffer } from '../util/ring-buffer.js'
+import { BatchWriter, ENTRY_OVERHEAD_BYTES, type SealedBatch } from './batch.js'
+import type { LaneOptions } from './loose-lane.js'
+import type { LinkBodyOf } from './wire.js'
+
+interface KeptBatch {
+  readonly sealed: SealedBatch
+  /** Publishers that wait for this batch; emptied when they were answered early. */
+  pendings: PendingPublish[]
+}
+
+const NO_PENDINGS: PendingPublish[] = []
+
+export class KeptLane {
+  private readonly limitBytes: number
+  private readonly writer: BatchWriter
+  /** Unacknowledged batches, oldest first; bounded by limitBytes. */
+  private readonly batches = new RingBuffer<KeptBatch>(Infinity)
+  /** Sequence of the oldest batch kept, or of the next to be made. */
+  private oldestSequence = 1
+  /** How many of `batches` were written to the link that is open now. */
+  private written = 0
+  private pendings: PendingPublish[] = []
+  private held = 0
+  private waiting = 0
+
+  constructor({ batchBytes, limitBytes }: LaneOptions) {
+    this.limitBytes = limitBytes
+    this.writer = new BatchWriter(batchBytes, (sealed) => this.keep(sealed))
+  }
+
+  /** Bytes sent and unacknowledged, or waiting. */
+  get bytes(): number {
+    return this.held
+  }
+
+  /** Messages sent and unacknowledged, or waiting. */
+  get length(): number {
+    return this.waiting
+  }
+
+  /** Sequence of the first batch that can still be sent. */
+  get firstSequence(): number {
+    return this.oldestSequence
+  }
+
+  /**
+   * Copies the message in; false when the lane is full.
+   * @param pending gets its release when the peer has kept the message; undefined when nobody waits for that
+   */
+  offer(frame: Frame, pending: PendingPublish | undefined): boolean {
+    const size = frame.end - frame.start + ENTRY_OVERHEAD_BYTES
+    if (this.held + size > this.limitBytes) return false
+    this.held += size
+    this.waiting += 1
+    // The frame first: it may seal the batch before it, which takes the publishers that wait for that one.
+    this.writer.add(frame)
+    if (pending !== undefined) this.attach(pending)
+    return true
+  }
+
+  /** The next batch that this link has not had; with `isTurnOver` also what has not filled a batch. */
+  next(isTurnOver: boolean): LinkBodyOf<'batch'> | undefined {
+    if (isTurnOver && this.written === this.batches.length) this.writer.seal()
+    const batch = this.batches.at(this.written)
+    if (batch === undefined) return undefined
+    const { entries, continued, sealedAt } = batch.sealed
+    const sequence = this.oldestSequence + this.written
+    this.written += 1
+    return {
+      $case: 'batch',
+      value: { sequence, entries, continued, waited: Math.round(performance.now() - sealedAt) },
+    }
+  }
+
+  /** A new link to the same incarnation: what the peer has not received goes again. */
+  resume(receivedSequence: number, keptSequence: number): void {
+    this.acknowledge(keptSequence)
+    const received = receivedSequence - this.oldestSequence + 1
+    this.written = Math.max(0, Math.min(received, this.batches.length))
+  }
+
+  /** The peer has kept all batches up to `sequence`. Returns how many messages that were. */
+  acknowledge(sequence: number): number {
+    let acknowledged = 0
+    while (this.oldestSequence <= sequence) {
+      const batch = this.batches.shift()
+      if (batch === undefined) break
+      this.oldestSequence += 1
+      if (this.written > 0) this.written -= 1
+      this.held -= batch.sealed.entries.length
+      this.waiting -= batch.sealed.count
+      acknowledged += batch.sealed.count
+      release(batch.pendings)
+    }
+    return acknowledged
+  }
+
+  /** Answers all publishers that wait, and goes on keeping the messages. */
+  releaseAll(): void {
+    release(this.takePendings())
+  }
+
+  /**
+   * Answers everyone and forgets everything; numbers go on where they were, so that the peer sees the gap. Returns how
+   * many messages were never acknowledged.
+   */
+  settle(): number {
+    const lost = this.waiting
+    const pendings = this.takePendings()
+    this.oldestSequence += this.batches.length
+    this.batches.clear()
+    this.writer.clear()
+    this.written = 0
+    this.held = 0
+    this.waiting = 0
+    // Last, because an answered publisher may send at once.
+    release(pendings)
+    return lost
+  }
+
+  private takePendings(): PendingPublish[] {
+    const taken: PendingPublish[] = []
+    for (const batch of this.batches) {
+      for (const pending of batch.pendings) taken.push(pending)
+      batch.pendings = NO_PENDINGS
+    }
+    for (const pending of this.pendings) taken.push(pending)
+    this.pendings = []
+    return taken
+  }
+
+  private attach(pending: PendingPublish): void {
+    if (!this.writer.isEmpty) {
+      this.pendings.push(pending)
+      return
+    }
+    // Nothing is being filled: the message went in pieces, and the last of them is the newest batch.
+    const newest = this.batches.at(this.batches.length - 1) as KeptBatch
+    newest.pendings = newest.pendings === NO_PENDINGS ? [pending] : [...newest.pendings, pending]
+  }
+
+  private keep(sealed: SealedBatch): void {
+    const { pendings } = this
+    this.pendings = pendings.length === 0 ? pendings : []
+    this.batches.push({ sealed, pendings: pendings.length === 0 ? NO_PENDINGS : pendings })
+  }
+}
+
+function release(pendings: readonly PendingPublish[]): void {
+  for (const pending of pendings) pending.release()
+}

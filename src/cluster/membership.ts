@@ -1,0 +1,299 @@
+/**
+ * Who belongs to the cluster: the peers by name, how they are found (seeds, and what members tell each other), who is
+ * let in, and who has fallen silent.
+ */
+
+import type { Logger } from 'pino'
+import type { NodeId } from '../router/route-table.js'
+import { asError } from '../util/errors.js'
+import { Dialer, type DialOutcome } from './dialer.js'
+import { isAddress, type Refusal } from './handshake.js'
+import type { BeatStatus } from './heartbeat.js'
+import type { Link } from './link.js'
+import type { Peer } from './peer.js'
+import type { SeedSource } from './seeds.js'
+import { type Identity, type Member, REFUSAL_CODES } from './wire.js'
+
+/** More members than a full mesh is made for; further ones are refused, so that no mistake grows without end. */
+const MAXIMUM_PEERS = 256
+
+/** After a lost link the node with the smaller name dials first, so that two rarely dial at once. */
+const FIRST_REDIAL_MS = 20
+const SECOND_REDIAL_MS = 150
+
+/** The other side must have given up its half of the old link before a sole one is asked for. */
+const DENIED_REDIAL_MS = 300
+
+export interface MembershipOptions {
+  heartbeatInterval: number
+}
+
+export interface MembershipModules {
+  /** Who this node is; its address is known once the port is bound. */
+  self: () => Identity
+  seeds: SeedSource
+  createPeer: (name: NodeId, membership: Membership) => Peer
+  /** Dials and shakes hands; gives the link to `admitLink`. `self` when the address is this node's own. */
+  connect: (address: string, sole: boolean) => Promise<ConnectResult>
+  describeSelf: () => BeatStatus
+  log: Logger
+}
+
+export type ConnectResult =
+  | { kind: 'linked'; node: NodeId }
+  | { kind: 'self' }
+  | { kind: 'refused' }
+  | { kind: 'failed' }
+
+/** A seed address and what is known of who is there. */
+interface Seed {
+  readonly dialer: Dialer
+  /** Node that answered there; this node's own name for its own address. */
+  node: NodeId | undefined
+}
+
+export class Membership {
+  private readonly table = new Map<NodeId, Peer>()
+  private readonly dialers = new Map<NodeId, Dialer>()
+  private readonly seeds = new Map<string, Seed>()
+  private hasSeeds = false
+  private tickTimer: NodeJS.Timeout | undefined
+  private beatTimer: NodeJS.Timeout | undefined
+  private tickedAt = 0
+  private isStopping = false
+  private warnedDuplicate: number | undefined
+
+  constructor(
+    private readonly options: MembershipOptions,
+    private readonly modules: MembershipModules,
+  ) {}
+
+  /** Peers by name, those that have stopped too. */
+  get peers(): ReadonlyMap<NodeId, Peer> {
+    return this.table
+  }
+
+  /** True when the seeds have answered and every peer that is not known to have stopped is linked and in step. */
+  get isComplete(): boolean {
+    if (!this.hasSeeds) return false
+    for (const { node } of this.seeds.values()) if (node === undefined) return false
+    for (const peer of this.table.values()) if (peer.isLive && !peer.isSynced) return false
+    return true
+  }
+
+  start(): void {
+    const { heartbeatInterval } = this.options
+    this.tickedAt = performance.now()
+    this.tickTimer = setInterval(this.onTick, this.tickInterval)
+    this.beatTimer = setInterval(this.onBeat, heartbeatInterval)
+    this.modules.seeds.start(this.onSeeds)
+  }
+
+  /** No more dialing, and nobody new is let in; links stay. */
+  stopJoining(): void {
+    this.isStopping = true
+    this.modules.seeds.stop()
+    for (const dialer of this.dialers.values()) dialer.stop()
+    for (const { dialer } of this.seeds.values()) dialer.stop()
+  }
+
+  stop(): void {
+    this.stopJoining()
+    clearInterval(this.tickTimer)
+    clearInterval(this.beatTimer)
+    for (const peer of this.table.values()) peer.disconnect()
+  }
+
+  /** Asked when a node has proved that it belongs to the cluster: is it welcome now? */
+  admit(identity: Identity): Refusal | undefined {
+    const self = this.modules.self()
+    if (this.isStopping) return { code: REFUSAL_CODES.STOPPING, detail: 'the node is stopping' }
+    if (identity.node === self.node) {
+      return { code: REFUSAL_CODES.DUPLICATE_NAME, detail: `two live nodes have the name ${self.node}` }
+    }
+    const known = this.table.get(identity.node)
+    if (known !== undefined && identity.incarnation < known.incarnation) {
+      return {
+        code: REFUSAL_CODES.STALE_INCARNATION,
+        detail: `a newer incarnation of ${identity.node} is known: is the name used twice, or did its clock go back?`,
+      }
+    }
+    if (known === undefined && this.table.size >= MAXIMUM_PEERS) {
+      return { code: REFUSAL_CODES.BUSY, detail: `the cluster has ${MAXIMUM_PEERS} other nodes already` }
+    }
+    return undefined
+  }
+
+  /** A handshake has succeeded. */
+  admitLink(link: Link): void {
+    if (this.isStopping) {
+      link.close(undefined)
+      return
+    }
+    this.ensurePeer(link.peer.node).takeLink(link)
+  }
+
+  /** What members tell each other. */
+  learn(members: readonly Member[]): void {
+    for (const { node, address, incarnation } of members) {
+      if (node === this.modules.self().node) {
+        this.noticeNamesake(address, incarnation)
+        continue
+      }
+      const isKnown = this.table.has(node)
+      if (!isAddress(address) || (!isKnown && this.table.size >= MAXIMUM_PEERS)) continue
+      const peer = this.ensurePeer(node)
+      if (incarnation < peer.incarnation || peer.isLinked) continue
+      peer.addAddress(address, true)
+      const dialer = this.dialers.get(node)
+      dialer?.encourage()
+      dialer?.dial(this.isFirst(node) ? 0 : SECOND_REDIAL_MS)
+    }
+  }
+
+  /** Tells the peer of everyone, and everyone of the peer. */
+  introduce(peer: Peer, isNews: boolean): void {
+    const others: Member[] = []
+    for (const other of this.table.values()) {
+      if (other === peer || (other.state !== 'up' && other.state !== 'suspect')) continue
+      others.push(memberOf(other))
+      if (isNews) other.send({ $case: 'members', value: { members: [memberOf(peer)] } })
+    }
+    if (others.length > 0) peer.send({ $case: 'members', value: { members: others } })
+    peer.beat(this.modules.describeSelf())
+  }
+
+  /** The link to a peer is gone. */
+  redial(peer: Peer): void {
+    if (this.isStopping) return
+    const first = this.isFirst(peer.name) ? FIRST_REDIAL_MS : SECOND_REDIAL_MS
+    this.dialers.get(peer.name)?.dial(peer.isDenied ? DENIED_REDIAL_MS : first)
+  }
+
+  /** Removes a peer that has stopped; false when it is not known or still there. */
+  forget(name: NodeId): boolean {
+    const peer = this.table.get(name)
+    if (peer === undefined || peer.isLive || peer.isLinked) return false
+    peer.abandon('hint_expired')
+    peer.disconnect()
+    this.dialers.get(name)?.stop()
+    this.dialers.delete(name)
+    this.table.delete(name)
+    return true
+  }
+
+  private ensurePeer(name: NodeId): Peer {
+    const known = this.table.get(name)
+    if (known !== undefined) return known
+    const peer = this.modules.createPeer(name, this)
+    this.table.set(name, peer)
+    this.dialers.set(name, new Dialer(() => this.dialPeer(peer)))
+    this.modules.log.info({ peer: name }, 'peer learnt')
+    return peer
+  }
+
+  private async dialPeer(peer: Peer): Promise<DialOutcome> {
+    let outcome: DialOutcome = 'done'
+    for (const address of peer.knownAddresses) {
+      if (peer.isLinked || this.isStopping) return 'done'
+      const result = await this.connect(address, peer.isDenied)
+      if (result.kind === 'linked' && result.node === peer.name) return 'done'
+      // Somebody else lives there now.
+      if (result.kind === 'linked' || result.kind === 'self') peer.removeAddress(address)
+      outcome = result.kind === 'refused' ? 'refused' : 'failed'
+    }
+    return peer.isLinked ? 'done' : outcome
+  }
+
+  private readonly onSeeds = (addresses: readonly string[]): void => {
+    this.hasSeeds = true
+    for (const [address, { dialer }] of this.seeds) {
+      if (addresses.includes(address)) continue
+      dialer.stop()
+      this.seeds.delete(address)
+    }
+    for (const address of addresses) {
+      if (this.seeds.has(address)) continue
+      const seed: Seed = { dialer: new Dialer(() => this.dialSeed(address, seed)), node: undefined }
+      this.seeds.set(address, seed)
+      if (address === this.modules.self().address) seed.node = this.modules.self().node
+      else seed.dialer.dial(0)
+    }
+  }
+
+  private async dialSeed(address: string, seed: Seed): Promise<DialOutcome> {
+    if (this.isStopping || this.isCovered(address, seed)) return 'done'
+    const result = await this.connect(address, false)
+    if (result.kind === 'self') seed.node = this.modules.self().node
+    else if (result.kind === 'linked') {
+      seed.node = result.node
+      this.table.get(result.node)?.addAddress(address, false)
+    }
+    return result.kind === 'linked' || result.kind === 'self' ? 'done' : result.kind
+  }
+
+  /** True when somebody who is known to be at a seed address needs no call there: a linked peer, or this node. */
+  private isCovered(address: string, seed: Seed): boolean {
+    if (seed.node === this.modules.self().node) return true
+    for (const peer of this.table.values()) {
+      if (!peer.isLinked || peer.state === 'joining') continue
+      if (peer.name !== seed.node && !peer.knownAddresses.includes(address)) continue
+      seed.node = peer.name
+      return true
+    }
+    return false
+  }
+
+  private async connect(address: string, sole: boolean): Promise<ConnectResult> {
+    try {
+      return await this.modules.connect(address, sole)
+    } catch (error) {
+      this.modules.log.debug({ address, err: asError(error) }, 'no link')
+      return { kind: 'failed' }
+    }
+  }
+
+  private readonly onTick = (): void => {
+    const now = performance.now()
+    const pause = now - this.tickedAt - this.tickInterval
+    this.tickedAt = now
+    for (const peer of this.table.values()) {
+      if (pause > this.options.heartbeatInterval) peer.forgive(pause)
+      peer.checkSilence(now)
+      // Whatever a dialer has missed: a peer without a link is dialed, one that has stopped as well.
+      if (!peer.isLinked && this.dialers.get(peer.name)?.isBusy === false) this.redial(peer)
+    }
+    for (const [address, seed] of this.seeds) {
+      if (!seed.dialer.isBusy && !this.isCovered(address, seed)) seed.dialer.dial(0)
+    }
+  }
+
+  private readonly onBeat = (): void => {
+    const status = this.modules.describeSelf()
+    for (const peer of this.table.values()) peer.beat(status)
+  }
+
+  /** Often enough that nobody is called down much later than configured. */
+  private get tickInterval(): number {
+    return Math.max(5, Math.min(100, this.options.heartbeatInterval / 4))
+  }
+
+  private isFirst(peer: NodeId): boolean {
+    return this.modules.self().node < peer
+  }
+
+  private noticeNamesake(address: string, incarnation: number): void {
+    const { log } = this.modules
+    const self = this.modules.self()
+    if (incarnation <= self.incarnation || incarnation === this.warnedDuplicate) return
+    this.warnedDuplicate = incarnation
+    log.error(
+      { peer: self.node, address, incarnation },
+      'another live node has the name of this one: each needs its own',
+    )
+  }
+}
+
+function memberOf({ name, address, incarnation }: Peer): Member {
+  return { node: name, address, incarnation }
+}

@@ -1,0 +1,375 @@
+/**
+ * Another node as seen from here: who it is, whether it lives, and the one link to it.
+ *
+ * States: `joining` (known, not yet reached) → `up` ⇄ `suspect` (silent for a while) → `down` (silent too long, or
+ * never reached); `left` when it said so. From `down` and `left` it comes back to `up` with a link.
+ *
+ * When both nodes dial, two links may exist for a moment: the one dialed by the node with the smaller name is kept.
+ * The other is ended by a Farewell from each side, and only then the kept one is opened, so nothing is lost or overtaken.
+ */
+
+import type { Logger } from 'pino'
+import type { NodeId } from '../router/route-table.js'
+import { asError } from '../util/errors.js'
+import type { Exchange } from './exchange.js'
+import type { GiveUpReason, Handoff } from './handoff.js'
+import type { BeatStatus } from './heartbeat.js'
+import type { Link, LinkOwner } from './link.js'
+import type { PeerCounters, PeerMetrics, PeerStateName } from './metrics.js'
+import type { LinkState, NodeState, NodeStatus } from './status.js'
+import { FAREWELL_REASONS, type FarewellReasonValue, type LinkBody, type Member, type Open } from './wire.js'
+
+/** Durations in milliseconds. */
+export interface PeerOptions {
+  heartbeatInterval: number
+  suspectAfter: number
+  downAfter: number
+}
+
+export interface PeerModules {
+  createExchange: () => Exchange
+  counters: PeerCounters
+  handoff: Handoff
+  log: Logger
+  /** A link came up; `isNews` when it is the first of this incarnation. */
+  onUp: (peer: Peer, isNews: boolean) => void
+  /** The link is gone and none takes its place. */
+  onUnlinked: (peer: Peer) => void
+  onMembers: (members: readonly Member[]) => void
+  /** Who has to confirm routes may have changed. */
+  onStateChange: () => void
+}
+
+/** Addresses kept of one peer: the one it advertises, and those where it was found. */
+const MAXIMUM_ADDRESSES = 4
+
+export class Peer implements LinkOwner, PeerMetrics {
+  readonly counters: PeerCounters
+  /** 0 until it was reached. */
+  incarnation = 0
+  private addresses: string[] = []
+  private software = ''
+  private current: PeerStateName = 'joining'
+  private stoppedReason: 'left' | 'down' | 'unreachable' | undefined
+  private status: BeatStatus | undefined
+  private statusAt = 0
+  private heardAt = performance.now()
+  private link: Link | undefined
+  /** Chosen to take the place of `link` once that has ended. */
+  private nextLink: Link | undefined
+  private wasReplaced = false
+  private ownExchange: Exchange
+
+  constructor(
+    readonly name: NodeId,
+    private readonly options: PeerOptions,
+    private readonly modules: PeerModules,
+  ) {
+    this.counters = modules.counters
+    this.ownExchange = modules.createExchange()
+  }
+
+  get state(): PeerStateName {
+    return this.current
+  }
+
+  get exchange(): Exchange {
+    return this.ownExchange
+  }
+
+  /** True when it counts as a member that is or may be there. */
+  get isLive(): boolean {
+    return this.current === 'joining' || this.current === 'up' || this.current === 'suspect'
+  }
+
+  /** True while a link is up, being opened or being replaced: no other is needed. */
+  get isLinked(): boolean {
+    return this.link !== undefined
+  }
+
+  /** True when the link is up and the peer's routes are all here. */
+  get isSynced(): boolean {
+    return this.link?.state === 'up' && this.exchange.mirror.isSynced
+  }
+
+  /** The peer said that another link exists, and there is none. */
+  get isDenied(): boolean {
+    return this.wasReplaced && this.link === undefined
+  }
+
+  /** The address that the peer advertises; '' when only its name is known. */
+  get address(): string {
+    return this.addresses[0] ?? ''
+  }
+
+  get knownAddresses(): readonly string[] {
+    return this.addresses
+  }
+
+  get rtt(): number | undefined {
+    return this.link?.rtt
+  }
+
+  get keptBytes(): number {
+    return this.exchange.kept.bytes
+  }
+
+  get keptMessages(): number {
+    return this.exchange.kept.length
+  }
+
+  get looseBytes(): number {
+    return this.exchange.loose.bytes
+  }
+
+  get looseMessages(): number {
+    return this.exchange.loose.length
+  }
+
+  get unsettledBatches(): number {
+    return this.exchange.inbound.length
+  }
+
+  get repeatedBatches(): number {
+    return this.exchange.inbound.repeatedBatches
+  }
+
+  get routes(): number {
+    return this.exchange.mirror.count
+  }
+
+  /** Takes note of an address; the advertised one goes first. */
+  addAddress(address: string, isAdvertised: boolean): void {
+    const others = this.addresses.filter((known) => known !== address)
+    this.addresses = isAdvertised ? [address, ...others] : [...others, address]
+    if (this.addresses.length > MAXIMUM_ADDRESSES) this.addresses.length = MAXIMUM_ADDRESSES
+  }
+
+  removeAddress(address: string): void {
+    this.addresses = this.addresses.filter((known) => known !== address)
+  }
+
+  /** A handshake has succeeded: opens the link, keeps it for later, or ends it. */
+  takeLink(link: Link): void {
+    const { incarnation, address, software } = link.peer
+    if (incarnation !== this.incarnation) this.beginIncarnation(incarnation)
+    this.software = software
+    this.addAddress(address, true)
+    const inUse = this.link
+    if (inUse === undefined || inUse.state === 'closed') {
+      this.open(link)
+    } else if (!prefers(link, this.nextLink ?? inUse)) {
+      link.farewell(this, FAREWELL_REASONS.REPLACED)
+    } else {
+      const passedOver = this.nextLink
+      this.nextLink = link
+      passedOver?.farewell(this, FAREWELL_REASONS.REPLACED)
+      inUse.farewell(this, FAREWELL_REASONS.REPLACED)
+    }
+  }
+
+  send(body: LinkBody): void {
+    if (this.link?.state === 'up') this.link.send(body)
+  }
+
+  beat(status: BeatStatus): void {
+    this.link?.beat(status)
+  }
+
+  /** Tells the peer that this node stops. */
+  sayFarewell(): void {
+    this.nextLink?.close(undefined)
+    this.nextLink = undefined
+    this.exchange.runTurn()
+    this.link?.farewell(this, FAREWELL_REASONS.LEAVING)
+  }
+
+  /** Ends the links at once, without a change of state. */
+  disconnect(): void {
+    this.nextLink?.close(undefined)
+    this.nextLink = undefined
+    this.link?.close(undefined)
+    this.modules.handoff.cancel()
+  }
+
+  /** The end of a peer that is forgotten, or of this node: answers whoever waits. */
+  abandon(reason: GiveUpReason): void {
+    this.modules.handoff.giveUp(this.name, this.exchange, reason)
+  }
+
+  /** Looks at the silence. @param now of `performance.now` */
+  checkSilence(now: number): void {
+    const { heartbeatInterval, suspectAfter, downAfter } = this.options
+    const silence = now - this.heardAt
+    if (this.current === 'up' && silence >= suspectAfter) {
+      this.moveTo('suspect', undefined)
+    }
+    // Without a link the next beat cannot come: no use in waiting for it.
+    const limit = this.link === undefined ? Math.max(suspectAfter, downAfter - heartbeatInterval) : downAfter
+    if (this.current === 'suspect' && silence >= limit) this.giveUp('down')
+    else if (this.current === 'joining' && this.link?.state !== 'up' && silence >= downAfter) this.giveUp('unreachable')
+  }
+
+  /** This node itself was paused: the silence of that time is not the peer's. */
+  forgive(milliseconds: number): void {
+    this.heardAt += milliseconds
+  }
+
+  describe(now: number): NodeStatus {
+    const { status } = this
+    const isRunning = this.current === 'up' || this.current === 'suspect'
+    const rtt = this.rtt
+    return {
+      name: this.name,
+      state: STATUS_STATES[this.current],
+      link: this.describeLink(),
+      version: this.software,
+      incarnation: this.incarnation,
+      uptime: isRunning && status !== undefined ? Math.floor(status.uptime + (now - this.statusAt) / 1000) : 0,
+      connections: isRunning ? (status?.connections ?? 0) : 0,
+      routes: this.routes,
+      rtt: rtt === undefined ? null : Math.round(rtt * 1000) / 1000,
+      address: this.address,
+      ...(this.stoppedReason === undefined ? {} : { reason: this.stoppedReason }),
+    }
+  }
+
+  onLinkUp(link: Link, open: Open): void {
+    if (link !== this.link) return
+    const isNews = this.current !== 'up' && this.current !== 'suspect'
+    this.hear()
+    this.wasReplaced = false
+    this.counters.linksOpened += 1
+    this.modules.handoff.cancel()
+    const resent = this.exchange.kept.length
+    this.exchange.resume(link, open)
+    const { peer, dialer } = link
+    this.modules.log.info(
+      { peer: this.name, incarnation: this.incarnation, address: peer.address, version: peer.software, dialer, resent },
+      'link up',
+    )
+    this.moveTo('up', undefined)
+    this.modules.onUp(this, isNews)
+  }
+
+  onLinkMessage(link: Link, body: LinkBody): void {
+    if (link !== this.link) return
+    this.hear()
+    try {
+      if (body.$case === 'members') this.modules.onMembers(body.value.members)
+      else this.exchange.receive(body)
+    } catch (error) {
+      this.modules.log.error(
+        { peer: this.name, err: asError(error) },
+        'link broken off after a message it should not carry',
+      )
+      link.close(asError(error))
+    }
+  }
+
+  onLinkDrain(link: Link): void {
+    if (link === this.link) this.exchange.runTurn()
+  }
+
+  onLinkFarewell(link: Link, reason: FarewellReasonValue): void {
+    if (link !== this.link) return
+    if (reason === FAREWELL_REASONS.LEAVING) this.leave()
+    else this.wasReplaced = true
+  }
+
+  onLinkClosed(link: Link, error: Error | undefined): void {
+    if (link === this.nextLink) this.nextLink = undefined
+    if (link !== this.link) return
+    this.link = undefined
+    this.exchange.suspend()
+    const next = this.nextLink
+    this.nextLink = undefined
+    if (next !== undefined && next.state === 'waiting') {
+      this.open(next)
+      return
+    }
+    if (this.current === 'up') this.modules.log.info({ peer: this.name, err: error }, 'link lost')
+    this.modules.onUnlinked(this)
+  }
+
+  onLinkBeat(link: Link, status: BeatStatus): void {
+    if (link !== this.link) return
+    this.hear()
+    this.status = status
+    this.statusAt = performance.now()
+  }
+
+  private open(link: Link): void {
+    this.link = link
+    link.open(this, this.exchange.introduce())
+  }
+
+  private hear(): void {
+    this.heardAt = performance.now()
+    if (this.current === 'suspect' && this.link?.state === 'up') this.moveTo('up', undefined)
+  }
+
+  private beginIncarnation(incarnation: number): void {
+    // The links of the old one belong to a process that is no more.
+    const { link, nextLink } = this
+    this.link = undefined
+    this.nextLink = undefined
+    link?.close(undefined)
+    nextLink?.close(undefined)
+    if (this.incarnation !== 0) {
+      this.exchange.suspend()
+      this.modules.handoff.giveUp(this.name, this.exchange, 'peer_restarted')
+      this.ownExchange = this.modules.createExchange()
+      if (this.current === 'up' || this.current === 'suspect') this.moveTo('joining', undefined)
+    }
+    this.incarnation = incarnation
+    this.status = undefined
+    this.hear()
+  }
+
+  private leave(): void {
+    this.moveTo('left', 'left')
+    this.abandon('peer_left')
+  }
+
+  private giveUp(reason: 'down' | 'unreachable'): void {
+    this.moveTo('down', reason)
+    const { link } = this
+    this.nextLink?.close(undefined)
+    this.nextLink = undefined
+    this.modules.handoff.begin(this.name, this.exchange)
+    link?.close(undefined)
+  }
+
+  private moveTo(next: PeerStateName, reason: 'left' | 'down' | 'unreachable' | undefined): void {
+    const before = this.current
+    this.stoppedReason = reason
+    if (before === next) return
+    this.current = next
+    const fields = { peer: this.name, incarnation: this.incarnation, from: before, to: next, reason }
+    if (next === 'suspect' || next === 'down') this.modules.log.warn(fields, 'peer state')
+    else this.modules.log.info(fields, 'peer state')
+    this.modules.onStateChange()
+  }
+
+  private describeLink(): LinkState {
+    if (this.link?.state === 'up' || this.link?.state === 'closing') return 'up'
+    return this.isLive ? 'connecting' : 'down'
+  }
+}
+
+const STATUS_STATES: Record<PeerStateName, NodeState> = {
+  joining: 'joining',
+  up: 'running',
+  suspect: 'suspect',
+  down: 'stopped',
+  left: 'stopped',
+}
+
+/** True when a new link takes the place of the one in use (or about to be). Both nodes come to the same answer. */
+function prefers(link: Link, inUse: Link): boolean {
+  if (inUse.state === 'closing' || inUse.state === 'closed' || link.sole) return true
+  // A node that dials again has lost what it had, even if this side has not noticed yet.
+  if (link.dialer === inUse.dialer) return true
+  return link.dialer < inUse.dialer
+}

@@ -1,0 +1,264 @@
+/**
+ * Routes between this node and one peer, in both directions, without I/O. Each node writes only its own routes, so
+ * there is nothing to merge: the RoutePublisher brings a peer from the version it has to ours, by changes or by a
+ * snapshot; the RouteMirror takes what the peer says of its own into the route table and asks again where it does not
+ * fit. Whatever is lost or done twice, the digests find it.
+ */
+
+import type { NodeId, RouteTable } from '../router/route-table.js'
+import type { RouteLog } from './route-log.js'
+import type { LinkBody, RouteCheck, RouteDeltas, RouteRequest, RouteSnapshot } from './wire.js'
+
+/** Filters or changes in one message, and the bytes at which it is cut. */
+const CHUNK_FILTERS = 1_000
+const CHUNK_BYTES = 32 * 1024
+
+/** Longest time without a digest, in milliseconds. */
+export const ROUTE_CHECK_INTERVAL_MS = 10_000
+
+/** What was sent and received, for the metrics of a peer. */
+export interface RouteCounters {
+  deltasSent: number
+  deltasReceived: number
+  snapshotsSent: number
+  snapshotsReceived: number
+  /** Snapshots that had to be asked for, because of a gap or a digest that differs. */
+  resyncs: number
+}
+
+interface SnapshotProgress {
+  readonly version: number
+  readonly filters: Iterator<string>
+  isFirst: boolean
+}
+
+export class RoutePublisher {
+  /** Version up to which the peer was told; undefined while no link is open. */
+  private told: number | undefined
+  private confirmed = 0
+  private snapshot: SnapshotProgress | undefined
+  private owesCheck = false
+
+  constructor(
+    private readonly log: RouteLog,
+    private readonly counters: RouteCounters,
+  ) {}
+
+  /** Version that the peer has confirmed. */
+  get confirmedVersion(): number {
+    return this.confirmed
+  }
+
+  /** A link is open and the peer has this version. */
+  open(version: number): void {
+    // A version of the future is from a mistaken peer, or of another life of this node: begin anew.
+    const isKnown = version <= this.log.version
+    this.told = isKnown ? version : 0
+    this.confirmed = isKnown ? version : 0
+    this.snapshot = undefined
+    // Also when nothing is missing: an empty delta or a digest is how the peer learns that it is complete.
+    this.owesCheck = true
+  }
+
+  close(): void {
+    this.told = undefined
+    this.snapshot = undefined
+  }
+
+  confirm(version: number): void {
+    if (version > this.confirmed && version <= this.log.version) this.confirmed = version
+  }
+
+  request({ haveVersion, snapshot }: RouteRequest): void {
+    if (this.told === undefined) return
+    if (snapshot || !this.log.hasChangesAfter(haveVersion)) this.beginSnapshot()
+    else this.told = haveVersion
+    this.owesCheck = true
+  }
+
+  /** The digest is to be sent once the peer is up to date. */
+  check(): void {
+    this.owesCheck = true
+  }
+
+  /** What to send next; undefined when the peer has been told everything. */
+  next(): LinkBody | undefined {
+    if (this.told === undefined) return undefined
+    if (this.snapshot === undefined && this.told < this.log.version && !this.log.hasChangesAfter(this.told)) {
+      this.beginSnapshot()
+    }
+    if (this.snapshot !== undefined) return this.nextChunk(this.snapshot)
+    if (this.told < this.log.version) return this.nextDeltas(this.told)
+    if (!this.owesCheck) return undefined
+    this.owesCheck = false
+    const { count, high, low } = this.log.digest()
+    return { $case: 'routeCheck', value: { version: this.log.version, count, high, low } }
+  }
+
+  private beginSnapshot(): void {
+    // The table may change while it is read; those changes have later versions and are sent after the snapshot.
+    this.snapshot = { version: this.log.version, filters: this.log.filters()[Symbol.iterator](), isFirst: true }
+    this.counters.snapshotsSent += 1
+  }
+
+  private nextChunk(snapshot: SnapshotProgress): LinkBody {
+    const filters: string[] = []
+    let bytes = 0
+    let last = false
+    while (filters.length < CHUNK_FILTERS && bytes < CHUNK_BYTES) {
+      const { done, value } = snapshot.filters.next()
+      if (done === true) {
+        last = true
+        break
+      }
+      filters.push(value)
+      bytes += value.length
+    }
+    const first = snapshot.isFirst
+    snapshot.isFirst = false
+    if (last) {
+      this.snapshot = undefined
+      this.told = snapshot.version
+      this.owesCheck = true
+    }
+    return { $case: 'routeSnapshot', value: { version: snapshot.version, first, last, filters } }
+  }
+
+  private nextDeltas(fromVersion: number): LinkBody {
+    const changes = this.log.changesAfter(fromVersion, CHUNK_FILTERS)
+    this.told = fromVersion + changes.length
+    this.counters.deltasSent += changes.length
+    return { $case: 'routeDeltas', value: { fromVersion, changes } }
+  }
+}
+
+export class RouteMirror {
+  private taken = 0
+  private confirmed = 0
+  private request: RouteRequest | undefined
+  private isAsking = false
+  private synced = false
+  private isInSnapshot = false
+  /** Filters of the snapshot that is coming in; undefined while there was nothing before it that could be too much. */
+  private seen: Set<string> | undefined
+
+  constructor(
+    private readonly node: NodeId,
+    private readonly table: RouteTable,
+    private readonly counters: RouteCounters,
+  ) {}
+
+  /** Version of the peer's routes that the table has. */
+  get version(): number {
+    return this.taken
+  }
+
+  /** Routes of the peer in the table. */
+  get count(): number {
+    return this.table.count(this.node)
+  }
+
+  /** True once the table had everything that the peer had, on the link that is open. */
+  get isSynced(): boolean {
+    return this.synced
+  }
+
+  /** A link is open: the peer will go on from `version`. */
+  open(): void {
+    this.confirmed = this.taken
+    this.request = undefined
+    this.isAsking = false
+    this.synced = false
+    this.abandonSnapshot()
+  }
+
+  /** Forgets the peer's routes, in one step. */
+  clear(): void {
+    this.table.clear(this.node)
+    this.taken = 0
+    this.confirmed = 0
+    this.abandonSnapshot()
+  }
+
+  takeDeltas({ fromVersion, changes }: RouteDeltas): void {
+    if (this.isInSnapshot) return
+    if (fromVersion > this.taken) {
+      this.ask(false)
+      return
+    }
+    this.counters.deltasReceived += changes.length
+    // Those that came before are left out: a link may repeat what it was told, never skip.
+    for (let index = this.taken - fromVersion; index < changes.length; index += 1) {
+      const { filter, withdrawn } = changes[index] as { filter: string; withdrawn: boolean }
+      if (withdrawn) this.table.remove(this.node, filter)
+      else this.table.add(this.node, filter)
+    }
+    this.taken = Math.max(this.taken, fromVersion + changes.length)
+    this.isAsking = false
+  }
+
+  takeSnapshot({ version, first, last, filters }: RouteSnapshot): void {
+    if (first) {
+      this.counters.snapshotsReceived += 1
+      this.isInSnapshot = true
+      this.seen = this.table.count(this.node) === 0 ? undefined : new Set()
+    }
+    // The rest of one that was given up.
+    if (!this.isInSnapshot) return
+    for (const filter of filters) {
+      this.table.add(this.node, filter)
+      this.seen?.add(filter)
+    }
+    if (!last) return
+    if (this.seen !== undefined) this.removeAllBut(this.seen)
+    this.abandonSnapshot()
+    this.taken = version
+    // Confirmed in any case, also when the snapshot mended what had this version already.
+    this.confirmed = Math.min(this.confirmed, version - 1)
+    this.isAsking = false
+  }
+
+  takeCheck({ version, count, high, low }: RouteCheck): void {
+    if (this.isInSnapshot) return
+    if (version !== this.taken) {
+      // The peer has told everything and it is not here: ask again, whatever became of an earlier question.
+      this.isAsking = false
+      this.ask(version < this.taken)
+      return
+    }
+    const own = this.table.digest(this.node)
+    if (own.count === count && own.high === high && own.low === low) this.synced = true
+    else this.ask(true)
+  }
+
+  /** What to send next; undefined when nothing is owed. */
+  next(): LinkBody | undefined {
+    if (this.request !== undefined) {
+      const value = this.request
+      this.request = undefined
+      return { $case: 'routeRequest', value }
+    }
+    if (this.taken === this.confirmed) return undefined
+    this.confirmed = this.taken
+    return { $case: 'routeAck', value: { version: this.taken } }
+  }
+
+  /** Asks once until it is answered. */
+  private ask(snapshot: boolean): void {
+    if (this.isAsking && !snapshot) return
+    this.isAsking = true
+    this.counters.resyncs += 1
+    this.request = { haveVersion: this.taken, snapshot }
+  }
+
+  private removeAllBut(kept: ReadonlySet<string>): void {
+    const surplus: string[] = []
+    for (const filter of this.table.filters(this.node)) if (!kept.has(filter)) surplus.push(filter)
+    for (const filter of surplus) this.table.remove(this.node, filter)
+  }
+
+  private abandonSnapshot(): void {
+    this.isInSnapshot = false
+    this.seen = undefined
+  }
+}

@@ -1,0 +1,235 @@
+/**
+ * Links over gRPC: the port where peers connect, and the way to a peer's port. One TCP connection serves one link, with
+ * its two streams. Strangers get little: a few connections, a few seconds, and nothing but a handshake.
+ */
+
+import { createServer, type Server as NetServer, type Socket } from 'node:net'
+import {
+  type ChannelOptions,
+  Client,
+  type ClientDuplexStream,
+  type ConnectionInjector,
+  credentials,
+  Metadata,
+  Server,
+  ServerCredentials,
+  type ServerDuplexStream,
+  type ServiceDefinition,
+} from '@grpc/grpc-js'
+import type { Logger } from 'pino'
+import { formatHostPort, parseHostPort } from '../config/addresses.js'
+import { NodeError } from '../util/errors.js'
+import { type ByteCall, LinkStream } from './link-stream.js'
+import { HEARTBEAT_PATH, LINK_PATH } from './wire.js'
+
+/** A stranger has this long from connecting to the end of its handshake. */
+export const HANDSHAKE_TIMEOUT_MS = 5_000
+
+/** Connections that have not completed a handshake; further ones are cut at once. */
+const MAXIMUM_STRANGERS = 64
+
+/** Room for a batch of the largest `cluster.batchBytes` (1 MiB) and for control messages; what is larger is cut. */
+const MAXIMUM_MESSAGE_BYTES = 4 * 1024 * 1024
+
+/** HTTP/2 window per stream: a few batches under way, so that one round trip does not limit a link. */
+const FLOW_CONTROL_WINDOW_BYTES = 1024 * 1024
+
+/** What both sides set: no proxies, no compression, no limits of age, no pings, since the nodes beat themselves. */
+const CHANNEL_OPTIONS: ChannelOptions = {
+  'grpc.max_receive_message_length': MAXIMUM_MESSAGE_BYTES,
+  'grpc.max_send_message_length': MAXIMUM_MESSAGE_BYTES,
+  'grpc-node.flow_control_window': FLOW_CONTROL_WINDOW_BYTES,
+  'grpc.enable_channelz': 0,
+}
+
+const CLIENT_OPTIONS: ChannelOptions = {
+  ...CHANNEL_OPTIONS,
+  // Each attempt has a connection of its own, so that no attempt waits for the pause of another.
+  'grpc.use_local_subchannel_pool': 1,
+  'grpc.enable_http_proxy': 0,
+  'grpc.enable_retries': 0,
+  'grpc.service_config_disable_resolution': 1,
+  'grpc.client_idle_timeout_ms': 0x7fff_ffff,
+}
+
+const SERVER_OPTIONS: ChannelOptions = { ...CHANNEL_OPTIONS, 'grpc.max_concurrent_streams': 4 }
+
+type ServerCall = ServerDuplexStream<Buffer, Buffer>
+
+/** Bytes go as they are; `wire.ts` makes and reads them. */
+const identity = (bytes: Buffer): Buffer => bytes
+
+function bytesMethod(path: string) {
+  return {
+    path,
+    requestStream: true,
+    responseStream: true,
+    requestSerialize: identity,
+    requestDeserialize: identity,
+    responseSerialize: identity,
+    responseDeserialize: identity,
+  } as const
+}
+
+const MESH_SERVICE: ServiceDefinition = { link: bytesMethod(LINK_PATH), heartbeat: bytesMethod(HEARTBEAT_PATH) }
+
+/** A connection that came in. */
+interface Inbound {
+  readonly socket: Socket
+  /** Ends the stranger; undefined once the handshake is complete. */
+  deadline: NodeJS.Timeout | undefined
+  hasLink: boolean
+}
+
+export interface MeshServerModules {
+  log: Logger
+  /** A stranger opened a link; `trust` lifts the limits once its handshake is complete. */
+  onLink: (stream: LinkStream, trust: () => void) => void
+  /** Somebody on a trusted connection opened a heartbeat stream. */
+  onHeartbeat: (call: ByteCall) => void
+  /** A connection was cut because it is one too many, or too slow. */
+  onStrangerCut: (reason: 'too_many' | 'too_slow') => void
+}
+
+export class MeshServer {
+  private readonly grpc = new Server(SERVER_OPTIONS)
+  private readonly injector: ConnectionInjector
+  private readonly listener: NetServer
+  private readonly connections = new Map<string, Inbound>()
+  private strangers = 0
+  private boundAddress = ''
+
+  constructor(private readonly modules: MeshServerModules) {
+    this.grpc.addService(MESH_SERVICE, {
+      link: (call: ServerCall) => this.onLinkCall(call),
+      heartbeat: (call: ServerCall) => this.onHeartbeatCall(call),
+    })
+    this.injector = this.grpc.createConnectionInjector(ServerCredentials.createInsecure())
+    this.listener = createServer({ noDelay: true }, (socket) => this.onConnection(socket))
+  }
+
+  /** host:port as bound; '' before `start`. */
+  get address(): string {
+    return this.boundAddress
+  }
+
+  /**
+   * @param listen host:port; port 0 lets the system choose
+   * @throws NodeError CLUSTER_PORT_UNAVAILABLE when the port is taken or not ours to take
+   */
+  async start(listen: string): Promise<void> {
+    const { host, port } = parseHostPort(listen)
+    await new Promise<void>((resolve, reject) => {
+      const onError = (error: NodeJS.ErrnoException): void => {
+        const taken = error.code === 'EADDRINUSE' ? 'is in use' : 'is not available'
+        reject(
+          new NodeError(
+            `the cluster port ${listen} ${taken}`,
+            { code: 'CLUSTER_PORT_UNAVAILABLE', address: listen, port },
+            { cause: error },
+          ),
+        )
+      }
+      this.listener.once('error', onError)
+      this.listener.listen({ host, port }, () => {
+        this.listener.off('error', onError)
+        this.listener.on('error', (error) => this.modules.log.error({ err: error }, 'cluster port failed'))
+        resolve()
+      })
+    })
+    const bound = this.listener.address()
+    if (bound !== null && typeof bound === 'object') this.boundAddress = formatHostPort({ host, port: bound.port })
+  }
+
+  async stop(): Promise<void> {
+    const closed = new Promise<void>((resolve) => {
+      if (this.listener.listening) this.listener.close(() => resolve())
+      else resolve()
+    })
+    for (const { socket } of this.connections.values()) socket.destroy()
+    this.injector.destroy()
+    this.grpc.forceShutdown()
+    await closed
+  }
+
+  private onConnection(socket: Socket): void {
+    const key = `${socket.remoteAddress}:${socket.remotePort}`
+    if (this.strangers >= MAXIMUM_STRANGERS) {
+      this.modules.onStrangerCut('too_many')
+      socket.destroy()
+      return
+    }
+    const inbound: Inbound = { socket, deadline: undefined, hasLink: false }
+    inbound.deadline = setTimeout(() => {
+      this.modules.onStrangerCut('too_slow')
+      socket.destroy()
+    }, HANDSHAKE_TIMEOUT_MS)
+    this.strangers += 1
+    this.connections.set(key, inbound)
+    socket.once('close', () => {
+      this.trust(inbound)
+      this.connections.delete(key)
+    })
+    // gRPC reports what matters on the streams; a socket without one may fail as it likes.
+    socket.on('error', (error) => this.modules.log.debug({ err: error, remote: key }, 'cluster connection failed'))
+    this.injector.injectConnection(socket)
+  }
+
+  private trust(inbound: Inbound): void {
+    if (inbound.deadline === undefined) return
+    clearTimeout(inbound.deadline)
+    inbound.deadline = undefined
+    this.strangers -= 1
+  }
+
+  private onLinkCall(call: ServerCall): void {
+    const inbound = this.connections.get(call.getPeer())
+    if (inbound === undefined || inbound.hasLink) {
+      call.on('error', this.onStrayError)
+      call.end()
+      return
+    }
+    inbound.hasLink = true
+    const stream = new LinkStream(call, () => inbound.socket.destroy())
+    this.modules.onLink(stream, () => this.trust(inbound))
+  }
+
+  private onHeartbeatCall(call: ServerCall): void {
+    const inbound = this.connections.get(call.getPeer())
+    if (inbound === undefined || inbound.deadline !== undefined) {
+      call.on('error', this.onStrayError)
+      call.end()
+      return
+    }
+    this.modules.onHeartbeat(call)
+  }
+
+  private readonly onStrayError = (error: unknown): void =>
+    this.modules.log.debug({ err: error }, 'stream without a link failed')
+}
+
+/** A way to one address: a gRPC channel with a connection of its own. */
+export class MeshChannel {
+  private readonly client: Client
+
+  constructor(address: string) {
+    this.client = new Client(address, credentials.createInsecure(), CLIENT_OPTIONS)
+  }
+
+  /** Opens the link stream; that it cannot be reached shows as an error of the stream. */
+  openLink(): LinkStream {
+    const call = this.open(LINK_PATH)
+    return new LinkStream(call, () => {
+      call.cancel()
+      this.client.close()
+    })
+  }
+
+  openHeartbeat(): ByteCall {
+    return this.open(HEARTBEAT_PATH)
+  }
+
+  private open(path: string): ClientDuplexStream<Buffer, Buffer> {
+    return this.client.makeBidiStreamRequest(path, identity, identity, new Metadata(), {})
+  }
+}

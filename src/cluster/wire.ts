@@ -1,0 +1,101 @@
+/**
+ * The one place that knows the generated types of `proto/cluster/v1`: their names for the rest of the room, and
+ * messages to bytes and back.
+ */
+
+import {
+  Beat,
+  type Farewell_Reason,
+  Farewell_Reason as FarewellReason,
+  LinkMessage,
+  MeshServiceDefinition,
+  Refused_Code as RefusalCode,
+  type Refused_Code,
+} from './generated/cluster/v1/cluster.js'
+
+export type {
+  Accepted,
+  Batch,
+  Beat,
+  Challenge,
+  Hello,
+  Identity,
+  MapCheck,
+  MapEntries,
+  MapEntry,
+  Member,
+  Open,
+  Proof,
+  Refused,
+  RouteChange,
+  RouteCheck,
+  RouteDeltas,
+  RouteRequest,
+  RouteSnapshot,
+} from './generated/cluster/v1/cluster.js'
+
+/** The newest protocol that this version speaks. */
+export const PROTOCOL_VERSION = 1
+/** The oldest protocol that this version still accepts: nodes of two neighboring releases work together. */
+export const MINIMUM_PROTOCOL_VERSION = 1
+
+export const REFUSAL_CODES = RefusalCode
+export type RefusalCodeValue = Refused_Code
+export const FAREWELL_REASONS = FarewellReason
+export type FarewellReasonValue = Farewell_Reason
+
+/** One thing said on a link, by its name. */
+export type LinkBody = NonNullable<LinkMessage['body']>
+
+/** The body of one name. */
+export type LinkBodyOf<Name extends LinkBody['$case']> = Extract<LinkBody, { $case: Name }>
+
+/** gRPC method paths, as `/cluster.v1.MeshService/Link`. */
+export const LINK_PATH = `/${MeshServiceDefinition.fullName}/${MeshServiceDefinition.methods.link.name}`
+export const HEARTBEAT_PATH = `/${MeshServiceDefinition.fullName}/${MeshServiceDefinition.methods.heartbeat.name}`
+
+export function encodeLinkMessage(body: LinkBody): Buffer {
+  return asBuffer(LinkMessage.encode({ body }).finish())
+}
+
+/**
+ * Undefined for a message that a newer node may send and this one does not know. Byte fields are views of `bytes`.
+ * @throws Error when the bytes are not such a message.
+ */
+export function decodeLinkMessage(bytes: Buffer): LinkBody | undefined {
+  return LinkMessage.decode(bytes).body
+}
+
+export function encodeBeat(beat: Beat): Buffer {
+  return asBuffer(Beat.encode(beat).finish())
+}
+
+/** @throws Error when the bytes are not a beat. */
+export function decodeBeat(bytes: Buffer): Beat {
+  return Beat.decode(bytes)
+}
+
+/** The same bytes as a Buffer, without a copy. */
+export function asBuffer(bytes: Uint8Array): Buffer {
+  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength)
+}
+
+/** Refusal codes in the words of logs and metrics. */
+export const REFUSAL_NAMES = [
+  'unspecified',
+  'protocol_version',
+  'cluster_name',
+  'secret',
+  'self',
+  'duplicate_name',
+  'stale_incarnation',
+  'busy',
+  'protocol_error',
+  'stopping',
+] as const
+export type RefusalName = (typeof REFUSAL_NAMES)[number]
+
+/** A code of a newer protocol is `unspecified`. */
+export function refusalName(code: RefusalCodeValue): RefusalName {
+  return REFUSAL_NAMES[code] ?? 'unspecified'
+}

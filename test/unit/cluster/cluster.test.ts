@@ -1,0 +1,77 @@
+import assert from 'node:assert/strict'
+import { afterEach, describe, it } from 'node:test'
+import { eventually } from '../../support/eventually.js'
+import { meshed, startMesh, stopAll, type TestNode } from './test-cluster.js'
+
+describe('a cluster', () => {
+  let nodes: TestNode[] = []
+
+  afterEach(async () => {
+    await stopAll(nodes)
+    nodes = []
+  })
+
+  it('is a full mesh when each node knows one seed', async () => {
+    nodes = await startMesh(['a', 'b', 'c'])
+    for (const node of nodes) {
+      const status = node.cluster.status()
+      assert.deepEqual(
+        status.nodes.map(({ name, state }) => [name, state]),
+        [
+          ['a@127.0.0.1', 'running'],
+          ['b@127.0.0.1', 'running'],
+          ['c@127.0.0.1', 'running'],
+        ],
+      )
+      await eventually(() => assert.equal(node.cluster.isReady, true))
+      const peer = node.cluster.status().nodes.find(({ link }) => link === 'up')
+      assert.equal(peer?.version, '0.0.0-test')
+    }
+    await eventually(() => {
+      for (const node of nodes) {
+        for (const { link, rtt, connections } of node.cluster.status().nodes) {
+          assert.equal(connections, 7)
+          if (link !== 'self') assert.ok(rtt !== null && rtt < 500)
+        }
+      }
+    })
+  })
+
+  it('forwards a message once to each node with a matching route, and to no other', async () => {
+    nodes = await startMesh(['a', 'b', 'c'])
+    const [a, b, c] = nodes as [TestNode, TestNode, TestNode]
+    b.subscribe('sensors/+/temperature')
+    b.subscribe('sensors/#')
+    c.subscribe('other')
+    await meshed(nodes)
+    for (const qos of [0, 1, 2] as const) {
+      const pending = a.publish('sensors/1/temperature', `at ${qos}`, qos)
+      await eventually(() => assert.equal(pending.isSettled, true))
+      assert.equal(pending.holds, qos === 0 ? 0 : 1)
+    }
+    await eventually(() => assert.equal(b.received.length, 3))
+    assert.deepEqual(
+      b.received.map(({ qos, payload, from }) => ({ qos, payload, from })).sort((x, y) => x.qos - y.qos),
+      [0, 1, 2].map((qos) => ({ qos, payload: `at ${qos}`, from: a.name })),
+    )
+    assert.equal(c.received.length, 0)
+    assert.equal(await a.metric(`forwarded_messages_total{peer="${b.name}"}`), 3)
+    assert.equal(await a.metric(`forwarded_messages_total{peer="${c.name}"}`), 0)
+    assert.equal(await b.metric(`forwarded_received_messages_total{peer="${a.name}"}`), 3)
+    assert.equal(await c.metric(`forwarded_received_messages_total{peer="${a.name}"}`), 0)
+  })
+
+  it('calls a node that leaves stopped at once and drops its routes', async () => {
+    nodes = await startMesh(['a', 'b'], { suspectAfter: 60_000, downAfter: 60_000 })
+    const [a, b] = nodes as [TestNode, TestNode]
+    b.subscribe('x/#')
+    await meshed(nodes)
+    const begun = performance.now()
+    await b.cluster.stop()
+    await eventually(() => assert.equal(a.stateOf(b), 'stopped'), { within: 500 })
+    assert.ok(performance.now() - begun < 1_500)
+    assert.equal(a.routes.count(b.name), 0)
+    const status = a.cluster.status().nodes.find(({ name }) => name === b.name)
+    assert.equal(status?.reason, 'left')
+  })
+})
