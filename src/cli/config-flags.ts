@@ -47,5 +47,6 @@ function flagOption(entry: CatalogEntry): Option {
 }
 
 function collect(value: string, before: string[] | undefined): string[] {
-  return [...(before ?? []), value]
+  const items = value.split(',').map((item) => item.trim())
+  return [...(before ?? []), ...items.filter((item) => item !== '')]
 }
