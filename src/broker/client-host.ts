@@ -86,7 +86,7 @@ export class ClientHost implements Host {
     }
     this.watchDeliveries()
     const isMatched = this.publisher.publish(message, pending)
-    if (this.hooks.has('published') || this.aedes.listenerCount('publish') > 0) {
+    if (this.hooks.isPublishedAsked || this.aedes.listenerCount('publish') > 0) {
       this.announcePublished(message, this.clientOf(connection), pending)
     }
     return isMatched ? ReasonCode.Success : ReasonCode.NoMatchingSubscribers
@@ -161,7 +161,7 @@ export class ClientHost implements Host {
   /** Aedes' `published` hook and `publish` event; the publisher is answered only when the hook is done. */
   announcePublished(message: Message, client: Client | null, pending: Hold | undefined): void {
     const packet = this.packetOf(message)
-    if (this.hooks.has('published')) {
+    if (this.hooks.isPublishedAsked) {
       pending?.hold()
       // Aedes passes null for the program's own publishes too; its type leaves that out.
       this.aedes.published(packet, client as Client, () => pending?.release())
@@ -171,7 +171,7 @@ export class ClientHost implements Host {
 
   /** Aedes' `authorizeForward` may be set at any time; without it deliveries are not looked at one by one. */
   watchDeliveries(): void {
-    if (!this.hooks.has('authorizeForward')) {
+    if (!this.hooks.isDeliveryGuarded) {
       this.publisher.deliveryFilter = undefined
       return
     }

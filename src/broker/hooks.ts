@@ -47,8 +47,18 @@ export class Hooks {
     return this.owner[name] !== this.defaults[name] || this.given[name] !== undefined
   }
 
+  // The three that each PUBLISH asks about, without a look-up by name (bench: load, row a1).
+
   get isPublishGuarded(): boolean {
     return this.owner.authorizePublish !== this.defaults.authorizePublish || this.given.authorizePublish !== undefined
+  }
+
+  get isDeliveryGuarded(): boolean {
+    return this.owner.authorizeForward !== this.defaults.authorizeForward || this.given.authorizeForward !== undefined
+  }
+
+  get isPublishedAsked(): boolean {
+    return this.owner.published !== this.defaults.published || this.given.published !== undefined
   }
 
   /** preConnect and authenticate, one after the other; `done` gets a reason code, 0 when the client may come in. */
