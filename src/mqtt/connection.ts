@@ -19,7 +19,13 @@ import type { ConnectionModules, Host } from './host.js'
 import { type AckSender, type InboundAck, InboundAcks } from './inbound-acks.js'
 import { Outbox } from './outbox.js'
 import type { Outlet, Session } from './session/session.js'
-import { encodePacket } from './wire/encode.js'
+import {
+  encodePacket,
+  PUBACK_FIRST_BYTE,
+  PUBCOMP_FIRST_BYTE,
+  PUBREC_FIRST_BYTE,
+  PUBREL_FIRST_BYTE,
+} from './wire/encode.js'
 import { type FrameSink, FrameSplitter } from './wire/frame-splitter.js'
 import type { Frame } from './wire/message.js'
 import type { OutboundPacket, ProtocolVersion, Will } from './wire/packets.js'
@@ -33,11 +39,6 @@ const NEXT_STATES: Record<ConnectionState, readonly ConnectionState[]> = {
   open: ['closed'],
   closed: [],
 }
-
-const PUBACK = 0x40
-const PUBREC = 0x50
-const PUBREL = 0x62
-const PUBCOMP = 0x70
 
 /** How long the last bytes of a closing connection may take to leave, in milliseconds. */
 const CLOSE_GRACE_MS = 2_000
@@ -316,7 +317,7 @@ export class Connection extends TimerEntry implements FrameSink, Outlet, AckSend
   // ── output ───────────────────────────────────────────────────────────────────────────────────────────────────
 
   send(packet: OutboundPacket): void {
-    const bytes = encodePacket(packet, this.version)
+    const bytes = encodePacket(packet, this.version, this.maximumPacketSize)
     this.modules.metrics.packetsSent[packet.cmd].value++
     this.outbox.write(bytes, 0, bytes.length)
   }
@@ -331,7 +332,7 @@ export class Connection extends TimerEntry implements FrameSink, Outlet, AckSend
 
   sendPubrel(packetId: number): void {
     this.modules.metrics.packetsSent.pubrel.value++
-    this.outbox.writeShortAck(PUBREL, packetId)
+    this.outbox.writeShortAck(PUBREL_FIRST_BYTE, packetId)
   }
 
   sendPubcomp(packetId: number, reasonCode: number): void {
@@ -340,7 +341,7 @@ export class Connection extends TimerEntry implements FrameSink, Outlet, AckSend
       return
     }
     this.modules.metrics.packetsSent.pubcomp.value++
-    this.outbox.writeShortAck(PUBCOMP, packetId)
+    this.outbox.writeShortAck(PUBCOMP_FIRST_BYTE, packetId)
   }
 
   /** PUBACK or PUBREC of a PUBLISH that is kept, or refused. */
@@ -350,10 +351,10 @@ export class Connection extends TimerEntry implements FrameSink, Outlet, AckSend
       this.send({ cmd, packetId: ack.packetId, reasonCode: ack.reasonCode, properties: {} })
     } else if (ack.qos === 1) {
       this.modules.metrics.packetsSent.puback.value++
-      this.outbox.writeShortAck(PUBACK, ack.packetId)
+      this.outbox.writeShortAck(PUBACK_FIRST_BYTE, ack.packetId)
     } else {
       this.modules.metrics.packetsSent.pubrec.value++
-      this.outbox.writeShortAck(PUBREC, ack.packetId)
+      this.outbox.writeShortAck(PUBREC_FIRST_BYTE, ack.packetId)
     }
     if (this.isHeldForAcks && this.inboundAcks.length < this.modules.options.receiveMaximum) {
       this.isHeldForAcks = false

@@ -8,6 +8,7 @@
 
 import type { Duplex } from 'node:stream'
 import type { TurnQueue, TurnTask } from '../util/turn.js'
+import { ACK_BYTES, encodeAck } from './wire/encode.js'
 import type { Frame } from './wire/message.js'
 
 /** Bytes gathered before the turn's end that are written at once. */
@@ -118,13 +119,10 @@ export class Outbox implements TurnTask {
 
   /** PUBACK, PUBREC, PUBREL or PUBCOMP in their short form, which means success. [MQTT 5.0 section 3.4.2.1] */
   writeShortAck(firstByte: number, packetId: number): void {
-    const offset = this.modules.ackSlab.take(4)
+    const offset = this.modules.ackSlab.take(ACK_BYTES)
     const target = this.modules.ackSlab.buffer
-    target[offset] = firstByte
-    target[offset + 1] = 2
-    target[offset + 2] = packetId >>> 8
-    target[offset + 3] = packetId & 0xff
-    this.write(target, offset, offset + 4)
+    encodeAck(target, offset, firstByte, packetId)
+    this.write(target, offset, offset + ACK_BYTES)
   }
 
   runTurn(): void {

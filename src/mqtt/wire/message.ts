@@ -7,6 +7,8 @@
 import type { PublishProperties, QoS } from './packets.js'
 import { encodePublish, encodePublishProperties, type Frame } from './publish-frame.js'
 
+import { EXPIRES_AT_ONCE_SECONDS } from './publish-header.js'
+
 export type { Frame } from './publish-frame.js'
 
 /** Everything a Message is made of; offsets are into `chunk`. */
@@ -75,7 +77,8 @@ export class Message {
         payloadStart: 0,
         payloadEnd: payload.length,
         properties: properties === undefined ? undefined : encodePublishProperties(properties),
-        expiryInterval: properties?.messageExpiryInterval ?? 0,
+        expiryInterval:
+          properties?.messageExpiryInterval === 0 ? EXPIRES_AT_ONCE_SECONDS : (properties?.messageExpiryInterval ?? 0),
       },
       options.publisherId,
     )

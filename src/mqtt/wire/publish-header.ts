@@ -10,7 +10,7 @@ import { malformed, protocolError } from './reason-codes.js'
  * What an explicit Message Expiry Interval of 0 is reported as: 0 itself says that the publisher gave none. Such a
  * message goes to whoever is there now and is past by the next millisecond. [MQTT-3.3.2-5]
  */
-const EXPIRES_AT_ONCE_SECONDS = 0.001
+export const EXPIRES_AT_ONCE_SECONDS = 0.001
 
 /** One received PUBLISH. A connection has one and fills it again for each packet. Offsets are into the chunk. */
 export class PublishHeader {
