@@ -1,13 +1,16 @@
 #!/usr/bin/env node
-/** `npm test`: installs what is missing, builds, checks, then runs the suites one after another. */
+/**
+ * `npm test`: installs what is missing, builds, checks, then runs the suites one after another. With names of suites,
+ * or of folders and files in them (`unit`, `unit/config`, `cluster/routing.test.ts`), it runs only these, as they are.
+ */
 
-import { existsSync, readdirSync } from 'node:fs'
+import { existsSync, readdirSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { build } from './build.mjs'
 import { check } from './check.mjs'
 import { installDebianPackages } from './debian-packages.mjs'
 import { installDependencies, requireNodeVersion } from './dependencies.mjs'
-import { ROOT, run, runScript } from './run-command.mjs'
+import { ROOT, run, runScript, ScriptError } from './run-command.mjs'
 
 /** Folders below test/. Suites of whole clusters run one file at a time: their timings need the machine. */
 const SUITES = [
@@ -22,16 +25,8 @@ const TEST_TIMEOUT_MS = 180_000
 
 async function main() {
   requireNodeVersion()
-  await installDependencies()
-  await installDebianPackages()
-  await build()
-
-  const results = [await timed('check', async () => (await check()).length === 0)]
-  for (const suite of SUITES) {
-    const files = testFiles(suite.name)
-    if (files.length > 0) results.push(await timed(suite.name, () => runSuite(suite, files)))
-  }
-
+  const chosen = process.argv.slice(2)
+  const results = chosen.length === 0 ? await runAll() : await runSuites(chosen)
   console.log('')
   for (const { name, isPassed, seconds } of results) {
     console.log(`${isPassed ? 'ok    ' : 'FAILED'} ${name.padEnd(8)} ${seconds.toFixed(1).padStart(6)} s`)
@@ -39,7 +34,25 @@ async function main() {
   return results.every(({ isPassed }) => isPassed) ? 0 : 1
 }
 
-async function runSuite({ name, concurrency }, files) {
+async function runAll() {
+  await installDependencies()
+  await installDebianPackages()
+  await build()
+  const checked = await timed('check', async () => (await check()).length === 0)
+  const present = SUITES.map(({ name }) => name).filter((name) => testFiles(name).length > 0)
+  return [checked, ...(await runSuites(present))]
+}
+
+async function runSuites(names) {
+  const results = []
+  for (const name of names) results.push(await timed(name, () => runSuite(name)))
+  return results
+}
+
+async function runSuite(name) {
+  const files = testFiles(name)
+  if (files.length === 0) throw new ScriptError(`There are no tests in test/${name}.`)
+  const { concurrency } = SUITES.find((suite) => suite.name === name.split('/')[0]) ?? {}
   console.log(`\n── test/${name} ──`)
   const code = await run(process.execPath, [
     ...['--import', 'tsx', '--test', `--test-timeout=${TEST_TIMEOUT_MS}`],
@@ -49,11 +62,13 @@ async function runSuite({ name, concurrency }, files) {
   return code === 0
 }
 
-function testFiles(suite) {
-  const directory = join(ROOT, 'test', suite)
-  if (!existsSync(directory)) return []
-  const files = readdirSync(directory, { recursive: true }).filter((file) => file.endsWith('.test.ts'))
-  return files.sort().map((file) => join('test', suite, file))
+/** The runner of Node 20 takes files, not patterns. */
+function testFiles(name) {
+  const path = join(ROOT, 'test', name)
+  if (!existsSync(path)) return []
+  if (statSync(path).isFile()) return [join('test', name)]
+  const files = readdirSync(path, { recursive: true }).filter((file) => file.endsWith('.test.ts'))
+  return files.sort().map((file) => join('test', name, file))
 }
 
 async function timed(name, task) {
