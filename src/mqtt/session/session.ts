@@ -202,10 +202,11 @@ export class Session {
   pump(): void {
     const outlet = this.outlet
     if (outlet === undefined) return
+    if (this.inFlight === undefined && this.queue === undefined) return
+    this.inFlight ??= new InFlightWindow()
     const window = this.inFlight
-    if (window === undefined && this.queue === undefined) return
-    while (!outlet.isCongested && (window === undefined || window.sent < outlet.sendMaximum)) {
-      const again = window?.takeUnsent()
+    while (!outlet.isCongested && window.sent < outlet.sendMaximum) {
+      const again = window.takeUnsent()
       if (again !== undefined) {
         this.sendAgain(outlet, again)
         continue
