@@ -318,6 +318,12 @@ export class Session {
       return
     }
     const frame = this.frameOf(outlet, entry.message, entry.qos, entry.retain, entry.subscriptionIds, true)
+    if (frame.end - frame.start > outlet.maximumPacketSize) {
+      // The client has come back with a smaller maximum: this exchange counts as done. [MQTT-3.1.2-25]
+      this.inFlight?.remove(entry.packetId)
+      this.modules.metrics.dropped.too_large.value++
+      return
+    }
     outlet.sendPublish(frame, entry.packetId, true) // DUP [MQTT-3.3.1-1]
     this.modules.metrics.sent[entry.qos].value++
   }
