@@ -224,7 +224,7 @@ export class Session {
   private sendQos0(message: Message, retain: boolean, subscriptionIds: readonly number[] | undefined): void {
     const outlet = this.outlet
     if (outlet === undefined) {
-      this.modules.metrics.dropped.offline_qos0.value++
+      this.modules.metrics.dropped[this.isEnded ? 'session_ended' : 'offline_qos0'].value++
       return
     }
     if (outlet.isFull) {
@@ -264,6 +264,11 @@ export class Session {
   }
 
   private enqueue(item: QueuedMessage, pending: Hold | undefined): void {
+    // It ended while this message was on its way to it and to others: nobody must wait for it.
+    if (this.isEnded) {
+      this.modules.metrics.dropped.session_ended.value++
+      return
+    }
     this.queue ??= new MessageQueue(this.options.queue)
     const queue = this.queue
     // A client that publishes to itself is not held back by its own queue: it may be waiting for its

@@ -1,0 +1,464 @@
+import assert from 'node:assert/strict'
+import { describe, it, type TestContext } from 'node:test'
+import {
+  type DeliveryOptions,
+  type Hold,
+  NEVER_EXPIRES,
+  Session,
+  type SessionOptions,
+} from '../../../../src/mqtt/session/session.js'
+import { createSessionMetrics, type DropReason } from '../../../../src/mqtt/session/session-metrics.js'
+import { Message } from '../../../../src/mqtt/wire/message.js'
+import type { QoS } from '../../../../src/mqtt/wire/packets.js'
+import { MetricRegistry } from '../../../../src/telemetry/registry.js'
+import { DrivenClock } from '../driven-clock.js'
+import { CountingHold, RecordingOutlet } from './recording-outlet.js'
+
+const DELIVERY: DeliveryOptions = { qos: 2, noLocal: false, retainAsPublished: false, subscriptionIds: undefined }
+const HOLD_MS = 5_000
+
+function setUp(context: TestContext, options: Partial<SessionOptions> = {}, expiryInterval = 60) {
+  const clock = new DrivenClock(context)
+  const metrics = createSessionMetrics(new MetricRegistry())
+  const session = new Session(
+    'me',
+    expiryInterval,
+    { queue: { length: 8, bytes: 1_000_000 }, queueHoldTime: HOLD_MS, ...options },
+    { timers: clock.timers, metrics },
+  )
+  return {
+    clock,
+    session,
+    metrics,
+    dropped: (reason: DropReason) => metrics.dropped[reason].value,
+    deliver(payload: string, qos: QoS = 1, pending?: Hold, delivery: Partial<DeliveryOptions> = {}): void {
+      session.deliver(message(payload, qos), { ...DELIVERY, ...delivery }, pending)
+    },
+  }
+}
+
+function message(payload: string, qos: QoS, publisherId = 'other'): Message {
+  return Message.from('t', Buffer.from(payload), { qos, publisherId })
+}
+
+function numbers(first: number, last: number): string[] {
+  return Array.from({ length: last - first + 1 }, (_, index) => String(first + index))
+}
+
+describe('a session that is attached', () => {
+  it('sends at once, with the lower of both QoS [MQTT-3.8.4-8]', (t) => {
+    const { session, deliver } = setUp(t)
+    const outlet = new RecordingOutlet()
+    session.attach(outlet)
+    deliver('a', 0)
+    deliver('b', 2, undefined, { qos: 1 })
+    deliver('c', 1)
+    deliver('d', 2)
+    assert.deepEqual(
+      outlet.takeSent().map(({ payload, qos, packetId }) => [payload, qos, packetId]),
+      [
+        ['a', 0, 0],
+        ['b', 1, 1],
+        ['c', 1, 2],
+        ['d', 2, 3],
+      ],
+    )
+  })
+
+  it('leaves RETAIN set only where the subscription wants it as published [MQTT-3.3.1-12] [MQTT-3.3.1-13]', (t) => {
+    const { session } = setUp(t)
+    const outlet = new RecordingOutlet()
+    session.attach(outlet)
+    const retained = Message.from('t', Buffer.from('x'), { qos: 1, retain: true })
+    session.deliver(retained, DELIVERY, undefined)
+    session.deliver(retained, { ...DELIVERY, retainAsPublished: true }, undefined)
+    session.deliverRetained(message('y', 0), DELIVERY)
+    assert.deepEqual(
+      outlet.takeSent().map((sent) => sent.retain),
+      [false, true, true],
+    )
+  })
+
+  it('does not get its own messages with No Local [MQTT-3.8.3-3]', (t) => {
+    const { session } = setUp(t)
+    const outlet = new RecordingOutlet()
+    session.attach(outlet)
+    session.deliver(message('mine', 1, 'me'), { ...DELIVERY, noLocal: true }, undefined)
+    session.deliver(message('other', 1, 'you'), { ...DELIVERY, noLocal: true }, undefined)
+    assert.deepEqual(outlet.take(), ['other'])
+  })
+
+  it('has at most the receive maximum in flight, and goes on in order [MQTT-3.3.4-9]', (t) => {
+    const { session, deliver } = setUp(t)
+    const outlet = new RecordingOutlet({ sendMaximum: 2 })
+    session.attach(outlet)
+    for (const payload of numbers(1, 5)) deliver(payload)
+    assert.deepEqual(outlet.take(), ['1', '2'])
+    session.acknowledge(2)
+    assert.deepEqual(outlet.take(), ['3'])
+    session.acknowledge(1)
+    session.acknowledge(3)
+    assert.deepEqual(outlet.take(), ['4', '5'])
+    assert.equal(session.queueLength, 0)
+    assert.equal(session.inFlightCount, 2)
+  })
+
+  it('counts a QoS 2 message in flight until PUBCOMP', (t) => {
+    const { session, deliver } = setUp(t)
+    const outlet = new RecordingOutlet({ sendMaximum: 1 })
+    session.attach(outlet)
+    deliver('1', 2)
+    deliver('2', 2)
+    assert.deepEqual(outlet.take(), ['1'])
+    assert.equal(session.markReceived(1, 0), true)
+    assert.deepEqual(outlet.take(), ['pubrel'])
+    assert.equal(session.acknowledge(1)?.packetId, 1)
+    assert.deepEqual(outlet.take(), ['2'])
+  })
+
+  it('ends a QoS 2 exchange that the client refuses in its PUBREC, without PUBREL [MQTT-4.3.3-4]', (t) => {
+    const { session, deliver } = setUp(t)
+    const outlet = new RecordingOutlet()
+    session.attach(outlet)
+    deliver('1', 2)
+    outlet.take()
+    assert.equal(session.markReceived(1, 0x83), true)
+    assert.deepEqual(outlet.take(), [])
+    assert.equal(session.inFlightCount, 0)
+  })
+
+  it('does not take PUBREC for a QoS 1 message or an unknown id', (t) => {
+    const { session, deliver } = setUp(t)
+    const outlet = new RecordingOutlet()
+    session.attach(outlet)
+    deliver('1', 1)
+    outlet.take()
+    assert.equal(session.markReceived(1, 0), false)
+    assert.equal(session.markReceived(9, 0), false)
+    assert.equal(session.acknowledge(9), undefined)
+    assert.equal(session.inFlightCount, 1)
+  })
+
+  it('queues QoS 1 and 2 while the socket is congested, and drops QoS 0 only when the outbox is full', (t) => {
+    const { session, deliver, dropped } = setUp(t)
+    const outlet = new RecordingOutlet()
+    session.attach(outlet)
+    outlet.isCongested = true
+    deliver('0', 0)
+    deliver('1', 1)
+    outlet.isFull = true
+    deliver('lost', 0)
+    assert.deepEqual(outlet.take(), ['0'])
+    assert.equal(dropped('outbox_full'), 1)
+    outlet.isCongested = false
+    deliver('2', 1)
+    assert.deepEqual(outlet.take(), [], 'not past the one that waits')
+    session.pump()
+    assert.deepEqual(outlet.take(), ['1', '2'])
+  })
+
+  it('does not send what is larger than the client takes, now or from the queue [MQTT-3.1.2-25]', (t) => {
+    const { session, deliver, dropped } = setUp(t)
+    const outlet = new RecordingOutlet({ maximumPacketSize: 30, sendMaximum: 1 })
+    session.attach(outlet)
+    const large = 'x'.repeat(30)
+    for (const qos of [0, 1, 2] as const) deliver(large, qos)
+    assert.equal(dropped('too_large'), 3)
+    deliver('1')
+    deliver(large)
+    deliver('2')
+    session.acknowledge(1)
+    assert.deepEqual(outlet.take(), ['1', '2'])
+    assert.equal(dropped('too_large'), 4)
+  })
+
+  it('drops a message whose time has passed in the queue, and sends the others with what is left', (t) => {
+    t.mock.timers.enable({ apis: ['Date'] })
+    const { session, dropped } = setUp(t)
+    const outlet = new RecordingOutlet({ sendMaximum: 1 })
+    session.attach(outlet)
+    const withExpiry = (payload: string, seconds: number): Message =>
+      Message.from('t', Buffer.from(payload), { qos: 1, properties: { messageExpiryInterval: seconds } })
+    session.deliver(withExpiry('sent', 100), DELIVERY, undefined)
+    session.deliver(withExpiry('late', 10), DELIVERY, undefined)
+    session.deliver(withExpiry('good', 100), DELIVERY, undefined)
+    t.mock.timers.tick(40_000)
+    session.acknowledge(1)
+    assert.deepEqual(
+      outlet.takeSent().map(({ payload, expiryInterval }) => [payload, expiryInterval]),
+      [
+        ['sent', 100],
+        ['good', 60],
+      ],
+      '[MQTT-3.3.2-5] [MQTT-3.3.2-6]',
+    )
+    assert.equal(dropped('expired'), 1)
+  })
+
+  it('gives 70,000 messages ids that are never in use twice', (t) => {
+    const { session, deliver } = setUp(t)
+    const outlet = new RecordingOutlet({ sendMaximum: 3 })
+    session.attach(outlet)
+    const inUse: number[] = []
+    for (let number = 0; number < 70_000; number += 1) {
+      deliver('x')
+      const [sent] = outlet.takeSent()
+      assert.ok(sent !== undefined && !inUse.includes(sent.packetId) && sent.packetId > 0 && sent.packetId <= 65_535)
+      inUse.push(sent.packetId)
+      // The oldest stays in flight all the while: its id must be passed over when the count comes round.
+      if (inUse.length === 3) session.acknowledge(inUse.splice(1, 1)[0] as number)
+    }
+  })
+})
+
+describe('a session whose client is away', () => {
+  it('queues QoS 1 and 2, and drops QoS 0', (t) => {
+    const { session, deliver, dropped } = setUp(t)
+    deliver('0', 0)
+    deliver('1', 1)
+    deliver('2', 2)
+    assert.equal(dropped('offline_qos0'), 1)
+    const outlet = new RecordingOutlet()
+    session.attach(outlet)
+    assert.deepEqual(
+      outlet.takeSent().map(({ payload, duplicate }) => [payload, duplicate]),
+      [
+        ['1', false],
+        ['2', false],
+      ],
+    )
+  })
+
+  it('sends what waited within the receive maximum, also when it has never sent before', (t) => {
+    const { session, deliver } = setUp(t)
+    for (const payload of numbers(1, 5)) deliver(payload)
+    const outlet = new RecordingOutlet({ sendMaximum: 2 })
+    session.attach(outlet)
+    assert.deepEqual(outlet.take(), ['1', '2'], '[MQTT-3.3.4-9]')
+    assert.equal(session.queueLength, 3)
+  })
+
+  it('sends again what was in flight, first and in order, with DUP and the same ids, PUBREL after PUBREC', (t) => {
+    const { session, deliver } = setUp(t)
+    const first = new RecordingOutlet({ sendMaximum: 4 })
+    session.attach(first)
+    for (const [payload, qos] of [['1', 1], ['2', 2], ['3', 2], ['4', 1], ['5', 1]] as const) deliver(payload, qos) // biome-ignore format: one line
+    session.markReceived(2, 0)
+    session.acknowledge(4)
+    assert.deepEqual(first.take(), ['1', '2', '3', '4', 'pubrel', '5'])
+    session.detach()
+    deliver('6', 1)
+    const second = new RecordingOutlet({ sendMaximum: 5 })
+    session.attach(second)
+    assert.deepEqual(
+      second.takeSent().map(({ cmd, payload, packetId, duplicate }) => [payload ?? cmd, packetId, duplicate]),
+      [
+        ['1', 1, true],
+        ['pubrel', 2, undefined],
+        ['3', 3, true],
+        ['5', 5, true],
+        ['6', 6, false],
+      ],
+    )
+  })
+
+  it('keeps to a smaller receive maximum when it resumes, and stays in order across further losses', (t) => {
+    const { session, deliver } = setUp(t)
+    session.attach(new RecordingOutlet({ sendMaximum: 4 }))
+    for (const payload of numbers(1, 6)) deliver(payload)
+    session.detach()
+    const second = new RecordingOutlet({ sendMaximum: 2 })
+    session.attach(second)
+    deliver('7')
+    assert.deepEqual(second.take(), ['1', '2'])
+    session.acknowledge(1)
+    assert.deepEqual(second.take(), ['3'])
+    session.detach()
+    const third = new RecordingOutlet({ sendMaximum: 3 })
+    session.attach(third)
+    assert.deepEqual(third.take(), ['2', '3', '4'])
+    for (const packetId of [2, 3, 4]) session.acknowledge(packetId)
+    assert.deepEqual(third.takeSent().map(({ payload, duplicate }) => [payload, duplicate]), [['5', false], ['6', false], ['7', false]]) // biome-ignore format: one line
+  })
+
+  it('does not send a packet again that is larger than its client takes now', (t) => {
+    const { session, deliver, dropped } = setUp(t)
+    session.attach(new RecordingOutlet())
+    deliver('x'.repeat(100))
+    deliver('2')
+    session.detach()
+    const second = new RecordingOutlet({ maximumPacketSize: 50, sendMaximum: 1 })
+    session.attach(second)
+    assert.deepEqual(second.take(), ['2'])
+    assert.equal(dropped('too_large'), 1)
+    assert.equal(session.inFlightCount, 1)
+  })
+
+  it('keeps no slice of the chunk that a message came in', (t) => {
+    const { session } = setUp(t)
+    const chunk = Buffer.alloc(65_536, 'x')
+    const parts = { topic: 't', qos: 1, retain: false, chunk, payloadStart: 10, payloadEnd: 20 } as const
+    const received = new Message({ ...parts, properties: chunk.subarray(0, 0), expiryInterval: 0 })
+    session.deliver(received, DELIVERY, undefined)
+    assert.notEqual(received.detach().chunk.buffer, chunk.buffer)
+    assert.ok(received.detach().chunk.buffer.byteLength <= 64)
+    assert.ok(session.queueBytes < 200)
+  })
+})
+
+describe('a session that ends', () => {
+  it('counts what still waited, lets held-back publishers go and takes nothing more', (t) => {
+    const { session, deliver, dropped, metrics } = setUp(t, { queue: { length: 4, bytes: 1_000_000 } })
+    const holds = numbers(1, 4).map(() => new CountingHold())
+    for (const [index, hold] of holds.entries()) deliver(String(index), 1, hold)
+    assert.equal(metrics.heldBack.value, 2)
+    session.end()
+    assert.equal(dropped('session_ended'), 4)
+    assert.deepEqual(
+      holds.map((hold) => hold.holds),
+      [1, 1, 1, 1],
+    )
+    for (const payload of numbers(5, 20)) {
+      const late = new CountingHold()
+      deliver(payload, 1, late)
+      assert.equal(late.holds, 1, 'nobody waits for a session that is over')
+    }
+    assert.equal(dropped('session_ended'), 20)
+    assert.equal(session.queueLength, 0)
+  })
+
+  it('keeps no bytes in flight when it ends with its connection', (t) => {
+    const { session, deliver } = setUp(t, {}, 0)
+    session.attach(new RecordingOutlet())
+    deliver('1', 1)
+    assert.equal(session.acknowledge(1)?.message, undefined)
+  })
+
+  it('keeps the message in flight when it may be resumed', (t) => {
+    const { session, deliver } = setUp(t, {}, NEVER_EXPIRES)
+    session.attach(new RecordingOutlet())
+    deliver('1', 1)
+    assert.equal(session.acknowledge(1)?.message?.payload.toString(), '1')
+  })
+})
+
+describe('back-pressure of a session', () => {
+  const queue = { length: 8, bytes: 1_000_000 }
+
+  it('holds publishers back while the queue is nearly full, and lets them go when it has eased', (t) => {
+    const { session, deliver, metrics, dropped } = setUp(t, { queue })
+    const outlet = new RecordingOutlet({ sendMaximum: 1 })
+    session.attach(outlet)
+    const holds = numbers(0, 9).map(() => new CountingHold())
+    for (const [index, hold] of holds.entries()) deliver(String(index), 1, hold)
+    // One is in flight, five wait below three quarters of eight, four are held back, one of these beyond the limit.
+    assert.deepEqual(
+      holds.map((hold) => hold.holds),
+      [1, 1, 1, 1, 1, 1, 2, 2, 2, 2],
+    )
+    assert.equal(metrics.heldBack.value, 4)
+    let acknowledged = 0
+    while (holds.some((hold) => hold.holds === 2)) session.acknowledge(++acknowledged)
+    assert.equal(session.queueLength, 3, 'below half of eight')
+    while (session.inFlightCount > 0) session.acknowledge(++acknowledged)
+    assert.deepEqual(outlet.take(), numbers(0, 9))
+    assert.equal(dropped('queue_full'), 0)
+  })
+
+  it('drops only after the hold time, and only while the queue is full', (t) => {
+    const { session, deliver, dropped, clock } = setUp(t, { queue })
+    const holds = numbers(1, 12).map(() => new CountingHold())
+    for (const [index, hold] of holds.entries()) deliver(String(index + 1), 1, hold)
+    clock.advance(HOLD_MS - 100)
+    assert.equal(dropped('queue_full'), 0)
+    assert.equal(holds.filter((hold) => hold.holds === 2).length, 7)
+    clock.advance(200)
+    assert.ok(
+      holds.every((hold) => hold.holds === 1),
+      'nobody waits longer than the hold time',
+    )
+    const late = new CountingHold()
+    deliver('late', 1, late)
+    assert.equal(late.holds, 1)
+    assert.equal(dropped('queue_full'), 1)
+    const outlet = new RecordingOutlet()
+    session.attach(outlet)
+    assert.deepEqual(outlet.take(), numbers(1, 12), 'what was acknowledged is there')
+  })
+
+  it('holds publishers back again once the queue has eased', (t) => {
+    const { session, deliver, dropped, clock } = setUp(t, { queue })
+    for (const payload of numbers(1, 8)) deliver(payload, 1, new CountingHold())
+    clock.advance(HOLD_MS + 100)
+    const outlet = new RecordingOutlet({ sendMaximum: 1 })
+    session.attach(outlet)
+    for (const packetId of [1, 2, 3, 4]) session.acknowledge(packetId)
+    const holds = numbers(9, 16).map(() => new CountingHold())
+    for (const [index, hold] of holds.entries()) deliver(String(index + 9), 1, hold)
+    assert.equal(dropped('queue_full'), 0)
+    assert.equal(holds.filter((hold) => hold.holds === 2).length, 6)
+    clock.advance(HOLD_MS + 100)
+    assert.ok(holds.every((hold) => hold.holds === 1))
+  })
+
+  it('releases each hold once, also when a released publisher sends the next message at once', (t) => {
+    const { session, deliver, clock, dropped } = setUp(t, { queue })
+    let next = 1
+    let published = 0
+    const holds: CountingHold[] = []
+    // Like a connection that reads on as soon as an acknowledgement is out.
+    const publishNext = (): void => {
+      if (next > 60) return
+      const payload = String(next++)
+      const hold = new CountingHold(() => {
+        published += 1
+        publishNext()
+      })
+      holds.push(hold)
+      deliver(payload, 1, hold)
+      hold.release()
+    }
+    for (let publisher = 0; publisher < 3; publisher += 1) publishNext()
+    const outlet = new RecordingOutlet({ sendMaximum: 2 })
+    session.attach(outlet)
+    const got: (string | undefined)[] = outlet.take()
+    for (let packetId = 1; session.inFlightCount > 0; packetId += 1) {
+      session.acknowledge(packetId)
+      got.push(...outlet.take())
+    }
+    clock.advance(HOLD_MS * 2)
+    assert.equal(published, 60, 'no release is lost')
+    assert.ok(holds.every((hold) => hold.isReleased))
+    assert.deepEqual(got, numbers(1, 60))
+    assert.equal(dropped('queue_full'), 0)
+  })
+
+  it('does not hold a client back by its own queue, which drops at its limit', (t) => {
+    const { session, dropped } = setUp(t, { queue })
+    const holds = numbers(1, 10).map(() => new CountingHold())
+    for (const [index, hold] of holds.entries()) session.deliver(message(String(index), 1, 'me'), DELIVERY, hold)
+    assert.ok(holds.every((hold) => hold.holds === 1))
+    assert.equal(dropped('queue_full'), 2)
+  })
+
+  it('drops a message that nobody waits for at the limit, and not those of held-back publishers', (t) => {
+    const { deliver, dropped } = setUp(t, { queue })
+    for (const payload of numbers(1, 8)) deliver(payload, 1)
+    deliver('unheld', 1)
+    assert.equal(dropped('queue_full'), 1)
+    const hold = new CountingHold()
+    deliver('held', 1, hold)
+    assert.equal(hold.holds, 2)
+    assert.equal(dropped('queue_full'), 1)
+  })
+
+  it('leaves no timer behind', (t) => {
+    const { session, deliver, clock } = setUp(t, { queue })
+    for (const payload of numbers(1, 8)) deliver(payload, 1, new CountingHold())
+    assert.equal(clock.timers.size, 1)
+    session.attach(new RecordingOutlet())
+    assert.equal(clock.timers.size, 0)
+    session.end()
+    assert.equal(clock.timers.size, 0)
+  })
+})
