@@ -22,7 +22,7 @@ export const CATALOG: readonly CatalogEntry[] = [...entriesOf(configSchema, [])]
 const BY_KEY: ReadonlyMap<string, CatalogEntry> = new Map(CATALOG.map((entry) => [entry.key, entry]))
 
 /** Keys that hold options rather than being one: `cluster`, `cluster.dns`. */
-const GROUPS: ReadonlySet<string> = new Set(
+export const GROUPS: ReadonlySet<string> = new Set(
   CATALOG.flatMap(({ path }) => path.slice(0, -1).map((_, depth) => path.slice(0, depth + 1).join('.'))),
 )
 
@@ -33,10 +33,6 @@ const BY_ENVIRONMENT_LEVELS: ReadonlyMap<string, CatalogEntry> = new Map(
 /** The option with this key, with dots between levels. */
 export function optionByKey(key: string): CatalogEntry | undefined {
   return BY_KEY.get(key)
-}
-
-export function isGroup(key: string): boolean {
-  return GROUPS.has(key)
 }
 
 /**

@@ -137,6 +137,11 @@ const mqttSchema = z.strictObject({
   maximumClientIdLength: count(256, [23, 65_535], 'Bytes of a client ID.'),
   maximumSubscriptions: count(10_000, [1, 10_000_000], 'Subscriptions of one session.'),
   matchCacheTopics: count(10_000, [1, 10_000_000], 'Topic names whose matching subscriptions are remembered.'),
+  retainedMessages: count(
+    100_000,
+    [0, 100_000_000],
+    'Topics with a retained message at most; a retained message for a further topic is delivered but not kept, and counted.',
+  ),
   maximumConnections: count(100_000, [1, 10_000_000], 'Client connections of this node; further ones are refused.'),
 })
 

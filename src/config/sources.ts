@@ -5,7 +5,7 @@ import {
   CATALOG,
   type CatalogEntry,
   ENVIRONMENT_PREFIX,
-  isGroup,
+  GROUPS,
   optionByEnvironmentName,
   optionByKey,
 } from './catalog.js'
@@ -118,9 +118,8 @@ function readLevel(
     const option = optionByKey(key)
     if (option !== undefined) {
       reading.settings.push({ option, value, origin: originOf(keyPath) })
-    } else if (!isGroup(key)) {
-      const keys = CATALOG.map((entry) => entry.key)
-      reading.problems.push({ key, origin: originOf(keyPath), message: `unknown key${hint(nearestKey(key, keys))}` })
+    } else if (!GROUPS.has(key)) {
+      reading.problems.push({ key, origin: originOf(keyPath), message: `unknown key${hint(nearestKey(key))}` })
     } else if (typeof value === 'object' && value !== null && !Array.isArray(value)) {
       readLevel(value as Record<string, unknown>, keyPath, originOf, reading)
     } else if (value !== null) {
@@ -130,9 +129,10 @@ function readLevel(
 }
 
 /** The nearest key by its whole name, or by its last level when somebody put it into the wrong group. */
-function nearestKey(key: string, keys: readonly string[]): string | undefined {
+function nearestKey(key: string): string | undefined {
+  const keys = CATALOG.map((entry) => entry.key)
   const lastLevel = key.split('.').at(-1)
-  return keys.find((candidate) => candidate.split('.').at(-1) === lastLevel) ?? closest(key, keys)
+  return keys.find((candidate) => candidate.split('.').at(-1) === lastLevel) ?? closest(key, [...keys, ...GROUPS])
 }
 
 function hint(suggestion: string | undefined): string {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { createServer } from 'node:http'
 import { type TestContext, test } from 'node:test'
 import { AdminServer } from '../../../src/admin/http-server.js'
@@ -117,6 +118,7 @@ test('when no node answers there is one line and exit code 1', async () => {
 test('an HTTP server that is no node is told from one', async (context) => {
   const server = createServer((_, response) => response.end('<html>')).listen(0, '127.0.0.1')
   context.after(() => server.close())
+  await once(server, 'listening')
   const bound = server.address()
   assert(bound !== null && typeof bound === 'object')
   const { code, stderr } = await runShoalmq(['cluster', 'status', '--admin', `127.0.0.1:${bound.port}`])

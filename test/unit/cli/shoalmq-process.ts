@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
+import { shoalmqCommand } from '../../support/node-process.js'
 
 const ROOT = fileURLToPath(new URL('../../../', import.meta.url))
 
@@ -22,12 +23,13 @@ export interface CommandOptions {
   input?: string
 }
 
-/** The command line as a process of its own, from the sources. */
+/** The command line as a process of its own. */
 export function startShoalmq(
   parameters: readonly string[],
   { env = {}, input = '' }: CommandOptions = {},
 ): RunningCommand {
-  const child = spawn(process.execPath, ['--import', 'tsx', 'src/cli/cli.ts', ...parameters], {
+  const [file = '', ...command] = shoalmqCommand()
+  const child = spawn(file, [...command, ...parameters], {
     cwd: ROOT,
     env: { PATH: process.env.PATH, ...env },
   })
