@@ -139,10 +139,12 @@ export class Outbox implements TurnTask {
     this.ends = []
     this.gatheredBytes = 0
     this.modules.bytesSent.value += gatheredBytes
+    // What the kernel takes at once is gone after this; what has to wait behind other writes may wait for long.
+    const waits = this.stream.writableLength > 0
     if (count === 1) {
-      this.stream.write(slice(buffers, starts, ends, 0))
+      this.stream.write(slice(buffers, starts, ends, 0, waits))
     } else if (gatheredBytes < count * GATHER_BELOW_BYTES) {
-      const gathered = Buffer.allocUnsafe(gatheredBytes)
+      const gathered = waits ? Buffer.allocUnsafeSlow(gatheredBytes) : Buffer.allocUnsafe(gatheredBytes)
       let offset = 0
       for (let i = 0; i < count; i++) {
         offset += (buffers[i] as Buffer).copy(gathered, offset, starts[i], ends[i])
@@ -150,7 +152,7 @@ export class Outbox implements TurnTask {
       this.stream.write(gathered)
     } else {
       this.stream.cork()
-      for (let i = 0; i < count; i++) this.stream.write(slice(buffers, starts, ends, i))
+      for (let i = 0; i < count; i++) this.stream.write(slice(buffers, starts, ends, i, waits))
       this.stream.uncork()
     }
     if (this.stream.writableNeedDrain) this.owner.congested()
@@ -166,6 +168,11 @@ export class Outbox implements TurnTask {
   }
 }
 
-function slice(buffers: Buffer[], starts: number[], ends: number[], index: number): Buffer {
-  return (buffers[index] as Buffer).subarray(starts[index], ends[index])
+/** A range as a view; as a copy when it has to wait and would keep a buffer of more than twice its size alive. */
+function slice(buffers: Buffer[], starts: number[], ends: number[], index: number, waits: boolean): Buffer {
+  const view = (buffers[index] as Buffer).subarray(starts[index], ends[index])
+  if (!waits || view.length * 2 >= view.buffer.byteLength) return view
+  const copy = Buffer.allocUnsafeSlow(view.length)
+  view.copy(copy)
+  return copy
 }
