@@ -283,6 +283,11 @@ export class Connection extends TimerEntry implements FrameSink, Outlet, AckSend
     return this.keepAlive * 1_500 // one and a half times the keep-alive [MQTT-3.1.2-22]
   }
 
+  /** Milliseconds until the client has to be heard of; not more than 0 when it is late. */
+  private keepAliveLeft(now: number): number {
+    return this.keepAlive === 0 ? Number.POSITIVE_INFINITY : this.lastReceived + this.keepAliveLimit - now
+  }
+
   override onTimeout(): void {
     if (this.currentState === 'closed') {
       this.stream.destroy()
@@ -295,10 +300,10 @@ export class Connection extends TimerEntry implements FrameSink, Outlet, AckSend
     const now = performance.now()
     let next = Number.POSITIVE_INFINITY
     if (this.keepAlive > 0) {
-      const left = this.lastReceived + this.keepAliveLimit - now
-      // A client whose input we hold cannot show that it lives.
-      if (left <= 0 && this.inputHolds === 0) return this.close('keep_alive_timeout', ReasonCode.KeepAliveTimeout)
-      next = Math.max(left, 1_000)
+      // A client whose input is held cannot show that it lives: its time begins anew.
+      if (this.inputHolds > 0) this.lastReceived = now
+      next = this.keepAliveLeft(now)
+      if (next <= 0) return this.close('keep_alive_timeout', ReasonCode.KeepAliveTimeout)
     }
     if (this.congestedSince !== 0) {
       const left = this.congestedSince + this.modules.options.drainTimeout - now
@@ -386,9 +391,11 @@ export class Connection extends TimerEntry implements FrameSink, Outlet, AckSend
   /** The outbox found the stream unwilling to take more. */
   congested(): void {
     if (this.congestedSince !== 0 || this.currentState !== 'open') return
-    this.congestedSince = performance.now()
+    const now = performance.now()
+    this.congestedSince = now
     // With a keep-alive the timer is armed already, but perhaps for later than the drain time ends.
-    this.modules.timers.schedule(this, Math.min(this.modules.options.drainTimeout, this.keepAliveLimit || Infinity))
+    const next = Math.min(this.modules.options.drainTimeout, this.keepAliveLeft(now))
+    this.modules.timers.schedule(this, Math.max(0, next))
   }
 
   /** The stream takes more again. */
