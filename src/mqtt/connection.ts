@@ -235,6 +235,10 @@ export class Connection extends TimerEntry implements FrameSink, Outlet, AckSend
     this.finish()
     // Listening goes on, so that a late end or error is seen; what arrives is thrown away.
     this.stream.resume()
+    this.endStream()
+  }
+
+  private endStream(): void {
     this.stream.end()
     this.modules.timers.schedule(this, CLOSE_GRACE_MS)
   }
@@ -253,6 +257,15 @@ export class Connection extends TimerEntry implements FrameSink, Outlet, AckSend
       this.closeReason = reason
       this.finish()
     }
+  }
+
+  /** The client has ended its half of the stream: what is gathered still leaves, then ours ends too. */
+  inputEnded(): void {
+    if (!this.isReading) return
+    // A socket that does not stay half-open has ended its other half by now.
+    if (this.stream.writable) this.outbox.flush()
+    this.socketEnded('client_closed')
+    this.endStream()
   }
 
   /** The stream is gone for good. */
@@ -420,7 +433,7 @@ function onDrain(this: BoundStream): void {
 }
 
 function onEnd(this: BoundStream): void {
-  this[CONNECTION]?.socketEnded('client_closed')
+  this[CONNECTION]?.inputEnded()
 }
 
 function onError(this: BoundStream, error: Error): void {
