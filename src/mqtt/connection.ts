@@ -92,6 +92,7 @@ export class Connection extends TimerEntry implements FrameSink, Outlet, AckSend
   private pendingSubacks = 0
   private isHeldForAcks = false
   private isHeldForSubacks = false
+  private isHeldForOutbox = false
 
   constructor(stream: Duplex, origin: ConnectionOrigin, host: Host) {
     super()
@@ -152,6 +153,7 @@ export class Connection extends TimerEntry implements FrameSink, Outlet, AckSend
     this.isSplitting = true
     try {
       if (!this.splitter.push(chunk, this)) this.stream.pause()
+      else if (this.outbox.isFull) this.holdForOutbox()
     } catch (error) {
       this.fail(error)
     } finally {
@@ -175,7 +177,9 @@ export class Connection extends TimerEntry implements FrameSink, Outlet, AckSend
     if (this.inputHolds > 0 || this.isSplitting || !this.isReading) return
     this.isSplitting = true
     try {
-      if (this.splitter.resume(this)) this.stream.resume()
+      if (!this.splitter.resume(this)) return
+      if (this.outbox.isFull) this.holdForOutbox()
+      if (this.inputHolds === 0) this.stream.resume()
     } catch (error) {
       this.fail(error)
     } finally {
@@ -387,6 +391,16 @@ export class Connection extends TimerEntry implements FrameSink, Outlet, AckSend
     this.holdInput()
   }
 
+  /** Stops reading from a client that does not read its answers, until it does: nothing else bounds those. */
+  private holdForOutbox(): void {
+    // Flushed first, since only a congested stream says when it has drained.
+    this.outbox.flush()
+    if (this.isHeldForOutbox || !this.outbox.isCongested) return
+    this.isHeldForOutbox = true
+    this.holdInput()
+    this.stream.pause()
+  }
+
   beginSuback(): void {
     this.pendingSubacks++
     if (this.pendingSubacks < PENDING_SUBACKS || this.isHeldForSubacks) return
@@ -415,6 +429,9 @@ export class Connection extends TimerEntry implements FrameSink, Outlet, AckSend
   drained(): void {
     this.congestedSince = 0
     this.session?.pump()
+    if (!this.isHeldForOutbox) return
+    this.isHeldForOutbox = false
+    this.proceed()
   }
 }
 
