@@ -117,7 +117,6 @@ function publishAcknowledged(connection: Connection, message: Message, qos: 1 | 
   }
   checkQuota(connection, acks.qos1Count + session.inboundQos2Count)
   const ack = acks.begin(packetId, qos)
-  if (qos === 2) session.inboundQos2.add(packetId, ack)
   if (connection.host.isPublishGuarded) publishGuarded(connection, message, ack)
   else publish(connection, message, ack)
   if (!connection.isV5 && acks.length >= options.receiveMaximum) connection.holdForAcks()
@@ -139,6 +138,9 @@ function publish(connection: Connection, message: Message, ack: InboundAck | und
   const reasonCode = connection.host.publish(connection, message, ack)
   if (reasonCode >= ReasonCode.UnspecifiedError) return refuse(connection, ack, reasonCode)
   if (ack === undefined) return
+  // Remembered only from here on: a message that was refused, or whose connection broke before it was authorized, was
+  // not taken, and must be when it comes again.
+  if (ack.qos === 2) connection.session?.inboundQos2.add(ack.packetId, ack)
   ack.reasonCode = reasonCode
   ack.release()
 }
@@ -159,7 +161,6 @@ function refuse(connection: Connection, ack: InboundAck | undefined, reasonCode:
   connection.host.modules.metrics.publishesRefused.not_authorized.value++
   if (!connection.isV5) return connection.close('not_authorized')
   if (ack === undefined) return
-  if (ack.qos === 2) connection.session?.inboundQos2.release(ack.packetId)
   ack.reasonCode = reasonCode
   ack.release()
 }

@@ -1,0 +1,358 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import type { Packet } from 'mqtt-packet'
+import { LoneBroker } from '../broker/lone-broker.js'
+import { publishPacket, subscribePacket, until } from '../broker/stream-client.js'
+
+const KEPT = { clean: false, properties: { sessionExpiryInterval: 3_600 } }
+
+describe('a connection', () => {
+  it('is closed when no CONNECT comes in time, and counted once', async (t) => {
+    const lone = new LoneBroker(t, { mqtt: { connectTimeout: 1_000 } })
+    const client = lone.open()
+    lone.clock.advance(900)
+    assert.equal(lone.connections[0]?.state, 'waiting')
+    lone.clock.advance(200)
+    assert.deepEqual(await client.ended(), [])
+    assert.deepEqual(lone.closeReasons, { connect_timeout: 1 })
+    lone.clock.advance(10_000)
+    assert.equal(lone.broker.connectionCount, 0)
+    assert.equal(lone.clock.timers.size, 0)
+  })
+
+  it('is closed when authentication takes too long, and an answer that comes later changes nothing', async (t) => {
+    let admit: (() => void) | undefined
+    const lone = new LoneBroker(t, {
+      mqtt: { connectTimeout: 1_000 },
+      aedes: { authenticate: (_client, _name, _password, done) => (admit = () => done(null, true)) },
+    })
+    const client = lone.open()
+    client.sendConnect()
+    await until(() => admit !== undefined, 'asked')
+    lone.clock.advance(1_100)
+    assert.deepEqual(await client.ended(), [])
+    admit?.()
+    assert.equal(lone.broker.connectedClients, 0)
+    assert.deepEqual(lone.closeReasons, { connect_timeout: 1 })
+  })
+
+  it('does not take another packet before CONNECT, nor a second CONNECT [MQTT-3.1.0-1] [MQTT-3.1.0-2]', async (t) => {
+    const lone = new LoneBroker(t)
+    const early = lone.open()
+    early.send({ cmd: 'pingreq' })
+    assert.deepEqual(await early.ended(), [])
+    const twice = await lone.connect()
+    twice.sendConnect()
+    assert.deepEqual(await twice.ended(), ['disconnect 130'])
+    assert.deepEqual(lone.closeReasons, { protocol_error: 2 })
+  })
+
+  it('handles packets that came with CONNECT only after it is open', async (t) => {
+    let admit: (() => void) | undefined
+    const lone = new LoneBroker(t, {
+      aedes: { authenticate: (_client, _name, _password, done) => (admit = () => done(null, true)) },
+    })
+    const client = lone.open(4)
+    const connect = { cmd: 'connect', protocolId: 'MQTT', protocolVersion: 4, clientId: 'c', clean: true } as const
+    client.sendTogether(
+      { ...connect, keepalive: 0 },
+      subscribePacket('a', 1, 1),
+      publishPacket({ topic: 'a', payload: 'x', qos: 1, messageId: 2 }),
+    )
+    await until(() => admit !== undefined, 'asked')
+    assert.deepEqual(client.received, [])
+    admit?.()
+    assert.deepEqual((await client.settle()).sort(), ['connack 0', 'puback 2', 'publish 1 a x', 'suback 1'])
+  })
+
+  it('is closed after one and a half keep-alives without a packet, not before [MQTT-3.1.2-22]', async (t) => {
+    const lone = new LoneBroker(t)
+    const client = await lone.connect({ keepalive: 10 })
+    lone.clock.advance(14_000)
+    await client.settle()
+    lone.clock.advance(14_900)
+    assert.equal(lone.connections[0]?.state, 'open')
+    lone.clock.advance(1_100)
+    assert.deepEqual(await client.ended(), ['disconnect 141'])
+    assert.deepEqual(lone.closeReasons, { keep_alive_timeout: 1 })
+  })
+
+  it('is closed after one and a half keep-alives also when it reads a stream that congests again and again', async (t) => {
+    const lone = new LoneBroker(t, { mqtt: { drainTimeout: 30_000 } })
+    const client = await lone.connect({ keepalive: 10, clientId: 'reader' })
+    await client.subscribe('a')
+    const connection = lone.connections[0]
+    const payload = Buffer.alloc(100_000)
+    for (let second = 0; second < 17 && connection?.state === 'open'; second += 1) {
+      const sent = lone.metrics.mqtt.bytesSent.value
+      lone.broker.publish({ topic: 'a', payload })
+      await until(() => lone.metrics.mqtt.bytesSent.value > sent && !connection.isCongested, 'drained')
+      lone.clock.advance(1_000)
+    }
+    assert.deepEqual(lone.closeReasons, { keep_alive_timeout: 1 })
+  })
+
+  it('is not closed for silence while its own input was held, until it had its time again', async (t) => {
+    let allow: (() => void) | undefined
+    const lone = new LoneBroker(t, {
+      aedes: { authorizePublish: (_client, _packet, done) => (allow = () => done(null)) },
+    })
+    const client = await lone.connect({ keepalive: 10 })
+    client.publish({ topic: 'a' })
+    await until(() => allow !== undefined, 'asked')
+    lone.clock.advance(60_000)
+    allow?.()
+    lone.clock.advance(14_000)
+    assert.equal(lone.connections[0]?.state, 'open')
+    lone.clock.advance(2_500)
+    assert.deepEqual(lone.closeReasons, { keep_alive_timeout: 1 })
+    await client.ended()
+  })
+
+  it('is closed when its client does not read for the drain time, and its bytes are let go', async (t) => {
+    const lone = new LoneBroker(t, { mqtt: { drainTimeout: 5_000 } })
+    const client = await lone.connect()
+    await client.subscribe('a')
+    client.stream.pause()
+    lone.broker.publish({ topic: 'a', payload: Buffer.alloc(200_000) })
+    await until(() => lone.connections[0]?.isCongested === true, 'congested')
+    lone.clock.advance(4_900)
+    assert.equal(lone.connections[0]?.state, 'open')
+    lone.clock.advance(200)
+    assert.deepEqual(lone.closeReasons, { drain_timeout: 1 })
+    assert.equal(client.brokerStream.destroyed, true)
+  })
+
+  it('that drained in time stays', async (t) => {
+    const lone = new LoneBroker(t, { mqtt: { drainTimeout: 5_000 } })
+    const client = await lone.connect()
+    await client.subscribe('a')
+    client.stream.pause()
+    lone.broker.publish({ topic: 'a', payload: Buffer.alloc(200_000) })
+    await until(() => lone.connections[0]?.isCongested === true, 'congested')
+    lone.clock.advance(4_000)
+    client.stream.resume()
+    await until(() => lone.connections[0]?.isCongested === false, 'drained')
+    lone.clock.advance(60_000)
+    assert.equal(lone.connections[0]?.state, 'open')
+  })
+
+  it('reads no further from a client that does not read its answers', async (t) => {
+    const limit = 65_536
+    const lone = new LoneBroker(t, { mqtt: { outboxLimit: limit } })
+    const client = await lone.connect()
+    client.stream.pause()
+    const pings = Buffer.alloc(16_384, Buffer.from([0xc0, 0x00]))
+    let highest = 0
+    let written = 0
+    for (let turn = 0; turn < 400; turn += 1) {
+      if (!client.stream.writableNeedDrain) {
+        client.stream.write(pings)
+        written += 1
+      }
+      await new Promise((resolve) => setImmediate(resolve))
+      highest = Math.max(highest, lone.connections[0]?.pendingBytes ?? 0)
+    }
+    assert.ok(highest < limit * 3, `${highest} bytes wait, ${limit} is the limit`)
+    client.stream.resume()
+    // Once it reads, it is served again, and nothing is lost.
+    const expected = written * 8_192
+    await until(() => client.received.length === expected, `${client.received.length} of ${expected} answers`)
+  })
+
+  it('ends its own half when the client has ended its own', async (t) => {
+    const lone = new LoneBroker(t)
+    for (const isOpen of [true, false]) {
+      const client = isOpen ? await lone.connect() : lone.open()
+      client.stream.end()
+      await until(() => client.hasEnded, 'the end of the other half')
+      lone.clock.advance(5_000)
+      assert.equal(client.brokerStream.destroyed, true)
+    }
+    assert.deepEqual(lone.closeReasons, { client_closed: 2 })
+    assert.equal(lone.clock.timers.size, 0)
+  })
+
+  it('that fails is counted as such, once', async (t) => {
+    const lone = new LoneBroker(t)
+    const client = await lone.connect()
+    client.brokerStream.destroy(new Error('reset'))
+    await until(() => lone.broker.connectionCount === 0, 'closed')
+    assert.deepEqual(lone.closeReasons, { socket_error: 1 })
+    assert.equal(lone.broker.connectedClients, 0)
+  })
+
+  it('says why it closes in MQTT 5 and is silent before', async (t) => {
+    const lone = new LoneBroker(t)
+    for (const [version, expected] of [
+      [5, ['disconnect 130']],
+      [4, []],
+    ] as const) {
+      const client = await lone.connect({ clientId: `v${version}` }, version)
+      client.stream.write(Buffer.from([0x10, 0x00]))
+      assert.deepEqual((await client.ended()).slice(0, 1).map((text) => text.split(' ')[0]), expected.map(() => 'disconnect')) // biome-ignore format: one line
+    }
+  })
+
+  it('takes no packet after a DISCONNECT, and no will is left', async (t) => {
+    const lone = new LoneBroker(t)
+    const watcher = await lone.connect({ clientId: 'watcher' })
+    await watcher.subscribe('#')
+    const client = await lone.connect({
+      clientId: 'leaver',
+      will: { topic: 'will', payload: Buffer.from('x'), qos: 0, retain: false },
+    })
+    client.sendTogether({ cmd: 'disconnect' } as Packet, publishPacket({ topic: 'late' }))
+    await client.ended()
+    assert.deepEqual(await watcher.settle(), [])
+    assert.deepEqual(lone.closeReasons, { client_disconnect: 1 })
+  })
+})
+
+describe('a publisher', () => {
+  it('keeps its order behind an authorization that takes its time', async (t) => {
+    const waiting: (() => void)[] = []
+    const lone = new LoneBroker(t, {
+      aedes: {
+        authorizePublish: (_client, packet, done) =>
+          packet.topic === 'slow' ? waiting.push(() => done(null)) : done(null),
+      },
+    })
+    const watcher = await lone.connect({ clientId: 'watcher' })
+    await watcher.subscribe('#')
+    const client = await lone.connect({ clientId: 'publisher' })
+    client.sendTogether(
+      publishPacket({ topic: 'slow', payload: '1' }),
+      publishPacket({ topic: 'fast', payload: '2' }),
+      publishPacket({ topic: 'slow', payload: '3', qos: 1, messageId: 3 }),
+      publishPacket({ topic: 'fast', payload: '4', qos: 2, messageId: 4 }),
+      { cmd: 'pingreq' },
+    )
+    for (let asked = 0; asked < 2; asked += 1) {
+      await until(() => waiting.length > 0, 'asked')
+      assert.deepEqual(client.received, [])
+      waiting.shift()?.()
+    }
+    assert.deepEqual(await watcher.settle(), [
+      'publish 0 slow 1',
+      'publish 0 fast 2',
+      'publish 0 slow 3',
+      'publish 0 fast 4',
+    ])
+    await until(() => client.received.length === 3, 'answers')
+    assert.deepEqual(
+      client.received.map(({ cmd }) => cmd),
+      ['puback', 'pubrec', 'pingresp'],
+    )
+  })
+
+  it('of MQTT 5 may not have more unacknowledged than it was told [MQTT-3.3.4-7]', async (t) => {
+    const lone = new LoneBroker(t, { mqtt: { receiveMaximum: 3 } })
+    const client = await lone.connect()
+    for (const messageId of [1, 2, 3]) client.publish({ topic: 'a', qos: 2, messageId })
+    client.publish({ topic: 'a', qos: 2, messageId: 2, dup: true })
+    assert.deepEqual(await client.settle(), ['pubrec 1', 'pubrec 2', 'pubrec 3', 'pubrec 2'])
+    client.send({ cmd: 'pubrel', messageId: 1 })
+    client.publish({ topic: 'a', qos: 1, messageId: 9 })
+    assert.deepEqual(await client.settle(), ['pubcomp 1', 'puback 9'])
+    client.publish({ topic: 'a', qos: 2, messageId: 4 })
+    client.publish({ topic: 'a', qos: 1, messageId: 5 })
+    assert.deepEqual(await client.ended(), ['pubrec 4', 'disconnect 147'])
+    assert.deepEqual(lone.closeReasons, { receive_maximum_exceeded: 1 })
+  })
+
+  it('before MQTT 5 is read no further at that number, and goes on when it is answered', async (t) => {
+    const lone = new LoneBroker(t, { mqtt: { receiveMaximum: 3 } })
+    lone.routes.add('n2@test', 'a')
+    const client = await lone.connect({}, 4)
+    for (let messageId = 1; messageId <= 10; messageId += 1) client.publish({ topic: 'a', qos: 1, messageId })
+    await until(() => lone.forwarder.forwarded.length === 3, 'three on their way')
+    for (let released = 0; released < 10; released += 1) {
+      await until(() => lone.forwarder.forwarded.length > released, 'the next one')
+      assert.ok(lone.forwarder.forwarded.length <= released + 3)
+      lone.forwarder.forwarded[released]?.pending?.release()
+    }
+    await until(() => client.received.length === 10, 'ten answers')
+    assert.deepEqual(
+      client.received.map((packet) => packet.messageId),
+      [1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
+    )
+  })
+
+  it('is answered for a repeated QoS 2 message when the first one is kept, also on a new connection', async (t) => {
+    const lone = new LoneBroker(t)
+    lone.routes.add('n2@test', 'a')
+    const first = await lone.connect(KEPT)
+    const packet = { topic: 'a', payload: 'x', qos: 2, messageId: 7 } as const
+    first.publish(packet)
+    first.publish({ ...packet, dup: true })
+    assert.deepEqual(await first.settle(), [])
+    first.drop()
+    await until(() => lone.connections[0]?.state === 'closed', 'closed')
+    const second = await lone.connect(KEPT)
+    second.publish({ ...packet, dup: true })
+    assert.deepEqual(await second.settle(), [])
+    assert.equal(lone.forwarder.forwarded.length, 1, '[MQTT-4.3.3-10]')
+    lone.forwarder.forwarded[0]?.pending?.release()
+    assert.deepEqual(await second.settle(), ['pubrec 7'])
+    second.send({ cmd: 'pubrel', messageId: 7 })
+    assert.deepEqual(await second.settle(), ['pubcomp 7'])
+    second.publish(packet)
+    await second.settle()
+    assert.equal(lone.forwarder.forwarded.length, 2, 'a released id is a new message')
+  })
+
+  it('may send a QoS 2 message again whose authorization had no answer when its connection broke', async (t) => {
+    const asked: (() => void)[] = []
+    const lone = new LoneBroker(t, {
+      aedes: { authorizePublish: (_client, _packet, done) => void asked.push(() => done(null)) },
+    })
+    const watcher = await lone.connect({ clientId: 'watcher' })
+    await watcher.subscribe('a')
+    const first = await lone.connect(KEPT)
+    first.publish({ topic: 'a', payload: 'x', qos: 2, messageId: 7 })
+    await until(() => asked.length === 1, 'asked')
+    first.drop()
+    await until(() => lone.connections[1]?.state === 'closed', 'closed')
+    asked[0]?.()
+    const second = await lone.connect(KEPT)
+    second.publish({ topic: 'a', payload: 'x', qos: 2, messageId: 7, dup: true })
+    await until(() => asked.length === 2, 'asked again')
+    asked[1]?.()
+    assert.deepEqual(await second.settle(), ['pubrec 7'])
+    assert.deepEqual(await watcher.settle(), ['publish 0 a x'])
+  })
+
+  it('before MQTT 5 that was refused a QoS 2 message is not taken to have sent it', async (t) => {
+    let isAllowed = false
+    const lone = new LoneBroker(t, {
+      aedes: { authorizePublish: (_client, _packet, done) => done(isAllowed ? null : new Error('no')) },
+    })
+    const first = await lone.connect({ clean: false }, 4)
+    first.publish({ topic: 'a', qos: 2, messageId: 7 })
+    assert.deepEqual(await first.ended(), [])
+    isAllowed = true
+    const second = await lone.connect({ clean: false }, 4)
+    second.publish({ topic: 'a', qos: 2, messageId: 7, dup: true })
+    assert.deepEqual(await second.settle(), ['pubrec 7'])
+  })
+
+  it('is told of a refusal in MQTT 5, and its id is free at once', async (t) => {
+    const lone = new LoneBroker(t, {
+      aedes: { authorizePublish: (_client, packet, done) => done(packet.topic === 'no' ? new Error('no') : null) },
+    })
+    const client = await lone.connect()
+    for (const qos of [0, 1, 2] as const) client.publish({ topic: 'no', qos, messageId: 7 })
+    client.publish({ topic: 'yes', qos: 2, messageId: 7 })
+    await until(() => client.received.length === 3, 'answers')
+    assert.deepEqual(
+      client.received.map((packet) => [packet.cmd, (packet as { reasonCode?: number }).reasonCode]),
+      [
+        ['puback', 0x87],
+        ['pubrec', 0x87],
+        ['pubrec', 0x10],
+      ],
+    )
+    assert.equal(lone.metrics.mqtt.publishesRefused.not_authorized.value, 3)
+  })
+})
