@@ -3,8 +3,8 @@
  * starts gets a higher incarnation than in any life before, so that peers can tell its lives apart.
  */
 
-import { mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
-import { join } from 'node:path'
+import { existsSync, mkdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import { dirname, join, resolve } from 'node:path'
 import { asError, NodeError } from '../util/errors.js'
 
 export interface NodeIdentity {
@@ -51,10 +51,10 @@ export function openNodeIdentity(directory: string, name: string): NodeIdentity 
 function readIdentity(directory: string): NodeIdentity | undefined {
   let text: string
   try {
-    mkdirSync(directory, { recursive: true })
+    makeDirectory(resolve(directory))
+    if (!existsSync(join(directory, FILE_NAME))) return undefined
     text = readFileSync(join(directory, FILE_NAME), 'utf8')
   } catch (error) {
-    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
     throw unusable(directory, 'opened', error)
   }
   try {
@@ -64,6 +64,18 @@ function readIdentity(directory: string): NodeIdentity | undefined {
     throw new TypeError('name or incarnation is missing')
   } catch (error) {
     throw unusable(directory, `understood: ${FILE_NAME} is damaged`, error)
+  }
+}
+
+/** Level by level: `mkdirSync` with `recursive` never returns below a directory that takes no entries, such as /proc. */
+function makeDirectory(directory: string): void {
+  if (existsSync(directory)) return
+  makeDirectory(dirname(directory))
+  try {
+    mkdirSync(directory)
+  } catch (error) {
+    // Another process may have been quicker.
+    if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
   }
 }
 
