@@ -11,6 +11,9 @@ import {
 /** A node under load on a shared core answers later than an idle one, but it answers. */
 const CONNECT_TIMEOUT_MS = 10_000
 
+/** MQTT.js does not look at the Receive Maximum of the broker; ours is 100 by default. */
+const PUBLISHES_IN_FLIGHT = 50
+
 export type QoS = 0 | 1 | 2
 export type Version = 4 | 5
 
@@ -64,8 +67,9 @@ export class TestClient {
         mqtt.once('error', reject)
         mqtt.once('close', () => reject(new Error(`${url} closed the connection before CONNACK`)))
       })
-      // From here on a broken connection shows as what did not arrive.
+      // From here on a broken connection shows as what did not arrive; whoever waits for an acknowledgement is told.
       mqtt.on('error', () => mqtt.end(true))
+      if (mqtt.options.reconnectPeriod === 0) mqtt.once('close', () => mqtt.end(true))
       return new TestClient(mqtt, sessionPresent, received)
     } catch (error) {
       mqtt.end(true)
@@ -98,6 +102,14 @@ export class TestClient {
   /** Settles with the acknowledgement: PUBACK, PUBCOMP, or for QoS 0 the write. */
   async publish(topic: string, payload: string, options: IClientPublishOptions = {}): Promise<void> {
     await this.mqtt.publishAsync(topic, payload, options)
+  }
+
+  /** Publishes many QoS 1 messages, with no more in flight than any Receive Maximum allows. */
+  async publishAll(messages: readonly { topic: string; payload: string }[]): Promise<void> {
+    for (let start = 0; start < messages.length; start += PUBLISHES_IN_FLIGHT) {
+      const some = messages.slice(start, start + PUBLISHES_IN_FLIGHT)
+      await Promise.all(some.map(({ topic, payload }) => this.publish(topic, payload, { qos: 1 })))
+    }
   }
 
   /** DISCONNECT, then the socket. */

@@ -33,7 +33,14 @@ export class TestCluster {
   private readonly processes: NodeProcess[] = []
   private readonly directory = mkdtempSync(join(tmpdir(), 'shoalmq-test-'))
 
-  private constructor() {}
+  private constructor() {
+    // Also when the tests are interrupted.
+    process.once('exit', () => this.removeDirectory())
+  }
+
+  private removeDirectory(): void {
+    rmSync(this.directory, { recursive: true, force: true })
+  }
 
   /** Chooses ports and directories; starts nothing. */
   static async create(options: TestClusterOptions): Promise<TestCluster> {
@@ -110,7 +117,7 @@ export class TestCluster {
   /** Ends every node and removes their directories; a node that does not stop cleanly is an error. */
   async stop(): Promise<void> {
     const exits = await Promise.all(this.processes.map(async (node) => ({ node: node.name, exit: await node.stop() })))
-    rmSync(this.directory, { recursive: true, force: true })
+    this.removeDirectory()
     for (const { node, exit } of exits) {
       if (exit !== undefined) assert.deepEqual(exit, { code: 0, signal: null }, `${node} was stopped by SIGTERM`)
     }
