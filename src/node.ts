@@ -116,7 +116,7 @@ export class Node {
       this.identity = openNodeIdentity(this.config.data, this.name)
       this.startedAt = Date.now()
       await this.admin.start()
-      if (this.config.cluster.listen !== '') await this.startCluster(this.identity)
+      if (this.config.cluster.listen !== '') await this.createCluster(this.identity.incarnation).start()
       await this.broker.listen()
       for (const listener of this.listeners) await listener.start()
       this.isServing = true
@@ -137,10 +137,16 @@ export class Node {
     return this.cluster?.status() ?? this.loneStatus()
   }
 
-  private async startCluster(identity: NodeIdentity): Promise<void> {
+  /** The metrics of this node with those of a cluster, for a node that is never started. */
+  describeMetrics(): Promise<{ name: string; type: string; help: string }[]> {
+    this.createCluster(0)
+    return this.metrics.describe()
+  }
+
+  private createCluster(incarnation: number): Cluster {
     const cluster = new Cluster(this.config.cluster, {
       node: this.name,
-      incarnation: identity.incarnation,
+      incarnation,
       version: VERSION,
       subscriptions: this.subscriptions,
       routes: this.routes,
@@ -154,7 +160,7 @@ export class Node {
     this.broker.replicateRetainedThrough(
       cluster.replica('retained', (topic, value) => this.broker.applyRetained(topic, value)),
     )
-    await cluster.start()
+    return cluster
   }
 
   private async stopAll(): Promise<void> {
@@ -196,5 +202,5 @@ export class Node {
 /** Every metric that a node has, for `docs/metrics.md`. */
 export async function describeMetrics(): Promise<{ name: string; type: string; help: string }[]> {
   const node = new Node(DEFAULTS, { log: createLogger({ level: 'silent', format: 'json' }, {}) })
-  return node.metrics.describe()
+  return node.describeMetrics()
 }

@@ -36,6 +36,7 @@ export function createLogger(
 function prettyStream(target: LogTarget): DestinationStream {
   return PinoPretty({
     sync: true,
+    singleLine: true,
     colorize: target.isTTY === true,
     translateTime: 'SYS:HH:MM:ss.l',
     ignore: 'node,room',

@@ -73,7 +73,7 @@ async function requireFreePorts() {
       else if (error !== undefined) taken.push(`port ${port} (${use} of ${label}) cannot be listened on (${error})`)
     }
   }
-  if (taken.length > 0) throw new ScriptError(`Cannot start: ${taken.join(', ')}.`)
+  if (taken.length > 0) throw new ScriptError(['Cannot start:', ...taken].join('\n  '))
 }
 
 function listenError(port) {
