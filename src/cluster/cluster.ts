@@ -93,6 +93,7 @@ export class Cluster {
       ownRoutes: () => this.routeLog.digest().count,
       peerRoutes: () => modules.routes.count(),
       routeWaiters: () => this.confirmation.length,
+      heldBack: () => this.peerForwarder.heldBackCount,
     })
     this.membership = this.createMembership()
     this.mesh = new Mesh({
@@ -183,6 +184,11 @@ export class Cluster {
     return this.membership.forget(node)
   }
 
+  /** Sends the peers digests of own routes and of the maps now, as happens every ten seconds anyway. */
+  compareDigests(): void {
+    for (const peer of this.membership.peers.values()) peer.exchange.check()
+  }
+
   /** A clean leave: what is under way is sent, the peers are told and drop our routes at once. */
   stop(): Promise<void> {
     this.stopped ??= this.leave()
@@ -248,6 +254,7 @@ export class Cluster {
       handoff,
       log,
       onUp: (peer, isNews) => membership.introduce(peer, isNews),
+      onFirstBeat: (peer) => peer.beat(this.describeSelf()),
       onUnlinked: (peer) => membership.redial(peer),
       onMembers: (members) => membership.learn(members),
       onStateChange: () => this.confirmation.advance(),
@@ -317,7 +324,7 @@ export class Cluster {
   }
 
   private readonly onCheckTime = (): void => {
-    for (const peer of this.membership.peers.values()) peer.exchange.check()
+    this.compareDigests()
     for (const map of this.maps.values()) map.purge(Date.now())
   }
 

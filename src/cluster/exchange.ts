@@ -71,6 +71,13 @@ export class Exchange implements TurnTask {
     this.mirror = new RouteMirror(peer, modules.routes, modules.counters)
   }
 
+  /** Keys of replicated maps that the peer is still to be told. */
+  get mapKeys(): number {
+    let keys = 0
+    for (const feed of this.feeds.values()) keys += feed.length
+    return keys
+  }
+
   /** What this side says when a link opens. */
   introduce(): Open {
     return {

@@ -43,6 +43,11 @@ export class PeerForwarder implements Forwarder {
     this.metrics = modules.metrics
   }
 
+  /** Publishers that wait because a lane was full. */
+  get heldBackCount(): number {
+    return this.heldBack.length
+  }
+
   forward(message: Message, nodes: readonly NodeId[], pending: PendingPublish | undefined): void {
     const frame = this.encode(message)
     if (frame === undefined) return

@@ -13,7 +13,8 @@ export interface BeatStatus {
 }
 
 export interface HeartbeatListener {
-  onBeat(status: BeatStatus): void
+  /** `isFirst`: none came before it on this stream. */
+  onBeat(status: BeatStatus, isFirst: boolean): void
   /** The stream ended or failed; no beat comes any more. */
   onHeartbeatClosed(error: Error | undefined): void
 }
@@ -61,11 +62,12 @@ export class Heartbeat {
   /** A beat that was read before this object existed. */
   receive(beat: Beat): void {
     const now = performance.now()
+    const isFirst = this.echo === 0
     if (beat.echo > 0) this.measure(now - beat.echo - beat.held)
     this.echo = beat.sent
     this.echoReceivedAt = now
     const { connections, routes, uptime, ready } = beat
-    this.listener.onBeat({ connections, routes, uptime, ready })
+    this.listener.onBeat({ connections, routes, uptime, ready }, isFirst)
   }
 
   /** Ends without telling the listener. */

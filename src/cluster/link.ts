@@ -32,7 +32,7 @@ export interface LinkOwner {
   onLinkFarewell(link: Link, reason: FarewellReasonValue): void
   onLinkClosed(link: Link, error: Error | undefined): void
   /** A sign of life with the peer's state. */
-  onLinkBeat(link: Link, status: BeatStatus): void
+  onLinkBeat(link: Link, status: BeatStatus, isFirst: boolean): void
 }
 
 /** How long a side that said Farewell waits for the other's. */
@@ -184,8 +184,8 @@ export class Link implements LinkStreamListener, HeartbeatListener {
     this.owner?.onLinkClosed(this, error)
   }
 
-  onBeat(status: BeatStatus): void {
-    this.owner?.onLinkBeat(this, status)
+  onBeat(status: BeatStatus, isFirst: boolean): void {
+    this.owner?.onLinkBeat(this, status, isFirst)
   }
 
   onHeartbeatClosed(error: Error | undefined): void {

@@ -17,6 +17,9 @@ import { type Identity, type Member, REFUSAL_CODES } from './wire.js'
 /** More members than a full mesh is made for; further ones are refused, so that no mistake grows without end. */
 const MAXIMUM_PEERS = 256
 
+/** A node that has stopped is shown, and dialed, for this long; then it is forgotten. */
+const FORGET_AFTER_MS = 24 * 60 * 60 * 1000
+
 /** After a lost link the node with the smaller name dials first, so that two rarely dial at once. */
 const FIRST_REDIAL_MS = 20
 const SECOND_REDIAL_MS = 150
@@ -118,7 +121,7 @@ export class Membership {
         detail: `a newer incarnation of ${identity.node} is known: is the name used twice, or did its clock go back?`,
       }
     }
-    if (known === undefined && this.table.size >= MAXIMUM_PEERS) {
+    if (known === undefined && this.table.size >= MAXIMUM_PEERS && !this.forgetOldest()) {
       return { code: REFUSAL_CODES.BUSY, detail: `the cluster has ${MAXIMUM_PEERS} other nodes already` }
     }
     return undefined
@@ -174,12 +177,22 @@ export class Membership {
   forget(name: NodeId): boolean {
     const peer = this.table.get(name)
     if (peer === undefined || peer.isLive || peer.isLinked) return false
+    this.modules.log.info({ peer: name }, 'peer forgotten')
     peer.abandon('hint_expired')
     peer.disconnect()
     this.dialers.get(name)?.stop()
     this.dialers.delete(name)
     this.table.delete(name)
     return true
+  }
+
+  /** Makes room for a newcomer: the peer that stopped first is forgotten; false when none has stopped. */
+  private forgetOldest(): boolean {
+    let oldest: Peer | undefined
+    for (const peer of this.table.values()) {
+      if (peer.stoppedAt < (oldest?.stoppedAt ?? Infinity)) oldest = peer
+    }
+    return oldest !== undefined && this.forget(oldest.name)
   }
 
   private ensurePeer(name: NodeId): Peer {
@@ -236,7 +249,7 @@ export class Membership {
   private isCovered(address: string, seed: Seed): boolean {
     if (seed.node === this.modules.self().node) return true
     for (const peer of this.table.values()) {
-      if (!peer.isLinked || peer.state === 'joining') continue
+      if (!peer.isLinked) continue
       if (peer.name !== seed.node && !peer.knownAddresses.includes(address)) continue
       seed.node = peer.name
       return true
@@ -260,6 +273,7 @@ export class Membership {
     for (const peer of this.table.values()) {
       if (pause > this.options.heartbeatInterval) peer.forgive(pause)
       peer.checkSilence(now)
+      if (now - peer.stoppedAt > FORGET_AFTER_MS && this.forget(peer.name)) continue
       // Whatever a dialer has missed: a peer without a link is dialed, one that has stopped as well.
       if (!peer.isLinked && this.dialers.get(peer.name)?.isBusy === false) this.redial(peer)
     }

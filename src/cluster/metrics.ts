@@ -75,6 +75,8 @@ export interface PeerMetrics {
   /** Batches received and not yet kept by the sessions of this node. */
   readonly unsettledBatches: number
   readonly repeatedBatches: number
+  /** Keys of replicated maps that the peer is still to be told. */
+  readonly mapKeys: number
   /** Routes that the peer has announced. */
   readonly routes: number
 }
@@ -100,6 +102,8 @@ export interface ClusterMetricSources {
   peerRoutes: () => number
   /** SUBACKs that wait for peers to confirm routes. */
   routeWaiters: () => number
+  /** Publishers whose acknowledgement is held back because a lane was full. */
+  heldBack: () => number
 }
 
 const BATCH_SIZE_BUCKETS_BYTES = [128, 512, 2_048, 8_192, 16_384, 32_768, 131_072, 1_048_576]
@@ -115,6 +119,7 @@ export interface ClusterMetrics {
 
 export function registerClusterMetrics(registry: MetricRegistry, sources: ClusterMetricSources): ClusterMetrics {
   registerPeerMetrics(registry, sources)
+  registerForwarderMetrics(registry, sources)
   registerRouteMetrics(registry, sources)
   registerMapMetrics(registry, sources)
   return {
@@ -215,6 +220,7 @@ function registerPeerMetrics(registry: MetricRegistry, sources: ClusterMetricSou
   gauge('link_unacked_messages', 'QoS 1 and 2 messages kept for a peer until it has them.', (peer) => peer.keptMessages)
   gauge('link_qos0_bytes', 'Bytes of QoS 0 messages that wait for the link to a peer.', (peer) => peer.looseBytes)
   gauge('link_qos0_messages', 'QoS 0 messages that wait for the link to a peer.', (peer) => peer.looseMessages)
+  gauge('link_replicated_keys', 'Keys of replicated maps that wait for the link to a peer.', (peer) => peer.mapKeys)
   gauge('link_unsettled_batches', 'Batches of a peer that are not yet kept here.', (peer) => peer.unsettledBatches)
   registry.counterOf(
     {
@@ -223,6 +229,16 @@ function registerPeerMetrics(registry: MetricRegistry, sources: ClusterMetricSou
     },
     ['peer'],
     () => perPeer(sources, (peer) => peer.repeatedBatches),
+  )
+}
+
+function registerForwarderMetrics(registry: MetricRegistry, sources: ClusterMetricSources): void {
+  registry.gauge(
+    {
+      name: 'forward_held_back_messages',
+      help: 'QoS 1 and 2 messages whose acknowledgement is held back because the buffer of a peer was full.',
+    },
+    sources.heldBack,
   )
 }
 

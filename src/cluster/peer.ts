@@ -33,6 +33,8 @@ export interface PeerModules {
   log: Logger
   /** A link came up; `isNews` when it is the first of this incarnation. */
   onUp: (peer: Peer, isNews: boolean) => void
+  /** Its first beat on a link: to be answered at once, so that both know the round trip. */
+  onFirstBeat: (peer: Peer) => void
   /** The link is gone and none takes its place. */
   onUnlinked: (peer: Peer) => void
   onMembers: (members: readonly Member[]) => void
@@ -50,6 +52,7 @@ export class Peer implements LinkOwner, PeerMetrics {
   private addresses: string[] = []
   private software = ''
   private current: PeerStateName = 'joining'
+  private changedAt = 0
   private stoppedReason: 'left' | 'down' | 'unreachable' | undefined
   private status: BeatStatus | undefined
   private statusAt = 0
@@ -71,6 +74,11 @@ export class Peer implements LinkOwner, PeerMetrics {
 
   get state(): PeerStateName {
     return this.current
+  }
+
+  /** When it stopped, as `performance.now` tells; Infinity while it has not. */
+  get stoppedAt(): number {
+    return this.isLive ? Infinity : this.changedAt
   }
 
   get exchange(): Exchange {
@@ -132,6 +140,10 @@ export class Peer implements LinkOwner, PeerMetrics {
 
   get repeatedBatches(): number {
     return this.exchange.inbound.repeatedBatches
+  }
+
+  get mapKeys(): number {
+    return this.exchange.mapKeys
   }
 
   get routes(): number {
@@ -292,11 +304,13 @@ export class Peer implements LinkOwner, PeerMetrics {
     this.modules.onUnlinked(this)
   }
 
-  onLinkBeat(link: Link, status: BeatStatus): void {
+  onLinkBeat(link: Link, status: BeatStatus, isFirst: boolean): void {
     if (link !== this.link) return
-    this.hear()
+    // Beats alone do not make a link: one that never opens is silent.
+    if (link.state === 'up') this.hear()
     this.status = status
     this.statusAt = performance.now()
+    if (isFirst) this.modules.onFirstBeat(this)
   }
 
   private open(link: Link): void {
@@ -346,6 +360,7 @@ export class Peer implements LinkOwner, PeerMetrics {
     this.stoppedReason = reason
     if (before === next) return
     this.current = next
+    this.changedAt = performance.now()
     const fields = { peer: this.name, incarnation: this.incarnation, from: before, to: next, reason }
     if (next === 'suspect' || next === 'down') this.modules.log.warn(fields, 'peer state')
     else this.modules.log.info(fields, 'peer state')

@@ -1,0 +1,242 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import fc from 'fast-check'
+import { BatchReader } from '../../../src/cluster/batch.js'
+import { InboundLane } from '../../../src/cluster/inbound-lane.js'
+import { KeptLane } from '../../../src/cluster/kept-lane.js'
+import { LooseLane } from '../../../src/cluster/loose-lane.js'
+import { asBuffer, type LinkBodyOf } from '../../../src/cluster/wire.js'
+import { Message } from '../../../src/mqtt/wire/message.js'
+import { TestPending, unsettled } from './test-cluster.js'
+
+const SIZES = { batchBytes: 128, limitBytes: 16_384 }
+
+function frameOf(payload: string, qos: 0 | 1 | 2) {
+  return Message.from('t', Buffer.from(payload), { qos }).frame(true, qos, false)
+}
+
+/** A kept lane, the lane at the other side, and the wire between them. */
+class Pair {
+  readonly kept = new KeptLane(SIZES)
+  readonly delivered: string[] = []
+  readonly pendings: TestPending[] = []
+  private readonly reader = new BatchReader()
+  private readonly inbound: InboundLane
+  /** What the sessions of the receiving node still have to keep. */
+  private readonly unkept: { release(): void }[] = []
+  private wire: LinkBodyOf<'batch'>[] = []
+  private offered = 0
+
+  constructor() {
+    this.inbound = new InboundLane({
+      deliver: (entries, waitedMs, pending) =>
+        this.reader.read(entries, waitedMs, (message) => {
+          this.delivered.push(message.payload.toString())
+          pending.hold()
+          this.unkept.push(pending)
+        }),
+      onAckOwed: () => {},
+    })
+  }
+
+  get sent(): string[] {
+    return Array.from({ length: this.offered }, (_, number) => payloadOf(number))
+  }
+
+  offer(): void {
+    const pending = new TestPending()
+    pending.hold()
+    const isTaken = this.kept.offer(frameOf(payloadOf(this.offered), 1), pending)
+    assert.equal(isTaken, true)
+    this.pendings.push(pending)
+    this.offered += 1
+  }
+
+  send(): void {
+    const batch = this.kept.next(true)
+    if (batch !== undefined) this.wire.push(batch)
+  }
+
+  hear(): void {
+    const batch = this.wire.shift()
+    if (batch === undefined) return
+    const { sequence, entries, continued, waited } = batch.value
+    this.inbound.receive(sequence, asBuffer(entries), continued, waited)
+  }
+
+  /** A session has kept a message; not in the order in which they came. */
+  keep(which: number): void {
+    const [pending] = this.unkept.splice(which % Math.max(1, this.unkept.length), 1)
+    pending?.release()
+  }
+
+  acknowledge(): void {
+    const sequence = this.inbound.takeAck()
+    if (sequence !== 0) this.kept.acknowledge(sequence)
+  }
+
+  /** The link is cut: what is under way is lost, and the next link says where each side is. */
+  reconnect(): void {
+    this.wire = []
+    assert.equal(this.inbound.open(this.kept.firstSequence), 0)
+    this.kept.resume(this.inbound.receivedSequence, this.inbound.keptSequence)
+  }
+
+  settle(): void {
+    for (let step = 0; step < 1_000; step += 1) {
+      this.send()
+      this.hear()
+      this.keep(step)
+      this.acknowledge()
+    }
+  }
+}
+
+/** Every tenth is larger than a batch. */
+function payloadOf(number: number): string {
+  return String(number).padEnd(number % 10 === 9 ? 300 : 20, '.')
+}
+
+describe('numbered batches', () => {
+  it('arrive once and in order, however often the link is cut, and answer every publisher once', () => {
+    const step = fc.oneof(
+      {
+        weight: 5,
+        arbitrary: fc.constantFrom('offer' as const, 'send' as const, 'hear' as const, 'acknowledge' as const),
+      },
+      { weight: 2, arbitrary: fc.nat(5) },
+      { weight: 1, arbitrary: fc.constant('reconnect' as const) },
+    )
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 150 }), (steps) => {
+        const pair = new Pair()
+        for (const one of steps) {
+          if (typeof one === 'number') pair.keep(one)
+          else pair[one]()
+        }
+        pair.settle()
+        assert.deepEqual(pair.delivered, pair.sent)
+        assert.equal(unsettled(pair.pendings), 0)
+        assert.equal(pair.kept.bytes, 0)
+        assert.equal(pair.kept.length, 0)
+      }),
+      { numRuns: 300 },
+    )
+  })
+
+  it('say no when the lane is full, and take messages again when some are acknowledged', () => {
+    const lane = new KeptLane({ batchBytes: 128, limitBytes: 256 })
+    let taken = 0
+    while (lane.offer(frameOf('x'.repeat(50), 1), undefined)) taken += 1
+    assert.equal(taken, 4)
+    assert.equal(lane.bytes <= 256, true)
+    lane.next(true)
+    lane.acknowledge(1)
+    assert.equal(lane.offer(frameOf('x'.repeat(50), 1), undefined), true)
+  })
+
+  it('are given up with everyone answered, and go on with a gap that the peer sees', () => {
+    const lane = new KeptLane(SIZES)
+    const pending = new TestPending()
+    pending.hold()
+    lane.offer(frameOf('1', 1), pending)
+    lane.next(true)
+    lane.offer(frameOf('2', 1), undefined)
+    assert.equal(lane.settle(), 2)
+    assert.equal(pending.isSettled, true)
+    assert.equal(lane.bytes, 0)
+    assert.equal(lane.firstSequence, 2)
+    const inbound = new InboundLane({ deliver: () => {}, onAckOwed: () => {} })
+    assert.equal(inbound.open(2), 1)
+    lane.offer(frameOf('3', 1), undefined)
+    const batch = lane.next(true)
+    assert.equal(batch?.value.sequence, 2)
+    inbound.receive(2, Buffer.alloc(0), false, 0)
+    assert.equal(inbound.takeAck(), 2)
+  })
+
+  it('that come with one missing before them are an error, and end the link', () => {
+    const inbound = new InboundLane({ deliver: () => {}, onAckOwed: () => {} })
+    assert.throws(() => inbound.receive(2, Buffer.alloc(0), false, 0), { code: 'BATCH_GAP' })
+  })
+})
+
+describe('QoS 0 batches', () => {
+  it('drop the newest message when the lane is full, and know how many they hold', () => {
+    const lane = new LooseLane({ batchBytes: 128, limitBytes: 256 })
+    const taken = Array.from({ length: 10 }, (_, number) => lane.offer(frameOf(`${number}`.repeat(50), 0)))
+    assert.deepEqual(taken.indexOf(false), 4)
+    assert.equal(lane.length, 4)
+    const reader = new BatchReader()
+    const payloads: string[] = []
+    for (let batch = lane.next(true); batch !== undefined; batch = lane.next(true)) {
+      reader.read(asBuffer(batch.value.entries), 0, ({ payload }) => payloads.push(payload.toString().slice(0, 1)))
+    }
+    assert.deepEqual(payloads, ['0', '1', '2', '3'])
+    assert.equal(lane.bytes, 0)
+    assert.equal(lane.length, 0)
+  })
+})
+
+describe('a batch', () => {
+  const reader = new BatchReader()
+
+  it('brings topic, payload, QoS, retain and properties as they were', () => {
+    const lane = new LooseLane({ batchBytes: 4_096, limitBytes: 4_096 })
+    const properties = {
+      contentType: 'text/plain',
+      responseTopic: 'answer',
+      correlationData: Buffer.from([1, 2]),
+      userProperties: [
+        ['a', '1'],
+        ['a', '2'],
+      ] as [string, string][],
+      messageExpiryInterval: 100,
+    }
+    const sent = ([0, 1, 2] as const).map((qos) =>
+      Message.from(`topic/ü/${qos}`, Buffer.from(`payload ${qos}`), { qos, retain: qos === 1, properties }),
+    )
+    for (const message of sent) lane.offer(message.frame(true, message.qos, message.retain))
+    const batch = lane.next(true)
+    const received: Message[] = []
+    reader.read(asBuffer(batch?.value.entries ?? Buffer.alloc(0)), 30_000, (message) => received.push(message))
+    const describeMessage = ({ topic, qos, retain, payload, properties: encoded }: Message) => ({
+      topic,
+      qos,
+      retain,
+      payload: payload.toString(),
+      properties: encoded?.toString('hex'),
+    })
+    assert.deepEqual(received.map(describeMessage), sent.map(describeMessage))
+    for (const { expiresAt } of received) {
+      const left = expiresAt - Date.now()
+      assert.equal(left > 69_000 && left <= 70_000, true, 'the time on the way counts')
+    }
+  })
+
+  it('that is cut or is no PUBLISH is refused by name, and never read beyond its end', () => {
+    const frame = frameOf('payload', 1)
+    const entry = Buffer.concat([Buffer.from([0]), frame.buffer.subarray(frame.start, frame.end)])
+    for (let length = 1; length < entry.length; length += 1) {
+      assert.throws(() => reader.read(entry.subarray(0, length), 0, () => {}), { code: 'BATCH_MALFORMED' })
+    }
+    assert.throws(() => reader.read(Buffer.from([0, 0xc0, 0]), 0, () => {}), { code: 'BATCH_MALFORMED' })
+    fc.assert(
+      fc.property(fc.uint8Array({ maxLength: 64 }), (bytes) => {
+        try {
+          reader.read(Buffer.from(bytes), 0, () => {})
+        } catch (error) {
+          assert.equal(error instanceof Error, true)
+        }
+      }),
+    )
+  })
+
+  it('may have extensions that this version does not know', () => {
+    const { buffer, start, end } = frameOf('payload', 0)
+    const entry = Buffer.concat([Buffer.from([0x80, 0, 3, 1, 2, 3]), buffer.subarray(start, end)])
+    const payloads: string[] = []
+    reader.read(Buffer.concat([entry, entry]), 0, ({ payload }) => payloads.push(payload.toString()))
+    assert.deepEqual(payloads, ['payload', 'payload'])
+  })
+})

@@ -1,0 +1,284 @@
+import assert from 'node:assert/strict'
+import { afterEach, describe, it } from 'node:test'
+import fc from 'fast-check'
+import { RouteLog } from '../../../src/cluster/route-log.js'
+import { type RouteCounters, RouteMirror, RoutePublisher } from '../../../src/cluster/route-sync.js'
+import type { LinkBody } from '../../../src/cluster/wire.js'
+import { RouteTable } from '../../../src/router/route-table.js'
+import { SubscriptionTable } from '../../../src/router/subscription-table.js'
+import { CuttableProxy } from '../../support/cuttable-proxy.js'
+import { eventually } from '../../support/eventually.js'
+import { meshed, startMesh, stopAll, TestNode } from './test-cluster.js'
+
+const OWNER = 'owner@127.0.0.1'
+const OPTIONS = {
+  qos: 0,
+  noLocal: false,
+  retainAsPublished: false,
+  retainHandling: 0,
+  subscriptionId: undefined,
+} as const
+
+function counters(): RouteCounters {
+  return { deltasSent: 0, deltasReceived: 0, snapshotsSent: 0, snapshotsReceived: 0, resyncs: 0 }
+}
+
+/** An owner of routes, a reader, and what is under way between them. */
+class Pair {
+  readonly table = new RouteTable()
+  readonly sent = counters()
+  readonly taken = counters()
+  subscriptions = new SubscriptionTable<object>()
+  private readonly session = {}
+  private log = new RouteLog(this.subscriptions, () => {}, 8)
+  private publisher = new RoutePublisher(this.log, this.sent)
+  private mirror = new RouteMirror(OWNER, this.table, this.taken)
+  private toReader: LinkBody[] = []
+  private toOwner: LinkBody[] = []
+
+  constructor() {
+    this.subscriptions.setListener(this.log)
+  }
+
+  get confirmedVersion(): number {
+    return this.publisher.confirmedVersion
+  }
+
+  get ownVersion(): number {
+    return this.log.version
+  }
+
+  change(filter: string, withdrawn: boolean): void {
+    if (withdrawn) this.subscriptions.unsubscribe(this.session, filter)
+    else this.subscriptions.subscribe(this.session, filter, OPTIONS)
+  }
+
+  /** A new link: what was under way is gone. */
+  reconnect(): void {
+    this.toReader = []
+    this.toOwner = []
+    this.publisher.close()
+    this.mirror.open()
+    this.publisher.open(this.mirror.version)
+  }
+
+  /** The owner starts anew, without subscriptions. */
+  restart(): void {
+    this.subscriptions = new SubscriptionTable<object>()
+    this.log = new RouteLog(this.subscriptions, () => {}, 8)
+    this.subscriptions.setListener(this.log)
+    this.publisher = new RoutePublisher(this.log, this.sent)
+    this.mirror.clear()
+    this.reconnect()
+  }
+
+  /** A bug, or a bit that fell over: the reader's table changes by itself. */
+  corrupt(filter: string): void {
+    if (!this.table.remove(OWNER, filter)) this.table.add(OWNER, filter)
+  }
+
+  check(): void {
+    this.publisher.check()
+  }
+
+  /** Each side says one thing, if it has any. */
+  speak(): boolean {
+    const fromOwner = this.publisher.next()
+    if (fromOwner !== undefined) this.toReader.push(fromOwner)
+    const fromReader = this.mirror.next()
+    if (fromReader !== undefined) this.toOwner.push(fromReader)
+    return fromOwner !== undefined || fromReader !== undefined
+  }
+
+  /** One thing arrives at each side. */
+  hear(): boolean {
+    const atReader = this.toReader.shift()
+    if (atReader?.$case === 'routeDeltas') this.mirror.takeDeltas(atReader.value)
+    if (atReader?.$case === 'routeSnapshot') this.mirror.takeSnapshot(atReader.value)
+    if (atReader?.$case === 'routeCheck') this.mirror.takeCheck(atReader.value)
+    const atOwner = this.toOwner.shift()
+    if (atOwner?.$case === 'routeRequest') this.publisher.request(atOwner.value)
+    if (atOwner?.$case === 'routeAck') this.publisher.confirm(atOwner.value.version)
+    return atReader !== undefined || atOwner !== undefined
+  }
+
+  /** A thing is lost on the way to the reader. */
+  lose(): void {
+    this.toReader.shift()
+  }
+
+  /** Until nobody has anything to say; fails when that never ends. */
+  settle(): void {
+    for (let step = 0; step < 10_000; step += 1) {
+      const hasSpoken = this.speak()
+      if (!this.hear() && !hasSpoken) return
+    }
+    assert.fail('the two sides never stop talking')
+  }
+
+  assertEqual(): void {
+    assert.deepEqual([...this.table.filters(OWNER)].sort(), [...this.subscriptions.filters()].sort())
+    assert.deepEqual(this.table.digest(OWNER), this.subscriptions.digest())
+  }
+}
+
+describe('routes between two nodes', () => {
+  it('are the same in the end, whatever was changed, lost, corrupted, cut and restarted in whatever order', () => {
+    const filter = fc.constantFrom('a', 'b/+', 'c/#', 'd', 'e', 'f/g')
+    const step = fc.oneof(
+      { weight: 8, arbitrary: fc.record({ kind: fc.constant('change' as const), filter, withdrawn: fc.boolean() }) },
+      { weight: 4, arbitrary: fc.constantFrom({ kind: 'speak' as const }, { kind: 'hear' as const }) },
+      { weight: 1, arbitrary: fc.record({ kind: fc.constant('corrupt' as const), filter }) },
+      {
+        weight: 1,
+        arbitrary: fc.constantFrom(
+          { kind: 'lose' as const },
+          { kind: 'reconnect' as const },
+          { kind: 'restart' as const },
+          { kind: 'check' as const },
+        ),
+      },
+    )
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 120 }), (steps) => {
+        const pair = new Pair()
+        pair.reconnect()
+        for (const one of steps) {
+          if (one.kind === 'change') pair.change(one.filter, one.withdrawn)
+          else if (one.kind === 'corrupt') pair.corrupt(one.filter)
+          else pair[one.kind]()
+        }
+        pair.settle()
+        // The digest that comes now and then.
+        pair.check()
+        pair.settle()
+        pair.assertEqual()
+        assert.equal(pair.confirmedVersion, pair.ownVersion)
+      }),
+      { numRuns: 500 },
+    )
+  })
+
+  it('go as changes while the log has them, and as a snapshot when a gap is older', () => {
+    const pair = new Pair()
+    pair.reconnect()
+    for (const filter of ['a', 'b', 'c']) pair.change(filter, false)
+    pair.settle()
+    pair.assertEqual()
+    assert.equal(pair.sent.snapshotsSent, 0)
+    for (let number = 0; number < 5; number += 1) pair.change(`d${number}`, false)
+    pair.reconnect()
+    pair.settle()
+    pair.assertEqual()
+    assert.equal(pair.sent.snapshotsSent, 0, 'five changes are in a log of eight')
+    for (let number = 0; number < 9; number += 1) pair.change(`e${number}`, false)
+    pair.change('a', true)
+    pair.reconnect()
+    pair.settle()
+    pair.assertEqual()
+    assert.equal(pair.sent.snapshotsSent, 1)
+  })
+
+  it('are right when they change while a snapshot is under way', () => {
+    const pair = new Pair()
+    for (let number = 0; number < 3_500; number += 1) pair.change(`old/${number}`, false)
+    pair.reconnect()
+    pair.speak()
+    for (let number = 0; number < 7; number += 1) pair.change(`new/${number}`, false)
+    pair.change('old/0', true)
+    pair.speak()
+    pair.settle()
+    pair.assertEqual()
+  })
+})
+
+describe('routes in a cluster', () => {
+  let nodes: TestNode[] = []
+
+  afterEach(async () => {
+    await stopAll(nodes)
+    nodes = []
+  })
+
+  it('follow the first and the last subscriber, and SUBACK can wait for the peers to know', async () => {
+    nodes = await startMesh(['a', 'b', 'c'])
+    const [a, b, c] = nodes as [TestNode, TestNode, TestNode]
+    for (let number = 0; number < 50; number += 1) {
+      a.subscribe(`room/${number}/#`)
+      await new Promise<void>((resolve) => a.cluster.forwarder.whenRoutesConfirmed(resolve))
+      assert.equal(b.routes.has(a.name, `room/${number}/#`), true)
+      assert.equal(c.routes.has(a.name, `room/${number}/#`), true)
+    }
+    let isCalled = false
+    a.cluster.forwarder.whenRoutesConfirmed(() => {
+      isCalled = true
+    })
+    assert.equal(isCalled, true, 'at once when nothing is owed')
+    for (let number = 0; number < 50; number += 1) a.unsubscribe(`room/${number}/#`)
+    await new Promise<void>((resolve) => a.cluster.forwarder.whenRoutesConfirmed(resolve))
+    assert.equal(b.routes.count(), 0)
+    assert.equal(c.routes.count(), 0)
+  })
+
+  it('are confirmed after the bound when a peer does not answer', async () => {
+    const proxy: CuttableProxy = new CuttableProxy(() => Number(b.address.split(':')[1]))
+    await proxy.start()
+    const options = { routeConfirmTimeout: 200, suspectAfter: 5_000, downAfter: 10_000 }
+    const b = new TestNode('b', { ...options, advertise: proxy.address })
+    await b.cluster.start()
+    const a = new TestNode('a', { ...options, seeds: [proxy.address] })
+    await a.cluster.start()
+    nodes = [a, b]
+    await meshed(nodes)
+    proxy.freeze()
+    a.subscribe('x')
+    const begun = performance.now()
+    await new Promise<void>((resolve) => a.cluster.forwarder.whenRoutesConfirmed(resolve))
+    const took = performance.now() - begun
+    assert.equal(took >= 190 && took < 600, true, `took ${took} ms`)
+    assert.equal(await a.metric('route_confirm_timeouts_total'), 1)
+    await proxy.stop()
+  })
+
+  it('that were corrupted are found by their digest and mended', async () => {
+    nodes = await startMesh(['a', 'b'])
+    const [a, b] = nodes as [TestNode, TestNode]
+    for (const filter of ['x', 'y/+', 'z/#']) b.subscribe(filter)
+    await meshed(nodes)
+    a.routes.remove(b.name, 'y/+')
+    a.routes.add(b.name, 'never/subscribed')
+    b.subscribe('more')
+    b.cluster.compareDigests()
+    await meshed(nodes)
+    assert.deepEqual([...a.routes.filters(b.name)].sort(), ['more', 'x', 'y/+', 'z/#'])
+    assert.equal(await a.metric(`route_resyncs_total{peer="${b.name}"}`), 1)
+    assert.equal(a.logged('routes differ', 40).length, 1)
+  })
+
+  it('of a node with 100,000 of them are at a late joiner well within two seconds of its link', async (context) => {
+    const a = new TestNode('a')
+    nodes = [a]
+    await a.cluster.start()
+    for (let number = 0; number < 100_000; number += 1) a.subscribe(`site/${number % 100}/device/${number}/state`)
+    const b = new TestNode('b', { seeds: [a.address] })
+    nodes.push(b)
+    let longestTurn = 0
+    let turnedAt = performance.now()
+    const watch = setInterval(() => {
+      longestTurn = Math.max(longestTurn, performance.now() - turnedAt)
+      turnedAt = performance.now()
+    }, 1)
+    await b.cluster.start()
+    await eventually(() => assert.equal(b.logged('link up').length, 1), { every: 2 })
+    const begun = performance.now()
+    await eventually(() => assert.equal(b.routes.count(a.name), 100_000), { every: 5 })
+    const took = performance.now() - begun
+    await meshed(nodes)
+    clearInterval(watch)
+    context.diagnostic(
+      `100,000 routes in ${Math.round(took)} ms, longest turn ${Math.round(longestTurn)} ms (both nodes in one process)`,
+    )
+    assert.equal(took < 2_000, true, `took ${took} ms`)
+    assert.equal(longestTurn < 250, true, `the event loop was blocked for ${longestTurn} ms`)
+  })
+})
