@@ -45,7 +45,9 @@ export class Publisher implements ForwardedSink {
     if (message.retain) this.modules.retained.keep(message)
     const match = this.modules.matches.match(message.topic)
     this.deliver(match, message, pending)
-    if (match.nodes.length > 0) this.forwarder.forward(message, match.nodes, pending)
+    // An embedding program has a callback for QoS 0 too, but nobody on a link answers for those.
+    const owed = message.qos === 0 ? undefined : pending
+    if (match.nodes.length > 0) this.forwarder.forward(message, match.nodes, owed)
     else if (match.deliveries.length === 0) {
       this.modules.metrics.unmatched.value++
       return false

@@ -1,0 +1,120 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { createBrokerMetrics } from '../../../src/broker/metrics.js'
+import { LONE_FORWARDER } from '../../../src/broker/ports.js'
+import { Publisher } from '../../../src/broker/publish.js'
+import { RetainedMessages } from '../../../src/broker/retained.js'
+import type { Subscriber } from '../../../src/broker/subscriber.js'
+import { Message } from '../../../src/mqtt/wire/message.js'
+import type { QoS, SubscriptionOptions } from '../../../src/mqtt/wire/packets.js'
+import { MatchCache } from '../../../src/router/match-cache.js'
+import { RouteTable } from '../../../src/router/route-table.js'
+import { SubscriptionTable } from '../../../src/router/subscription-table.js'
+import { MetricRegistry } from '../../../src/telemetry/registry.js'
+import { CountingHold } from '../mqtt/session/recording-outlet.js'
+import { RecordingForwarder } from './lone-broker.js'
+
+const OPTIONS: SubscriptionOptions = { qos: 2, noLocal: false, retainAsPublished: false, retainHandling: 0, subscriptionId: undefined } // biome-ignore format: one line
+
+class RecordingSubscriber implements Subscriber {
+  readonly got: string[] = []
+  deliver(message: Message): void {
+    this.got.push(message.payload.toString())
+  }
+}
+
+function setUp() {
+  const subscriptions = new SubscriptionTable<Subscriber>()
+  const routes = new RouteTable()
+  const metrics = createBrokerMetrics(new MetricRegistry())
+  const forwarder = new RecordingForwarder()
+  const retained = new RetainedMessages({ maximum: 10 }, metrics.retainedRefused)
+  const matches = new MatchCache<Subscriber>({ maximumTopics: 10 }, { subscriptions, routes })
+  const publisher = new Publisher(LONE_FORWARDER, { matches, retained, metrics })
+  publisher.forwardThrough(forwarder)
+  return { subscriptions, routes, metrics, forwarder, retained, publisher }
+}
+
+function message(payload = 'x', qos: QoS = 1, retain = false): Message {
+  return Message.from('a/b', Buffer.from(payload), { qos, retain })
+}
+
+describe('publishing', () => {
+  it('reaches each matching subscriber once, and each node with a route once', () => {
+    const { subscriptions, routes, forwarder, publisher } = setUp()
+    const [both, one, none] = [new RecordingSubscriber(), new RecordingSubscriber(), new RecordingSubscriber()]
+    subscriptions.subscribe(both, 'a/b', OPTIONS)
+    subscriptions.subscribe(both, 'a/#', OPTIONS)
+    subscriptions.subscribe(one, '+/b', OPTIONS)
+    subscriptions.subscribe(none, 'b', OPTIONS)
+    routes.add('n2@test', 'a/#')
+    routes.add('n2@test', 'a/b')
+    routes.add('n3@test', '+/+')
+    routes.add('n4@test', 'b')
+    assert.equal(publisher.publish(message(), undefined), true)
+    assert.deepEqual([both.got, one.got, none.got], [['x'], ['x'], []])
+    assert.deepEqual(
+      forwarder.forwarded.map(({ nodes }) => [...nodes].sort()),
+      [['n2@test', 'n3@test']],
+    )
+  })
+
+  it('counts a message that nobody in the cluster wants, and says so', () => {
+    const { metrics, routes, publisher, forwarder } = setUp()
+    assert.equal(publisher.publish(message(), undefined), false)
+    assert.equal(metrics.unmatched.value, 1)
+    routes.add('n2@test', 'a/b')
+    assert.equal(publisher.publish(message(), undefined), true)
+    assert.equal(metrics.unmatched.value, 1)
+    assert.equal(forwarder.forwarded.length, 1)
+  })
+
+  it('hands the pending acknowledgement to the forwarder for QoS 1 and 2, not for QoS 0', () => {
+    const { routes, forwarder, publisher } = setUp()
+    routes.add('n2@test', 'a/b')
+    const holds = ([0, 1, 2] as const).map((qos) => {
+      const hold = new CountingHold()
+      publisher.publish(message('x', qos), hold)
+      return hold
+    })
+    assert.deepEqual(
+      holds.map(({ holds: count }) => count),
+      [1, 2, 2],
+    )
+    assert.deepEqual(
+      forwarder.forwarded.map(({ pending }) => pending),
+      [undefined, holds[1], holds[2]],
+    )
+  })
+
+  it('keeps a message with RETAIN, before it is delivered, and not one that a peer forwarded', () => {
+    const { retained, publisher, metrics } = setUp()
+    publisher.publish(message('kept', 1, true), undefined)
+    publisher.deliverForwarded(message('forwarded', 1, true), 'n2@test', undefined)
+    assert.deepEqual(
+      [...retained.matching('#')].map(({ payload }) => payload.toString()),
+      ['kept'],
+    )
+    assert.equal(metrics.forwardedIn.value, 1)
+  })
+
+  it('never forwards again what a peer forwarded', () => {
+    const { subscriptions, routes, forwarder, publisher } = setUp()
+    const subscriber = new RecordingSubscriber()
+    subscriptions.subscribe(subscriber, 'a/b', OPTIONS)
+    routes.add('n3@test', 'a/b')
+    publisher.deliverForwarded(message(), 'n2@test', undefined)
+    assert.deepEqual(subscriber.got, ['x'])
+    assert.deepEqual(forwarder.forwarded, [])
+  })
+
+  it('lets a delivery filter change or withhold what one subscriber gets', () => {
+    const { subscriptions, publisher } = setUp()
+    const [changed, withheld] = [new RecordingSubscriber(), new RecordingSubscriber()]
+    subscriptions.subscribe(changed, 'a/b', OPTIONS)
+    subscriptions.subscribe(withheld, 'a/b', OPTIONS)
+    publisher.deliveryFilter = (subscriber) => (subscriber === changed ? message('other') : undefined)
+    publisher.publish(message(), undefined)
+    assert.deepEqual([changed.got, withheld.got], [['other'], []])
+  })
+})

@@ -1,0 +1,95 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { RetainedMessages } from '../../../src/broker/retained.js'
+import { Message } from '../../../src/mqtt/wire/message.js'
+import type { PublishProperties, QoS } from '../../../src/mqtt/wire/packets.js'
+import { decodePublishProperties } from '../../../src/mqtt/wire/publish-frame.js'
+
+function setUp(maximum = 100) {
+  const refused = { value: 0 }
+  const retained = new RetainedMessages({ maximum }, refused)
+  const replicated: [string, Buffer | undefined][] = []
+  retained.replicateThrough({ set: (key, value) => replicated.push([key, value && Buffer.from(value)]) })
+  return { retained, refused, replicated, texts: (filter = '#') => textsOf(retained, filter) }
+}
+
+function textsOf(retained: RetainedMessages, filter: string): string[] {
+  return [...retained.matching(filter)].map(({ topic, payload }) => `${topic} ${payload}`).sort()
+}
+
+function message(topic: string, payload: string, qos: QoS = 1, properties: PublishProperties = {}): Message {
+  return Message.from(topic, Buffer.from(payload), { qos, retain: true, properties })
+}
+
+describe('retained messages', () => {
+  it('are the last one of each topic, and an empty payload removes it [MQTT-3.3.1-5] [MQTT-3.3.1-6]', () => {
+    const { retained, texts, replicated } = setUp()
+    retained.keep(message('a', '1'))
+    retained.keep(message('a', '2'))
+    retained.keep(message('b/c', '3'))
+    assert.deepEqual(texts(), ['a 2', 'b/c 3'])
+    assert.deepEqual(texts('+/c'), ['b/c 3'])
+    retained.keep(message('a', ''))
+    retained.keep(message('none', ''))
+    assert.deepEqual(texts(), ['b/c 3'])
+    assert.equal(retained.size, 1)
+    assert.deepEqual(replicated.map(([topic, value]) => [topic, value !== undefined]), [['a', true], ['a', true], ['b/c', true], ['a', false], ['none', false]]) // biome-ignore format: one line
+  })
+
+  it('are refused beyond the maximum for new topics only, and counted', () => {
+    const { retained, refused, texts, replicated } = setUp(2)
+    for (const topic of ['a', 'b', 'c']) retained.keep(message(topic, '1'))
+    retained.keep(message('a', '2'))
+    assert.deepEqual(texts(), ['a 2', 'b 1'])
+    assert.equal(refused.value, 1)
+    assert.equal(
+      replicated.some(([topic]) => topic === 'c'),
+      false,
+      'what is not kept here is not sent to others',
+    )
+    retained.keep(message('b', ''))
+    retained.keep(message('c', '3'))
+    assert.deepEqual(texts(), ['a 2', 'c 3'])
+  })
+
+  it('arrive at a peer as they were, properties, QoS and deadline included', (t) => {
+    t.mock.timers.enable({ apis: ['Date'], now: 1_000_000 })
+    const { retained, replicated } = setUp()
+    const properties = { contentType: 'text', correlationData: Buffer.from([0, 255]), messageExpiryInterval: 50 }
+    retained.keep(message('täglich/ß', 'x'.repeat(300), 2, properties))
+    const peer = setUp()
+    t.mock.timers.tick(10_000)
+    for (const [topic, value] of replicated) peer.retained.applyReplicated(topic, value)
+    const [copy] = [...peer.retained.matching('#')]
+    assert.ok(copy !== undefined)
+    assert.deepEqual(
+      [copy.topic, copy.qos, copy.retain, copy.payload.length, copy.expiresAt],
+      ['täglich/ß', 2, true, 300, 1_050_000],
+    )
+    assert.deepEqual(decodePublishProperties(copy.properties ?? Buffer.alloc(0)), properties)
+    assert.deepEqual(peer.replicated, [], 'what came from a peer is not sent on')
+    peer.retained.applyReplicated('täglich/ß', undefined)
+    assert.equal(peer.retained.size, 0)
+  })
+
+  it('are forgotten when their time has passed [MQTT-3.3.2-5]', (t) => {
+    t.mock.timers.enable({ apis: ['Date'] })
+    const { retained, texts } = setUp()
+    retained.keep(message('short', 'x', 1, { messageExpiryInterval: 10 }))
+    retained.keep(message('long', 'x'))
+    t.mock.timers.tick(9_000)
+    assert.deepEqual(texts(), ['long x', 'short x'])
+    t.mock.timers.tick(1_000)
+    assert.deepEqual(texts(), ['long x'])
+    assert.equal(retained.size, 1)
+  })
+
+  it('keep no slice of the chunk they came in', () => {
+    const { retained } = setUp()
+    const chunk = Buffer.alloc(65_536, 'x')
+    const parts = { topic: 'a', qos: 0, retain: true, chunk, payloadStart: 9, payloadEnd: 19 } as const
+    retained.keep(new Message({ ...parts, properties: undefined, expiryInterval: 0 }))
+    const [kept] = [...retained.matching('a')]
+    assert.equal(kept?.chunk.buffer.byteLength, 10)
+  })
+})
