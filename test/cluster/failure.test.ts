@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { clientFor, type TestClient } from '../support/client.js'
+import { clientFor } from '../support/client.js'
 import { useCluster } from '../support/cluster.js'
 import { eventually } from '../support/eventually.js'
 import type { NodeProcess } from '../support/node-process.js'
 import { deliveryFaults, NO_FAULTS, numbered } from '../support/numbered.js'
+import { publishSteadily } from '../support/steady-publisher.js'
 
 /** A dead node is noticed within this time, whatever kills it. */
 const NOTICED_WITHIN_MS = 5_000
@@ -12,6 +13,9 @@ const NOTICED_WITHIN_MS = 5_000
 const LEAVE_NOTICED_WITHIN_MS = 1_000
 /** From its links being up to serving with every route. */
 const SERVES_WITHIN_MS = 2_000
+
+/** For what has no promised time, on a machine with other things to do. */
+const PATIENTLY = { within: 15_000 }
 
 const cluster = useCluster({ nodes: 3 })
 
@@ -32,32 +36,12 @@ async function whenStopped(observers: readonly NodeProcess[], name: string, with
 }
 
 async function whenLinked(observers: readonly NodeProcess[], name: string): Promise<void> {
-  await eventually(
-    async () => {
-      for (const observer of observers) {
-        const seen = await observer.statusOf(name)
-        assert.deepEqual([seen.state, seen.link], ['running', 'up'], `${observer.name} sees ${name}`)
-      }
-    },
-    { within: 20_000 },
-  )
-}
-
-/** Publishes numbered QoS 1 messages one after the other, each acknowledged, until told to stop; returns how many. */
-function keepPublishing(client: TestClient, topic: string, publisher: string): () => Promise<number> {
-  let isStopping = false
-  const done = (async () => {
-    let number = 0
-    while (!isStopping) {
-      number += 1
-      await client.publish(topic, numbered(publisher, number), { qos: 1 })
+  await eventually(async () => {
+    for (const observer of observers) {
+      const seen = await observer.statusOf(name)
+      assert.deepEqual([seen.state, seen.link], ['running', 'up'], `${observer.name} sees ${name}`)
     }
-    return number
-  })()
-  return () => {
-    isStopping = true
-    return done
-  }
+  }, PATIENTLY)
 }
 
 test('a node killed while traffic flows is noticed in time, the survivors lose nothing, and it comes back to serve', async (t) => {
@@ -67,8 +51,13 @@ test('a node killed while traffic flows is noticed in time, the survivors lose n
   const doomed = await clientFor(t, url(3))
   await doomed.subscribe('survivors/#', 1)
   const publishers = [await clientFor(t, url(1)), await clientFor(t, url(2))]
-  const stops = publishers.map((publisher, index) => keepPublishing(publisher, `survivors/${index}`, `p${index}`))
-  await eventually(() => assert.ok(doomed.received.length > 200, 'traffic flows to the node that will be killed'))
+  const stops = publishers.map((publisher, index) =>
+    publishSteadily(publisher, { topic: `survivors/${index}`, name: `p${index}` }),
+  )
+  await eventually(
+    () => assert.ok(doomed.received.length > 20, 'traffic flows to the node that will be killed'),
+    PATIENTLY,
+  )
   const before = (await n1.statusOf(n3.name)).incarnation
 
   const killed = performance.now()
@@ -78,9 +67,9 @@ test('a node killed while traffic flows is noticed in time, the survivors lose n
   const atDeath = subscribers.map((subscriber) => subscriber.received.length)
   await eventually(() => {
     for (const [index, subscriber] of subscribers.entries()) {
-      assert.ok(subscriber.received.length > (atDeath[index] ?? 0) + 200, 'the survivors keep serving')
+      assert.ok(subscriber.received.length > (atDeath[index] ?? 0) + 20, 'the survivors keep serving')
     }
-  })
+  }, PATIENTLY)
 
   await n3.start()
   await whenLinked([n1, n2], n3.name)
@@ -91,7 +80,7 @@ test('a node killed while traffic flows is noticed in time, the survivors lose n
   await own.publish('survivors/2', numbered('p2', 1), { qos: 1 })
   await eventually(
     () => {
-      assert.ok(returned.received.length > 100, 'the restarted node has its route known')
+      assert.ok(returned.received.length > 0, 'the restarted node has its route known')
       for (const subscriber of subscribers) assert.deepEqual(subscriber.payloads('survivors/2'), [numbered('p2', 1)])
     },
     { within: SERVES_WITHIN_MS - (performance.now() - linked) },
@@ -104,7 +93,7 @@ test('a node killed while traffic flows is noticed in time, the survivors lose n
     for (const subscriber of subscribers) {
       assert.deepEqual(deliveryFaults({ p0, p1, p2: 1 }, subscriber.payloads()), NO_FAULTS)
     }
-  })
+  }, PATIENTLY)
   await cluster().whenWhole()
 })
 

@@ -37,9 +37,12 @@ test(`a late joiner has a snapshot of ${ROUTES} routes when its links are up, an
   await n3.start()
   await eventually(async () => assert.equal((await n3.statusOf(n1.name)).link, 'up'), { within: 20_000 })
   const linked = performance.now()
-  await eventually(async () => assert.equal((await n3.metrics()).value('shoalmq_routes', { peer: n1.name }), ROUTES), {
-    within: SNAPSHOT_WITHIN_MS,
-  })
+  await eventually(
+    async () => assert.equal((await n3.metrics()).value('shoalmq_peer_routes', { peer: n1.name }), ROUTES),
+    {
+      within: SNAPSHOT_WITHIN_MS,
+    },
+  )
   t.diagnostic(`${ROUTES} routes ${Math.round(performance.now() - linked)} ms after the link was up`)
   await cluster.whenWhole()
 

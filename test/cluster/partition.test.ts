@@ -1,0 +1,165 @@
+import assert from 'node:assert/strict'
+import { type TestContext, test } from 'node:test'
+import { clientFor, type TestClient } from '../support/client.js'
+import { TestCluster } from '../support/cluster.js'
+import { CuttableProxy } from '../support/cuttable-proxy.js'
+import { eventually } from '../support/eventually.js'
+import { deliveryFaults, NO_FAULTS } from '../support/numbered.js'
+import { publishSteadily } from '../support/steady-publisher.js'
+
+/** Publishes in flight at a time of each publisher. */
+const WINDOW = 20
+
+interface Divided {
+  cluster: TestCluster
+  /** The network in front of each node, whoever dials. */
+  proxies: readonly CuttableProxy[]
+}
+
+/** Two nodes that reach each other only through proxies. */
+async function divided(context: TestContext): Promise<Divided> {
+  const proxies = [1, 2].map((number) => new CuttableProxy(() => cluster.node(number).ports.cluster))
+  for (const proxy of proxies) await proxy.start()
+  const [first = '', second = ''] = proxies.map((proxy) => proxy.address)
+  const cluster = await TestCluster.create({
+    nodes: 2,
+    perNode: {
+      1: { seeds: [second], config: { cluster: { advertise: first } } },
+      2: { seeds: [first], config: { cluster: { advertise: second } } },
+    },
+  })
+  context.after(async () => {
+    if ((context as { passed?: boolean }).passed === false) process.stderr.write(`${await cluster.report()}\n`)
+    await cluster.stop()
+    for (const proxy of proxies) await proxy.stop()
+  })
+  await cluster.start()
+  return { cluster, proxies }
+}
+
+async function seen(cluster: TestCluster, state: string): Promise<void> {
+  const [n1, n2] = [cluster.node(1), cluster.node(2)]
+  await eventually(
+    async () => {
+      assert.equal((await n1.statusOf(n2.name)).state, state)
+      assert.equal((await n2.statusOf(n1.name)).state, state)
+    },
+    { within: 15_000 },
+  )
+}
+
+/** Both directions, QoS 1 and 2, while `disturb` does its worst: every acked message arrives once and in order. */
+async function keepsAcked(
+  t: TestContext,
+  { cluster }: Divided,
+  disturb: (progress: () => Promise<void>) => Promise<void>,
+): Promise<void> {
+  const url = (node: number): string => `mqtt://127.0.0.1:${cluster.node(node).ports.mqtt}`
+  const subscribers = [await clientFor(t, url(1)), await clientFor(t, url(2), { version: 4 })]
+  for (const subscriber of subscribers) await subscriber.subscribe('acked/+/+', 2)
+  const stops = new Map<string, () => Promise<number>>()
+  for (const node of [1, 2]) {
+    for (const qos of [1, 2] as const) {
+      const name = `n${node}-q${qos}`
+      const publisher = await clientFor(t, url(node))
+      stops.set(name, publishSteadily(publisher, { topic: `acked/${node}/${qos}`, name, qos, window: WINDOW }))
+    }
+  }
+  /** Every publisher's messages get through to every subscriber again. */
+  const progress = async (): Promise<void> => {
+    const counts = subscribers.map(
+      (subscriber) => new Map([...stops.keys()].map((name) => [name, countOf(subscriber, name)])),
+    )
+    await eventually(
+      () => {
+        for (const [index, subscriber] of subscribers.entries()) {
+          for (const name of stops.keys()) {
+            assert.ok(countOf(subscriber, name) > (counts[index]?.get(name) ?? 0) + WINDOW, `${name} goes on`)
+          }
+        }
+      },
+      { within: 15_000 },
+    )
+  }
+  await progress()
+  await disturb(progress)
+  await progress()
+  const sent: Record<string, number> = {}
+  for (const [name, stop] of stops) sent[name] = await stop()
+  t.diagnostic(`acked: ${JSON.stringify(sent)}`)
+  await eventually(
+    () => {
+      for (const subscriber of subscribers) assert.deepEqual(deliveryFaults(sent, subscriber.payloads()), NO_FAULTS)
+    },
+    { within: 10_000 },
+  )
+}
+
+function countOf(client: TestClient, publisher: string): number {
+  return client.received.filter((one) => one.payload.startsWith(`${publisher} `)).length
+}
+
+test('acked messages survive links that are cut again and again, once and in order', { timeout: 90_000 }, async (t) => {
+  const network = await divided(t)
+  await keepsAcked(t, network, async (progress) => {
+    for (let cuts = 0; cuts < 5; cuts += 1) {
+      for (const proxy of network.proxies) proxy.cut()
+      await progress()
+    }
+  })
+})
+
+test('acked messages survive a partition that both sides have noticed and that heals', {
+  timeout: 90_000,
+}, async (t) => {
+  const network = await divided(t)
+  await keepsAcked(t, network, async () => {
+    for (const proxy of network.proxies) proxy.split()
+    await seen(network.cluster, 'stopped')
+    for (const proxy of network.proxies) proxy.heal()
+    await seen(network.cluster, 'running')
+  })
+})
+
+test('acked messages survive a network that goes silent without closing anything', { timeout: 90_000 }, async (t) => {
+  const network = await divided(t)
+  await keepsAcked(t, network, async () => {
+    for (const proxy of network.proxies) proxy.freeze()
+    await seen(network.cluster, 'stopped')
+    for (const proxy of network.proxies) proxy.heal()
+    await seen(network.cluster, 'running')
+  })
+})
+
+test('what was subscribed and left on either side of a partition is known 2 s after it has healed', {
+  timeout: 60_000,
+}, async (t) => {
+  const { cluster, proxies } = await divided(t)
+  const [n1, n2] = [cluster.node(1), cluster.node(2)]
+  const clients = [
+    await clientFor(t, `mqtt://127.0.0.1:${n1.ports.mqtt}`),
+    await clientFor(t, `mqtt://127.0.0.1:${n2.ports.mqtt}`),
+  ]
+  for (const [index, client] of clients.entries()) await client.subscribe(`before/${index}`, 1)
+  for (const proxy of proxies) proxy.split()
+  await seen(cluster, 'stopped')
+  for (const [index, client] of clients.entries()) {
+    await client.unsubscribe(`before/${index}`)
+    await client.subscribe([`during/${index}`, `also/${index}/#`], 1)
+  }
+  for (const proxy of proxies) proxy.heal()
+  await seen(cluster, 'running')
+  await eventually(
+    async () => {
+      assert.equal((await n1.metrics()).value('shoalmq_peer_routes', { peer: n2.name }), 2)
+      assert.equal((await n2.metrics()).value('shoalmq_peer_routes', { peer: n1.name }), 2)
+    },
+    { within: 2_000 },
+  )
+  await clients[0]?.publish('during/1', 'to n2', { qos: 1 })
+  await clients[1]?.publish('also/0/x', 'to n1', { qos: 1 })
+  await eventually(() => {
+    assert.deepEqual(clients[1]?.payloads(), ['to n2'])
+    assert.deepEqual(clients[0]?.payloads(), ['to n1'])
+  })
+})
