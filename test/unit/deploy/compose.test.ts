@@ -68,7 +68,7 @@ describe('the compose file', () => {
       assert.deepEqual(service(name).ports, [
         `\${SHOALMQ_BIND:-127.0.0.1}:${1883 + index}:${mqtt}`,
         `\${SHOALMQ_BIND:-127.0.0.1}:${8083 + index}:${ws}`,
-        `127.0.0.1:${18083 + index}:${adminPort}`,
+        `\${SHOALMQ_ADMIN_BIND:-127.0.0.1}:${18083 + index}:${adminPort}`,
       ])
     })
   })
