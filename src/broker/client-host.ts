@@ -64,11 +64,19 @@ export class ClientHost implements Host {
     this.hooks.admit(client, packet, (reasonCode, reason) => {
       if (connection.state !== 'opening') return
       if (reasonCode !== ReasonCode.Success) return done({ refusal: reasonCode, reason })
-      const opened = this.sessions.open(connection, packet)
-      this.aedes.connectedClients++
-      this.emitFor('client', connection)
-      done(opened)
+      this.enter(connection, packet, done)
     })
+  }
+
+  private enter(connection: Connection, packet: ConnectPacket, done: (outcome: OpenOutcome) => void): void {
+    const opened = this.sessions.open(connection, packet)
+    // Whoever heard of the end of the connection that was taken over may have closed this one.
+    if (connection.state === 'closed') return this.sessions.closed(connection)
+    // Known from here on, so that a listener may subscribe the client, or close it.
+    connection.session = opened.session
+    this.aedes.connectedClients++
+    this.emitFor('client', connection)
+    done(opened)
   }
 
   opened(connection: Connection): void {
