@@ -224,11 +224,12 @@ function copyOf(value: Uint8Array): Buffer {
 
 function makeWrite(key: string, value: Buffer | undefined, time: number, counter: number, node: string): Write {
   const keyHash = hashText(key, 0x811c9dc5)
-  const hash = hashText(
-    node,
-    Math.imul(keyHash ^ (time / 0x1_0000_0000), 0x01000193) ^ (time | 0) ^ ((counter * 31) | 0),
-  )
-  return { key, value, time, counter, node, bucket: keyHash % BUCKETS, hash: mix(hash) }
+  // One field after the other, mixed between, so that none makes up for another: it is two different times of a key
+  // that must not have one hash.
+  let hash = mix(keyHash ^ (time / 0x1_0000_0000))
+  hash = mix(Math.imul(hash, 0x01000193) ^ (time | 0))
+  hash = mix(Math.imul(hash, 0x01000193) ^ (counter | 0))
+  return { key, value, time, counter, node, bucket: keyHash % BUCKETS, hash: mix(hashText(node, hash)) }
 }
 
 /** FNV-1a over UTF-16 code units. Part of the link protocol, like `mix`. */
