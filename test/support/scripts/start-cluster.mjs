@@ -176,6 +176,7 @@ async function seesAll(node) {
 }
 
 async function printWelcome() {
+  const each = (read) => NODES.map(read).join('  ')
   console.log('')
   await run(process.execPath, [CLI, 'cluster', 'status', '--admin', `${HOST}:${NODES[0].ports.admin}`])
   console.log(`
@@ -184,7 +185,10 @@ Subscribe on one node and publish on another:
   npx shoalmq sub -p ${NODES[0].ports.MQTT} -t 'hello/#' -v
   npx shoalmq pub -p ${NODES[1].ports.MQTT} -t hello/world -m 'hi'
 
-WebSocket ws://${HOST}:${NODES[0].ports.WebSocket}/mqtt …, metrics http://${HOST}:${NODES[0].ports.admin}/metrics …, logs ${NODES.map((node) => relative(process.cwd(), logFile(node))).join(' ')}
+  WebSocket  ${each(({ ports }) => `ws://${HOST}:${ports.WebSocket}/mqtt`)}
+  Admin      ${each(({ ports }) => `http://${HOST}:${ports.admin}`)}
+  Logs       ${each((node) => relative(process.cwd(), logFile(node)))}
+
 Ctrl-C stops all.`)
 }
 
