@@ -2,12 +2,19 @@
 
 import { type DestinationStream, type Logger, type LoggerOptions, pino, stdTimeFunctions } from 'pino'
 import { PinoPretty } from 'pino-pretty'
-import type { LogOptions } from '../config/options.js'
 
 export type { Logger } from 'pino'
 
 /** Wherever a log line carries one of these fields, at the top or one level down, its value is not written. */
 const SECRET_FIELDS = ['secret', 'password', 'cluster.secret', '*.secret', '*.password', '*.cluster.secret']
+
+/** `log` of the configuration. */
+export interface LogSettings {
+  /** The least severe lines that are written: trace, debug, info, warn, error, fatal or silent. */
+  readonly level: string
+  /** `auto` is `pretty` on a terminal and `json` otherwise. */
+  readonly format: 'auto' | 'json' | 'pretty'
+}
 
 /** What `createLogger` writes to when nothing else is said. */
 export interface LogTarget extends DestinationStream {
@@ -19,7 +26,7 @@ export interface LogTarget extends DestinationStream {
  * before the call returns, so the last words of a process that dies are not lost.
  */
 export function createLogger(
-  { level, format }: LogOptions,
+  { level, format }: LogSettings,
   bindings: Readonly<Record<string, unknown>>,
   target: LogTarget = process.stdout,
 ): Logger {

@@ -3,13 +3,16 @@
 import { spawnSync } from 'node:child_process'
 import { run, ScriptError } from './run-command.mjs'
 
+/** Debian's own, which sees Debian's modules; another Python may come first in PATH. */
+const SYSTEM_PYTHON = '/usr/bin/python3'
+
 /** A package, and a command that works when it is there. */
 const PACKAGES = [
   { name: 'mosquitto', probe: ['mosquitto', '-h'], service: 'mosquitto' },
   { name: 'mosquitto-clients', probe: ['mosquitto_pub', '--help'] },
   { name: 'redis-server', probe: ['redis-server', '--version'], service: 'redis-server' },
   { name: 'dnsmasq-base', probe: ['dnsmasq', '--version'] },
-  { name: 'python3-paho-mqtt', probe: ['python3', '-c', 'import paho.mqtt.client'] },
+  { name: 'python3-paho-mqtt', probe: [SYSTEM_PYTHON, '-c', 'import paho.mqtt.client'] },
   { name: 'iproute2', probe: ['ip', '-V'] },
 ]
 
@@ -57,7 +60,7 @@ function works([file, ...parameters]) {
   const { error, status } = spawnSync(file, parameters, { stdio: 'ignore', env: { ...process.env, PATH: SEARCH_PATH } })
   if (error !== undefined) return false
   // `mosquitto -h` shows its help with exit code 3; only Python tells a missing module by its exit code.
-  return file !== 'python3' || status === 0
+  return file !== SYSTEM_PYTHON || status === 0
 }
 
 /** Nothing for root, `sudo -n` where it works, undefined otherwise. */
