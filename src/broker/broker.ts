@@ -13,7 +13,6 @@ import { Connection, type ConnectionOrigin } from '../mqtt/connection.js'
 import { Slab } from '../mqtt/outbox.js'
 import { PublishHeader } from '../mqtt/wire/decode.js'
 import type { Message } from '../mqtt/wire/message.js'
-import type { Will } from '../mqtt/wire/packets.js'
 import { ReasonCode } from '../mqtt/wire/reason-codes.js'
 import { MatchCache } from '../router/match-cache.js'
 import type { RouteTable } from '../router/route-table.js'
@@ -24,7 +23,7 @@ import type { TurnQueue } from '../util/turn.js'
 import { fromAedesPacket, type PublishRequest } from './aedes-packets.js'
 import { CallbackPending } from './callback-pending.js'
 import { ClientHost } from './client-host.js'
-import { Hooks, isReservedTopic } from './hooks.js'
+import { Hooks } from './hooks.js'
 import { ListenerSubscriber } from './listener-subscriber.js'
 import type { BrokerMetrics } from './metrics.js'
 import { SessionOpener } from './open-session.js'
@@ -67,7 +66,6 @@ export class Broker extends Aedes implements ForwardedSink {
   private readonly sessions: SessionOpener
   private readonly publisher: Publisher
   private readonly retained: RetainedMessages
-  private readonly metrics: BrokerMetrics
   private readonly options: MqttOptions
 
   constructor(options: BrokerOptions, modules: BrokerModules) {
@@ -80,7 +78,6 @@ export class Broker extends Aedes implements ForwardedSink {
     super({ ...options.aedes, id: options.id, mq: router })
     this.router = router
     this.options = options.mqtt
-    this.metrics = metrics
     this.retained = new RetainedMessages({ maximum: options.mqtt.retainedMessages }, metrics.retainedRefused)
     const matches = new MatchCache<Subscriber>(
       { maximumTopics: options.mqtt.matchCacheTopics },
@@ -92,7 +89,7 @@ export class Broker extends Aedes implements ForwardedSink {
       metrics: metrics.session,
       subscriptions,
       brokerMetrics: metrics,
-      publishWill: (will, clientId) => this.publishWill(will, clientId),
+      publishWill: ({ will, connection }) => this.host.publishWill(connection, willMessage(will, connection.clientId)),
     })
     this.host = new ClientHost({
       aedes: this,
@@ -100,6 +97,7 @@ export class Broker extends Aedes implements ForwardedSink {
       sessions: this.sessions,
       desk: new SubscriptionDesk(options.mqtt, { subscriptions, retained: this.retained }),
       publisher: this.publisher,
+      metrics,
       connection: {
         options: options.mqtt,
         timers,
@@ -118,7 +116,7 @@ export class Broker extends Aedes implements ForwardedSink {
     this.handle = (stream, request) => this.host.clientOf(this.accept(stream, originOf(request)))
     this.connectedClients = 0
     this.closed = false
-    this.bindGauges(subscriptions)
+    this.bindGauges(subscriptions, metrics)
   }
 
   // ── as a node uses it ────────────────────────────────────────────────────────────────────────────────────────
@@ -207,13 +205,7 @@ export class Broker extends Aedes implements ForwardedSink {
     pending.release()
   }
 
-  private publishWill(will: Will, clientId: string): void {
-    if (isReservedTopic(will.topic)) return
-    this.metrics.wills.value++
-    this.publisher.publish(willMessage(will, clientId), undefined)
-  }
-
-  private bindGauges(subscriptions: SubscriptionTable<Subscriber>): void {
+  private bindGauges(subscriptions: SubscriptionTable<Subscriber>, metrics: BrokerMetrics): void {
     const { registry } = this.sessions
     const sum = (
       of: (session: { queueLength: number; queueBytes: number; inFlightCount: number }) => number,
@@ -222,7 +214,7 @@ export class Broker extends Aedes implements ForwardedSink {
       for (const { session } of registry.values()) total += of(session)
       return total
     }
-    this.metrics.bind({
+    metrics.bind({
       connections: () => this.connectedClients,
       sessions: () => registry.size,
       subscriptions: () => subscriptions.size,

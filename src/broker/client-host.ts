@@ -16,6 +16,7 @@ import { ReasonCode } from '../mqtt/wire/reason-codes.js'
 import { AedesClient } from './aedes-client.js'
 import { fromAedesPacket, toAedesPacket } from './aedes-packets.js'
 import { type Hooks, isReservedTopic } from './hooks.js'
+import type { BrokerMetrics } from './metrics.js'
 import type { SessionOpener } from './open-session.js'
 import type { Publisher } from './publish.js'
 import type { SubscriptionDesk } from './subscribe.js'
@@ -27,6 +28,7 @@ export interface ClientHostModules {
   readonly sessions: SessionOpener
   readonly desk: SubscriptionDesk
   readonly publisher: Publisher
+  readonly metrics: BrokerMetrics
   readonly connection: ConnectionModules
   readonly log: Logger
 }
@@ -42,16 +44,18 @@ export class ClientHost implements Host {
   private readonly sessions: SessionOpener
   private readonly desk: SubscriptionDesk
   private readonly publisher: Publisher
+  private readonly metrics: BrokerMetrics
   private readonly log: Logger
   private packetCounter = 0
 
-  constructor({ aedes, hooks, sessions, desk, publisher, connection, log }: ClientHostModules) {
+  constructor({ aedes, hooks, sessions, desk, publisher, metrics, connection, log }: ClientHostModules) {
     this.modules = connection
     this.aedes = aedes
     this.hooks = hooks
     this.sessions = sessions
     this.desk = desk
     this.publisher = publisher
+    this.metrics = metrics
     this.log = log
   }
 
@@ -92,12 +96,31 @@ export class ClientHost implements Host {
     if (message.topic.charCodeAt(0) === DOLLAR && isReservedTopic(message.topic) && !this.isPublishGuarded) {
       return ReasonCode.NotAuthorized
     }
+    const isMatched = this.publishFor(connection, message, pending)
+    return isMatched ? ReasonCode.Success : ReasonCode.NoMatchingSubscribers
+  }
+
+  /** A will is its client's last message, and needs the same permission as the others. The connection is closed. */
+  publishWill(connection: Connection, message: Message): void {
+    const decide = (isAllowed: boolean): void => {
+      if (isAllowed) {
+        this.metrics.wills.value++
+        this.publishFor(connection, message, undefined)
+      } else {
+        this.modules.metrics.publishesRefused.not_authorized.value++
+      }
+    }
+    if (!this.isPublishGuarded) return decide(!isReservedTopic(message.topic))
+    this.authorizePublish(connection, message, (reasonCode) => decide(reasonCode === ReasonCode.Success))
+  }
+
+  private publishFor(connection: Connection, message: Message, pending: Hold | undefined): boolean {
     this.watchDeliveries()
     const isMatched = this.publisher.publish(message, pending)
-    if (this.hooks.isPublishedAsked || this.aedes.listenerCount('publish') > 0) {
+    if (this.hooks.has('published') || this.aedes.listenerCount('publish') > 0) {
       this.announcePublished(message, this.clientOf(connection), pending)
     }
-    return isMatched ? ReasonCode.Success : ReasonCode.NoMatchingSubscribers
+    return isMatched
   }
 
   subscribe(

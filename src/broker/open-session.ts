@@ -8,17 +8,17 @@ import type { MqttOptions } from '../config/options.js'
 import type { Connection } from '../mqtt/connection.js'
 import { sessionExpiryOf } from '../mqtt/handshake.js'
 import { Session, type SessionModules, type SessionOptions } from '../mqtt/session/session.js'
-import type { ConnectPacket, Will } from '../mqtt/wire/packets.js'
+import type { ConnectPacket } from '../mqtt/wire/packets.js'
 import { ReasonCode } from '../mqtt/wire/reason-codes.js'
 import type { SubscriptionTable } from '../router/subscription-table.js'
 import type { BrokerMetrics } from './metrics.js'
-import { SessionEntry, type SessionLifecycle, SessionRegistry } from './session-registry.js'
+import { type ArmedWill, SessionEntry, type SessionLifecycle, SessionRegistry } from './session-registry.js'
 import type { Subscriber } from './subscriber.js'
 
 export interface SessionOpenerModules extends SessionModules {
   readonly subscriptions: SubscriptionTable<Subscriber>
   readonly brokerMetrics: BrokerMetrics
-  readonly publishWill: (will: Will, clientId: string) => void
+  readonly publishWill: (armed: ArmedWill) => void
 }
 
 export class SessionOpener implements SessionLifecycle {
@@ -69,21 +69,22 @@ export class SessionOpener implements SessionLifecycle {
     const { expiryInterval } = entry.session
     // The will is due after its delay or when the session ends, whichever comes first. [MQTT-3.1.3-9]
     const isWillDue = will !== undefined && (will.delayInterval === 0 || expiryInterval === 0)
-    if (isWillDue) this.modules.publishWill(will, connection.clientId)
+    const armed = will === undefined ? undefined : { will, connection }
+    if (isWillDue && armed !== undefined) this.modules.publishWill(armed)
     if (expiryInterval === 0) this.endSession(entry, 'discarded')
-    else entry.wait(isWillDue ? undefined : will)
+    else entry.wait(isWillDue ? undefined : armed)
   }
 
-  publishWill(will: Will, clientId: string): void {
-    this.modules.publishWill(will, clientId)
+  publishWill(armed: ArmedWill): void {
+    this.modules.publishWill(armed)
   }
 
   endSession(entry: SessionEntry, cause: 'expired' | 'discarded'): void {
     const { session } = entry
     this.registry.delete(session.clientId)
-    const will = entry.takeWill()
+    const armed = entry.takeWill()
     entry.resume()
-    if (will !== undefined) this.modules.publishWill(will, session.clientId)
+    if (armed !== undefined) this.modules.publishWill(armed)
     for (const filter of session.subscriptions.keys()) this.modules.subscriptions.unsubscribe(session, filter)
     session.end()
     if (cause === 'expired') this.modules.brokerMetrics.sessionsExpired.value++

@@ -11,14 +11,20 @@ import { TimerEntry, type TimerWheel } from '../util/timer-wheel.js'
 /** What happens to entries in time; the broker says what it means. */
 export interface SessionLifecycle {
   /** The will of a client that stayed away for the will delay. [MQTT-3.1.3-9] */
-  publishWill(will: Will, clientId: string): void
+  publishWill(armed: ArmedWill): void
   /** The session is over, its will included. */
   endSession(entry: SessionEntry, cause: 'expired' | 'discarded'): void
 }
 
+/** A will and the connection it came with, in whose name it is published. */
+export interface ArmedWill {
+  readonly will: Will
+  readonly connection: Connection
+}
+
 export class SessionEntry extends TimerEntry {
   connection: Connection | undefined
-  private will: Will | undefined
+  private armed: ArmedWill | undefined
   /** Times of `performance.now()`; Infinity: never. */
   private willAt = Number.POSITIVE_INFINITY
   private endsAt = Number.POSITIVE_INFINITY
@@ -32,36 +38,36 @@ export class SessionEntry extends TimerEntry {
   }
 
   /** The connection is gone; the session waits, and its will with it when it has a delay. */
-  wait(will: Will | undefined): void {
+  wait(armed: ArmedWill | undefined): void {
     const now = performance.now()
     const { expiryInterval } = this.session
     this.endsAt = expiryInterval === NEVER_EXPIRES ? Number.POSITIVE_INFINITY : now + expiryInterval * 1000
-    this.will = will
-    this.willAt = will === undefined ? Number.POSITIVE_INFINITY : now + will.delayInterval * 1000
+    this.armed = armed
+    this.willAt = armed === undefined ? Number.POSITIVE_INFINITY : now + armed.will.delayInterval * 1000
     this.arm()
   }
 
   /** The client is back in time: neither will nor end. */
   resume(): void {
-    this.will = undefined
+    this.armed = undefined
     this.willAt = Number.POSITIVE_INFINITY
     this.endsAt = Number.POSITIVE_INFINITY
     this.timers.cancel(this)
   }
 
   /** The will, if it still waits; it is the caller's to publish, since the session ends now. [MQTT-3.1.3-9] */
-  takeWill(): Will | undefined {
-    const will = this.will
-    this.will = undefined
-    return will
+  takeWill(): ArmedWill | undefined {
+    const { armed } = this
+    this.armed = undefined
+    return armed
   }
 
   override onTimeout(): void {
     const now = performance.now()
     if (now >= this.willAt) {
       this.willAt = Number.POSITIVE_INFINITY
-      const will = this.takeWill()
-      if (will !== undefined) this.lifecycle.publishWill(will, this.session.clientId)
+      const armed = this.takeWill()
+      if (armed !== undefined) this.lifecycle.publishWill(armed)
     }
     if (now >= this.endsAt) this.lifecycle.endSession(this, 'expired')
     else this.arm()
