@@ -1,0 +1,124 @@
+/** Brokers for measurements: processes pinned to a core, on ports of the system's choice, gone at the end. */
+
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { connect, createServer } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import { ROOT, ScriptError } from '../support/scripts/run-command.mjs'
+
+const START_TIMEOUT_MS = 20_000
+const CLI = join(ROOT, 'dist/cli/cli.js')
+
+/** @typedef {{ name: string, port: number, admin: string, pid: number, stop: () => Promise<void> }} Running */
+
+/** @returns {Promise<number>} a port that is free now */
+export async function freePort() {
+  const server = createServer().listen(0, '127.0.0.1')
+  await once(server, 'listening')
+  const address = server.address()
+  server.close()
+  await once(server, 'close')
+  if (address === null || typeof address === 'string') throw new Error('no port')
+  return address.port
+}
+
+/**
+ * Mosquitto at its defaults, without persistence.
+ * @param {string} cores as taskset takes them
+ * @returns {Promise<Running>}
+ */
+export async function startMosquitto(cores) {
+  const port = await freePort()
+  const directory = mkdtempSync(join(tmpdir(), 'shoalmq-bench-'))
+  const configFile = join(directory, 'mosquitto.conf')
+  writeFileSync(configFile, `listener ${port} 127.0.0.1\nallow_anonymous true\nlog_type none\n`)
+  return start({ name: 'mosquitto', port, admin: '', cores, directory, command: ['mosquitto', '-c', configFile] })
+}
+
+/**
+ * A node of the build in dist/.
+ * @param {{ name: string, cores: string, clusterPort: number, seeds?: readonly number[], config?: object }} options
+ * @returns {Promise<Running>}
+ */
+export async function startNode({ name, cores, clusterPort, seeds = [], config = {} }) {
+  if (!existsSync(CLI)) throw new ScriptError('There is no build to measure: run `npm run build` first.')
+  const port = await freePort()
+  const admin = `127.0.0.1:${await freePort()}`
+  const directory = mkdtempSync(join(tmpdir(), 'shoalmq-bench-'))
+  const configFile = join(directory, 'shoalmq.yaml')
+  writeFileSync(configFile, JSON.stringify({ log: { level: 'warn' }, ...config }))
+  const flags = [
+    ...['--config', configFile, '--name', `${name}@127.0.0.1`, '--data', directory, '--admin', admin],
+    ...['--listen', `mqtt://127.0.0.1:${port}`, '--cluster', `127.0.0.1:${clusterPort}`],
+    ...seeds.flatMap((seed) => ['--seeds', `127.0.0.1:${seed}`]),
+  ]
+  return start({ name, port, admin, cores, directory, command: [process.execPath, CLI, 'start', ...flags] })
+}
+
+/**
+ * The object of `GET /api/v1/cluster`.
+ * @param {Running} node
+ */
+export async function statusOf(node) {
+  return (await fetch(`http://${node.admin}/api/v1/cluster`)).json()
+}
+
+/**
+ * One metric of a node, as Prometheus reads it; 0 when it has no such series.
+ * @param {Running} node
+ * @param {string} series with its labels, as printed
+ */
+export async function metricOf(node, series) {
+  const text = await (await fetch(`http://${node.admin}/metrics`)).text()
+  const line = text.split('\n').find((one) => one.startsWith(`${series} `))
+  return line === undefined ? 0 : Number(line.slice(series.length + 1))
+}
+
+/**
+ * @param {() => Promise<boolean>} check
+ * @param {string} what
+ * @param {number} [within] milliseconds
+ */
+export async function until(check, what, within = START_TIMEOUT_MS) {
+  const deadline = performance.now() + within
+  while (!(await check())) {
+    if (performance.now() > deadline) throw new Error(`not within ${within} ms: ${what}`)
+    await delay(5)
+  }
+}
+
+async function start({ name, port, admin, cores, directory, command }) {
+  const child = spawn('taskset', ['-c', cores, ...command], { cwd: ROOT, stdio: ['ignore', 'inherit', 'inherit'] })
+  const onExit = () => child.kill('SIGKILL')
+  process.once('exit', onExit)
+  await until(async () => (child.exitCode === null ? accepts(port) : true), `${name} listens on ${port}`)
+  if (child.exitCode !== null) throw new Error(`${name} ended with ${child.exitCode}`)
+  return {
+    name,
+    port,
+    admin,
+    pid: child.pid ?? 0,
+    async stop() {
+      process.off('exit', onExit)
+      child.kill('SIGTERM')
+      if (child.exitCode === null) await once(child, 'exit')
+      rmSync(directory, { recursive: true, force: true })
+    },
+  }
+}
+
+async function accepts(port) {
+  const socket = connect(port, '127.0.0.1')
+  try {
+    await once(socket, 'connect')
+    return true
+  } catch {
+    // Not yet.
+    return false
+  } finally {
+    socket.destroy()
+  }
+}
