@@ -83,8 +83,7 @@ test('links stay when the DNS server is gone, and a node that starts without it 
 }, async (t) => {
   const cluster = await podsFor(t, 3)
   const [n1, n2, n3] = [cluster.node(1), cluster.node(2), cluster.node(3)]
-  const records = { hosts: { [MESH]: [n1.host, n2.host, n3.host] } }
-  await dns.serve(records)
+  await dns.serve({ hosts: { [MESH]: [n1.host, n2.host] } })
   await Promise.all([n1.start(), n2.start()])
   await cluster.whenWhole()
 
@@ -94,7 +93,7 @@ test('links stay when the DNS server is gone, and a node that starts without it 
   assert.deepEqual(await runningAsSeenBy(cluster, 3), ['n3'], 'alone, but ready once the join timeout has passed')
   assert.deepEqual(await runningAsSeenBy(cluster, 1), ['n1', 'n2'])
 
-  await dns.serve(records)
+  await dns.serve({ hosts: { [MESH]: [n1.host, n2.host, n3.host] } })
   await cluster.whenWhole()
   assert.deepEqual(await runningAsSeenBy(cluster, 1), ['n1', 'n2', 'n3'])
 })
