@@ -42,6 +42,24 @@ export function fromAedesPacket(packet: PublishRequest, publisherId: string): Me
   return Message.from(packet.topic, payload, options)
 }
 
+/**
+ * What a hook has made of the packet it was shown; the message itself when the hook left it alone.
+ * @param shown a copy of the packet from before the hook
+ */
+export function afterHook(message: Message, shown: AedesPublishPacket, left: PublishRequest): Message {
+  const isUnchanged =
+    left.topic === shown.topic &&
+    left.payload === shown.payload &&
+    left.qos === shown.qos &&
+    left.retain === shown.retain &&
+    left.properties === shown.properties
+  if (isUnchanged) return message
+  const changed = fromAedesPacket(left, message.publisherId)
+  // It is still the message that came then: its time goes on.
+  if (message.expiresAt !== 0) changed.expiresAt = message.expiresAt
+  return changed
+}
+
 function toPacketProperties(message: Message): PacketProperties {
   const from = decodePublishProperties(message.properties ?? Buffer.alloc(0))
   const properties: PacketProperties = {}

@@ -14,7 +14,7 @@ import type { Message } from '../mqtt/wire/message.js'
 import type { ConnectPacket, SubscriptionRequest } from '../mqtt/wire/packets.js'
 import { ReasonCode } from '../mqtt/wire/reason-codes.js'
 import { AedesClient } from './aedes-client.js'
-import { fromAedesPacket, toAedesPacket } from './aedes-packets.js'
+import { afterHook, toAedesPacket } from './aedes-packets.js'
 import { type Hooks, isReservedTopic } from './hooks.js'
 import type { BrokerMetrics } from './metrics.js'
 import type { SessionOpener } from './open-session.js'
@@ -87,8 +87,16 @@ export class ClientHost implements Host {
     this.emitFor('clientReady', connection)
   }
 
-  authorizePublish(connection: Connection, message: Message, done: (reasonCode: number) => void): void {
-    this.hooks.authorizePublish(this.clientOf(connection), this.packetOf(message), done)
+  authorizePublish(
+    connection: Connection,
+    message: Message,
+    done: (reasonCode: number, message: Message) => void,
+  ): void {
+    const packet = this.packetOf(message)
+    const shown = { ...packet }
+    this.hooks.authorizePublish(this.clientOf(connection), packet, (reasonCode) => {
+      done(reasonCode, afterHook(message, shown, packet))
+    })
   }
 
   publish(connection: Connection, message: Message, pending: Hold | undefined): number {
@@ -102,16 +110,18 @@ export class ClientHost implements Host {
 
   /** A will is its client's last message, and needs the same permission as the others. The connection is closed. */
   publishWill(connection: Connection, message: Message): void {
-    const decide = (isAllowed: boolean): void => {
+    const decide = (isAllowed: boolean, allowed: Message): void => {
       if (isAllowed) {
         this.metrics.wills.value++
-        this.publishFor(connection, message, undefined)
+        this.publishFor(connection, allowed, undefined)
       } else {
         this.modules.metrics.publishesRefused.not_authorized.value++
       }
     }
-    if (!this.isPublishGuarded) return decide(!isReservedTopic(message.topic))
-    this.authorizePublish(connection, message, (reasonCode) => decide(reasonCode === ReasonCode.Success))
+    if (!this.isPublishGuarded) return decide(!isReservedTopic(message.topic), message)
+    this.authorizePublish(connection, message, (reasonCode, allowed) => {
+      decide(reasonCode === ReasonCode.Success, allowed)
+    })
   }
 
   private publishFor(connection: Connection, message: Message, pending: Hold | undefined): boolean {
@@ -135,7 +145,11 @@ export class ClientHost implements Host {
       (subscription, decide) => this.hooks.authorizeSubscribe(client, subscription, decide),
       (granted) => {
         if (this.aedes.listenerCount('subscribe') > 0) {
-          const subscribed = granted.map(({ topicFilter, reasonCode }) => ({ topic: topicFilter, qos: reasonCode }))
+          // Aedes knows one code for a refusal, that of 3.1.1.
+          const subscribed = granted.map(({ topicFilter, reasonCode }) => ({
+            topic: topicFilter,
+            qos: Math.min(reasonCode, ReasonCode.UnspecifiedError),
+          }))
           this.aedes.emit('subscribe', subscribed, client())
         }
         this.publisher.whenRoutesConfirmed(() => done(granted))
@@ -182,6 +196,10 @@ export class ClientHost implements Host {
     this.aedes.connectedClients--
     this.sessions.closed(connection)
     this.emitFor('clientDisconnect', connection)
+    // As Aedes does: who keeps count of subscriptions hears of those that ended with their session.
+    if (session.isEnded && session.subscriptionCount > 0 && this.aedes.listenerCount('unsubscribe') > 0) {
+      this.aedes.emit('unsubscribe', [...session.subscriptions.keys()], this.clientOf(connection))
+    }
   }
 
   clientOf(connection: Connection): AedesClient {
@@ -210,9 +228,9 @@ export class ClientHost implements Host {
       const connection = subscriber instanceof Session ? this.connectionOf(subscriber) : undefined
       if (connection === undefined) return message
       const packet = this.packetOf(message)
+      const shown = { ...packet }
       const forwarded = this.aedes.authorizeForward(this.clientOf(connection), packet)
-      if (forwarded === packet) return message
-      return forwarded ? fromAedesPacket(forwarded, message.publisherId) : undefined
+      return forwarded ? afterHook(message, shown, forwarded) : undefined
     }
   }
 

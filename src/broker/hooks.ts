@@ -66,15 +66,15 @@ export class Hooks {
     const authenticate = (): void => {
       if (!this.has('authenticate')) return done(ReasonCode.Success, '')
       this.owner.authenticate(client(), packet.username, packet.password, (error, isAdmitted) => {
-        if (error !== null && error !== undefined) {
+        if (isError(error)) {
           return done(REASON_OF_RETURN_CODE[error.returnCode] ?? ReasonCode.NotAuthorized, error.message)
         }
-        done(isAdmitted === true ? ReasonCode.Success : ReasonCode.NotAuthorized, 'not authorized')
+        done(isAdmitted ? ReasonCode.Success : ReasonCode.NotAuthorized, 'not authorized')
       })
     }
     if (!this.has('preConnect')) return authenticate()
     this.owner.preConnect(client(), toAedesConnect(packet), (error, isWelcome) => {
-      if (error === null && isWelcome) authenticate()
+      if (!isError(error) && isWelcome) authenticate()
       else done(ReasonCode.NotAuthorized, error?.message ?? 'connection refused')
     })
   }
@@ -82,7 +82,7 @@ export class Hooks {
   /** `done` gets a reason code, 0 when the client may publish this. */
   authorizePublish(client: Client | null, packet: AedesPublishPacket, done: (reasonCode: number) => void): void {
     this.owner.authorizePublish(client, packet, (error) => {
-      done(error === null || error === undefined ? ReasonCode.Success : ReasonCode.NotAuthorized)
+      done(isError(error) ? ReasonCode.NotAuthorized : ReasonCode.Success)
     })
   }
 
@@ -94,9 +94,14 @@ export class Hooks {
   ): void {
     if (!this.has('authorizeSubscribe')) return done(subscription)
     this.owner.authorizeSubscribe(client(), subscription, (error, granted) => {
-      done(error === null || error === undefined ? (granted ?? undefined) : undefined)
+      done(isError(error) ? undefined : (granted ?? undefined))
     })
   }
+}
+
+/** Programs call back with undefined as well as with null when all is well. */
+function isError<E extends Error>(error: E | null | undefined): error is E {
+  return error !== null && error !== undefined
 }
 
 /** Aedes' own rule, kept when no hook replaces it. */

@@ -148,9 +148,9 @@ function publish(connection: Connection, message: Message, ack: InboundAck | und
 /** With an authorization hook in the way the rest may come later; the packets behind wait, to keep their order. */
 function publishGuarded(connection: Connection, message: Message, ack: InboundAck | undefined): void {
   connection.holdInput()
-  connection.host.authorizePublish(connection, message, (reasonCode) => {
+  connection.host.authorizePublish(connection, message, (reasonCode, allowed) => {
     if (connection.state !== 'open') return
-    if (reasonCode === ReasonCode.Success) publish(connection, message, ack)
+    if (reasonCode === ReasonCode.Success) publish(connection, allowed, ack)
     else refuse(connection, ack, reasonCode)
     connection.proceed()
   })

@@ -54,8 +54,8 @@ export interface Host {
   /** Whether `authorizePublish` has to be asked; if not, publishes take the synchronous path. */
   readonly isPublishGuarded: boolean
 
-  /** Asks whether the client may publish this; `done` gets a reason code, 0 for yes. */
-  authorizePublish(connection: Connection, message: Message, done: (reasonCode: number) => void): void
+  /** Asks whether the client may publish this; `done` gets a reason code, 0 for yes, and the message as it may be. */
+  authorizePublish(connection: Connection, message: Message, done: (reasonCode: number, message: Message) => void): void
 
   /**
    * Delivers a message to the sessions here and forwards it to the peers that want it; everyone who has yet to keep
