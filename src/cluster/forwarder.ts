@@ -2,9 +2,9 @@
  * The broker's way to the peers: one frame per interested peer, into that peer's lane. A message that came over a link
  * never comes here, so it never leaves over a link.
  *
- * When a lane is full, nothing grows: the message is not forwarded to that peer and is counted. A publisher of QoS 1 or
- * 2 is then answered only after `FULL_HOLD_MS`, so that publishers slow down to what the link carries: long before
- * that they have been waiting for acknowledgements of everything in the lane.
+ * When a lane is full (see `KeptLane` for what that takes), nothing grows: the message is not forwarded to that peer and
+ * is counted. A publisher of QoS 1 or 2 is then answered only after `FULL_HOLD_MS`, so that publishers slow down to what
+ * the link carries: long before that they have been waiting for acknowledgements of everything in the lane.
  */
 
 import type { Forwarder, NodeId, PendingPublish } from '../broker/ports.js'

@@ -11,6 +11,13 @@ import { BatchWriter, ENTRY_OVERHEAD_BYTES, type SealedBatch } from './batch.js'
 import type { LaneOptions } from './loose-lane.js'
 import type { LinkBodyOf } from './wire.js'
 
+/**
+ * A burst may take this many times the limit, for this long: its publishers wait for their acknowledgements, and a peer
+ * that keeps up takes it in. A lane that stays over its limit longer says no.
+ */
+export const BURST_FACTOR = 8
+export const BURST_MS = 5_000
+
 interface KeptBatch {
   readonly sealed: SealedBatch
   /** Publishers that wait for this batch; emptied when they were answered early. */
@@ -31,8 +38,14 @@ export class KeptLane {
   private pendings: PendingPublish[] = []
   private held = 0
   private waiting = 0
+  /** Since when the lane is over its limit. */
+  private overSince: number | undefined
 
-  constructor({ batchBytes, limitBytes }: LaneOptions) {
+  /** @param now a clock in milliseconds that never goes back; `performance.now` unless a test decides */
+  constructor(
+    { batchBytes, limitBytes }: LaneOptions,
+    private readonly now: () => number = () => performance.now(),
+  ) {
     this.limitBytes = limitBytes
     this.writer = new BatchWriter(batchBytes, (sealed) => this.keep(sealed))
   }
@@ -53,12 +66,13 @@ export class KeptLane {
   }
 
   /**
-   * Copies the message in; false when the lane is full.
+   * Copies the message in; false when the lane is full: over its limit for `BURST_MS`, or over `BURST_FACTOR` times its
+   * limit. A message that nobody waits for has no part in bursts, since nothing slows its publisher down.
    * @param pending gets its release when the peer has kept the message; undefined when nobody waits for that
    */
   offer(frame: Frame, pending: PendingPublish | undefined): boolean {
     const size = frame.end - frame.start + ENTRY_OVERHEAD_BYTES
-    if (this.held + size > this.limitBytes) return false
+    if (this.held + size > this.limitBytes && (pending === undefined || !this.hasRoomForBurst(size))) return false
     this.held += size
     this.waiting += 1
     // The frame first: it may seal the batch before it, which takes the publishers that wait for that one.
@@ -101,6 +115,7 @@ export class KeptLane {
       acknowledged += batch.sealed.count
       release(batch.pendings)
     }
+    if (this.held <= this.limitBytes) this.overSince = undefined
     return acknowledged
   }
 
@@ -122,9 +137,16 @@ export class KeptLane {
     this.written = 0
     this.held = 0
     this.waiting = 0
+    this.overSince = undefined
     // Last, because an answered publisher may send at once.
     release(pendings)
     return lost
+  }
+
+  private hasRoomForBurst(size: number): boolean {
+    const now = this.now()
+    this.overSince ??= now
+    return this.held + size <= this.limitBytes * BURST_FACTOR && now - this.overSince < BURST_MS
   }
 
   private takePendings(): PendingPublish[] {

@@ -3,7 +3,7 @@ import { describe, it } from 'node:test'
 import fc from 'fast-check'
 import { BatchReader } from '../../../src/cluster/batch.js'
 import { InboundLane } from '../../../src/cluster/inbound-lane.js'
-import { KeptLane } from '../../../src/cluster/kept-lane.js'
+import { BURST_FACTOR, BURST_MS, KeptLane } from '../../../src/cluster/kept-lane.js'
 import { LooseLane } from '../../../src/cluster/loose-lane.js'
 import { asBuffer, type LinkBodyOf } from '../../../src/cluster/wire.js'
 import { Message } from '../../../src/mqtt/wire/message.js'
@@ -108,7 +108,7 @@ describe('numbered batches', () => {
       { weight: 1, arbitrary: fc.constant('reconnect' as const) },
     )
     fc.assert(
-      fc.property(fc.array(step, { maxLength: 150 }), (steps) => {
+      fc.property(fc.array(step, { maxLength: 150, size: 'max' }), (steps) => {
         const pair = new Pair()
         for (const one of steps) {
           if (typeof one === 'number') pair.keep(one)
@@ -133,6 +133,31 @@ describe('numbered batches', () => {
     lane.next(true)
     lane.acknowledge(1)
     assert.equal(lane.offer(frameOf('x'.repeat(50), 1), undefined), true)
+  })
+
+  it('have room for a burst whose publishers wait, but not for one that lasts', () => {
+    let now = 0
+    const lane = new KeptLane({ batchBytes: 128, limitBytes: 256 }, () => now)
+    const offer = () => {
+      const pending = new TestPending()
+      pending.hold()
+      return lane.offer(frameOf('x'.repeat(50), 1), pending)
+    }
+    let taken = 0
+    while (offer()) taken += 1
+    assert.equal(taken, Math.floor((256 * BURST_FACTOR) / 59))
+    lane.next(true)
+    lane.acknowledge(1)
+    assert.equal(offer(), true)
+    lane.next(true)
+    lane.acknowledge(2)
+    now += BURST_MS
+    assert.equal(offer(), false, 'over its limit for too long')
+    while (lane.bytes > 256) {
+      const batch = lane.next(true)
+      lane.acknowledge(batch?.value.sequence ?? 0)
+    }
+    assert.equal(offer(), true, 'below its limit the time begins anew')
   })
 
   it('are given up with everyone answered, and go on with a gap that the peer sees', () => {

@@ -109,7 +109,7 @@ describe('a replicated map', () => {
       fc.record({ kind: fc.constant('meet' as const), at: fc.nat(2), with: fc.nat(2) }),
     )
     fc.assert(
-      fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
+      fc.property(fc.array(step, { maxLength: 60, size: 'max' }), (steps) => {
         const copies = [new Copy('a@h'), new Copy('b@h'), new Copy('c@h')]
         const at = (index: number): Copy => copies[index] as Copy
         for (const one of steps) {

@@ -140,7 +140,7 @@ describe('routes between two nodes', () => {
       },
     )
     fc.assert(
-      fc.property(fc.array(step, { maxLength: 120 }), (steps) => {
+      fc.property(fc.array(step, { maxLength: 120, size: 'max' }), (steps) => {
         const pair = new Pair()
         pair.reconnect()
         for (const one of steps) {
