@@ -139,6 +139,8 @@ export class ClientHost implements Host {
     done: (granted: readonly Grant[]) => void,
   ): void {
     const client = (): AedesClient => this.clientOf(connection)
+    // Packets behind it wait for the hook, not for the peers: an UNSUBSCRIBE must not overtake what it undoes.
+    connection.holdInput()
     this.desk.subscribe(
       sessionOf(connection),
       subscriptions,
@@ -153,6 +155,7 @@ export class ClientHost implements Host {
           this.aedes.emit('subscribe', subscribed, client())
         }
         this.publisher.whenRoutesConfirmed(() => done(granted))
+        connection.proceed()
       },
     )
   }
