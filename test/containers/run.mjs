@@ -6,6 +6,7 @@
  */
 
 import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
 import { readdirSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { Refusal, startPodman } from './podman.mjs'
@@ -21,24 +22,30 @@ let tests
 let podman
 const deadline = setTimeout(() => {
   console.error(`test:containers: not done after ${TOTAL_LIMIT_MS / 60_000} minutes`)
-  stop(1)
+  tests?.kill('SIGKILL')
 }, TOTAL_LIMIT_MS)
 
-for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => stop(1))
+// Ctrl-C reaches the tests by itself; whatever ends them, their containers are removed.
+for (const signal of ['SIGINT', 'SIGTERM']) process.on(signal, () => tests?.kill('SIGTERM'))
 
 try {
   podman = hasDocker() ? undefined : await startPodman()
-  const environment = podman?.environment ?? { SHOALMQ_CONTAINERS_ENGINE: 'docker' }
+  const environment = { ...process.env, ...(podman?.environment ?? { SHOALMQ_CONTAINERS_ENGINE: 'docker' }) }
   const options = ['--test-concurrency=1', '--test-reporter=spec', `--test-timeout=${TEST_LIMIT_MS}`]
   tests = spawn(process.execPath, ['--import', 'tsx', '--test', ...options, ...testFiles()], {
     cwd: ROOT,
-    env: { ...process.env, ...environment },
+    env: environment,
     stdio: 'inherit',
   })
-  tests.once('exit', (code) => stop(code ?? 1))
+  const [code] = await once(tests, 'exit')
+  process.exitCode = code ?? 1
+  if (code !== 0) removeLeftovers(environment)
 } catch (error) {
   console.error(`test:containers: ${error instanceof Refusal ? error.message : error.stack}`)
-  stop(1)
+  process.exitCode = 1
+} finally {
+  clearTimeout(deadline)
+  podman?.stop()
 }
 
 /** By name, which is also their order: the compose file builds the image that the pods run. */
@@ -47,11 +54,15 @@ function testFiles() {
   return files.sort().map((file) => `test/containers/${file}`)
 }
 
-function stop(code) {
-  clearTimeout(deadline)
-  process.exitCode = code
-  if (tests !== undefined && tests.exitCode === null && tests.signalCode === null) tests.kill('SIGTERM')
-  podman?.stop()
+/** Tests that failed have taken their containers down; tests that were ended have not. */
+function removeLeftovers(env) {
+  const project = ['-p', 'shoalmq-test', '-f', 'docker-compose.cluster.yml', 'down', '--volumes', '--remove-orphans']
+  const compose = spawnSync('docker-compose', project, { cwd: ROOT, env, stdio: 'ignore' })
+  if (compose.error !== undefined) spawnSync('docker', ['compose', ...project], { cwd: ROOT, env, stdio: 'ignore' })
+  spawnSync('podman', ['pod', 'rm', '--force', '--ignore', 'shoalmq-0', 'shoalmq-1', 'shoalmq-2'], {
+    env,
+    stdio: 'ignore',
+  })
 }
 
 /** The client alone is no daemon. */
