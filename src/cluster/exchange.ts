@@ -205,12 +205,11 @@ export class Exchange implements TurnTask {
   }
 
   /**
-   * Nothing is owed to the peer any more: forgets its routes and what was kept for it, and answers whoever waits.
+   * Nothing is owed to the peer any more: forgets its routes and what is kept for it, and answers whoever waits.
    * Returns how many QoS 1 and 2 messages the peer may not have got.
    */
   abandon(): number {
     this.mirror.clear()
-    this.loose.clear()
     return this.kept.settle()
   }
 

@@ -37,6 +37,7 @@ export class PeerForwarder implements Forwarder {
   private readonly metrics: ClusterMetrics
   private readonly heldBack = new RingBuffer<HeldBack>(MAXIMUM_HELD_BACK)
   private timer: NodeJS.Timeout | undefined
+  private isStopped = false
 
   constructor(private readonly modules: PeerForwarderModules) {
     this.peers = modules.peers
@@ -49,6 +50,8 @@ export class PeerForwarder implements Forwarder {
   }
 
   forward(message: Message, nodes: readonly NodeId[], pending: PendingPublish | undefined): void {
+    // After the leave nobody would release a hold.
+    if (this.isStopped) return
     const frame = this.encode(message)
     if (frame === undefined) return
     // An index, not an iterator: this runs once per message. Bench: forwarded QoS 0 messages.
@@ -64,8 +67,9 @@ export class PeerForwarder implements Forwarder {
     this.modules.confirmation.whenConfirmed(done)
   }
 
-  /** Answers everyone who is held back. */
+  /** Answers everyone who is held back, and forwards no more. */
   stop(): void {
+    this.isStopped = true
     clearTimeout(this.timer)
     this.timer = undefined
     for (let held = this.heldBack.shift(); held !== undefined; held = this.heldBack.shift()) held.pending.release()

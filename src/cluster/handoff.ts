@@ -39,6 +39,7 @@ export class Handoff {
   giveUp(peer: string, exchange: Exchange, reason: GiveUpReason): void {
     this.cancel()
     const routes = exchange.mirror.count
+    this.modules.metrics.drops.peer_down.value += exchange.loose.clear()
     const messages = exchange.abandon()
     this.modules.metrics.drops[reason].value += messages
     if (routes > 0 || messages > 0) {

@@ -38,7 +38,6 @@ export class LinkStream {
   private hasRoom = true
   private closed = false
   private failure: Error | undefined
-  private sent = 0
 
   /**
    * @param call the stream; messages are byte buffers
@@ -66,17 +65,10 @@ export class LinkStream {
     return this.closed
   }
 
-  /** Bytes written, without framing. */
-  get bytesSent(): number {
-    return this.sent
-  }
-
   /** Writes in any case: whoever has much to say looks at `isWritable` before. Does nothing after the end. */
   send(body: LinkBody): void {
     if (this.closed) return
-    const bytes = encodeLinkMessage(body)
-    this.sent += bytes.length
-    this.hasRoom = this.call.write(bytes) && this.hasRoom
+    this.hasRoom = this.call.write(encodeLinkMessage(body)) && this.hasRoom
   }
 
   /** The next message; undefined for one that this version does not know. @throws NodeError LINK_CLOSED */

@@ -98,10 +98,6 @@ export class Link implements LinkStreamListener, HeartbeatListener {
     return this.heartbeat?.rtt
   }
 
-  get bytesSent(): number {
-    return this.stream.bytesSent
-  }
-
   /** The link is chosen: tells the peer what this side has. */
   open(owner: LinkOwner, open: Open): void {
     this.owner = owner

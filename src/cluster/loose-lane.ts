@@ -37,10 +37,6 @@ export class LooseLane {
     return this.waiting
   }
 
-  get isEmpty(): boolean {
-    return this.held === 0
-  }
-
   /** Copies the message in; false when the lane is full. */
   offer(frame: Frame): boolean {
     const size = frame.end - frame.start + ENTRY_OVERHEAD_BYTES

@@ -26,6 +26,7 @@ export interface RouteConfirmationModules {
 export class RouteConfirmation {
   private readonly waiters = new RingBuffer<Waiter>(MAXIMUM_WAITERS)
   private timer: NodeJS.Timeout | undefined
+  private isStopped = false
 
   /** @param timeoutMs how long anyone waits at most */
   constructor(
@@ -41,7 +42,7 @@ export class RouteConfirmation {
   /** Calls `done` when all live peers have confirmed what was announced until now, or after the timeout; perhaps at once. */
   whenConfirmed(done: () => void): void {
     const version = this.modules.ownVersion()
-    if (this.modules.lowestConfirmed() >= version) {
+    if (this.isStopped || this.modules.lowestConfirmed() >= version) {
       done()
       return
     }
@@ -65,8 +66,9 @@ export class RouteConfirmation {
     }
   }
 
-  /** Lets everyone go. */
+  /** Lets everyone go, and nobody waits any more. */
   stop(): void {
+    this.isStopped = true
     clearTimeout(this.timer)
     this.timer = undefined
     for (let waiter = this.waiters.shift(); waiter !== undefined; waiter = this.waiters.shift()) waiter.done()

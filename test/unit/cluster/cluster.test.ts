@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { afterEach, describe, it } from 'node:test'
 import { eventually } from '../../support/eventually.js'
-import { meshed, startMesh, stopAll, type TestNode } from './test-cluster.js'
+import { meshed, startMesh, stopAll, TestNode } from './test-cluster.js'
 
 describe('a cluster', () => {
   let nodes: TestNode[] = []
@@ -61,6 +61,44 @@ describe('a cluster', () => {
     assert.equal(await c.metric(`forwarded_received_messages_total{peer="${a.name}"}`), 0)
   })
 
+  it('names the port that is taken, and stops whether it was started or not', async () => {
+    nodes = [new TestNode('a')]
+    await nodes[0]?.cluster.start()
+    const second = new TestNode('b', { listen: nodes[0]?.address ?? '' })
+    await assert.rejects(second.cluster.start(), {
+      code: 'CLUSTER_PORT_UNAVAILABLE',
+      message: /127\.0\.0\.1:\d+ is in use/,
+    })
+    await second.cluster.stop()
+    await second.cluster.stop()
+    await new TestNode('c').cluster.stop()
+  })
+
+  it('is ready after the join timeout when a seed does not answer', async () => {
+    const a = new TestNode('a', { seeds: ['127.0.0.1:1'], joinTimeout: 200 })
+    nodes = [a]
+    await a.cluster.start()
+    assert.equal(a.cluster.isReady, false)
+    await a.cluster.whenReady()
+    assert.equal(a.cluster.isReady, true)
+    assert.equal(a.logged('not everyone was reached in time', 40).length, 1)
+  })
+
+  it('holds no acknowledgement once it has stopped', async () => {
+    nodes = await startMesh(['a', 'b'])
+    const [a, b] = nodes as [TestNode, TestNode]
+    b.subscribe('x')
+    await meshed(nodes)
+    await a.cluster.stop()
+    a.routes.add(b.name, 'x')
+    assert.equal(a.publish('x', '1', 1).isSettled, true)
+    let isConfirmed = false
+    a.cluster.forwarder.whenRoutesConfirmed(() => {
+      isConfirmed = true
+    })
+    assert.equal(isConfirmed, true)
+  })
+
   it('calls a node that leaves stopped at once and drops its routes', async () => {
     nodes = await startMesh(['a', 'b'], { suspectAfter: 60_000, downAfter: 60_000 })
     const [a, b] = nodes as [TestNode, TestNode]
@@ -73,5 +111,8 @@ describe('a cluster', () => {
     assert.equal(a.routes.count(b.name), 0)
     const status = a.cluster.status().nodes.find(({ name }) => name === b.name)
     assert.equal(status?.reason, 'left')
+    assert.equal(a.cluster.forget(b.name), true)
+    assert.equal(a.stateOf(b), 'unknown')
+    assert.equal(a.cluster.forget(b.name), false)
   })
 })
