@@ -67,6 +67,8 @@ export class Connection extends TimerEntry implements FrameSink, Outlet, AckSend
   private isSplitting = false
   private lastReceived = performance.now()
   private congestedSince = 0
+  /** Where the outbox stood then: the client has the drain time to read as far. */
+  private drainMark = 0
   private closeReason: CloseReason = 'client_closed'
   private closeError: Error | undefined
 
@@ -323,14 +325,18 @@ export class Connection extends TimerEntry implements FrameSink, Outlet, AckSend
       if (next <= 0) return this.close('keep_alive_timeout', ReasonCode.KeepAliveTimeout)
     }
     if (this.congestedSince !== 0) {
-      const left = this.congestedSince + this.modules.options.drainTimeout - now
-      if (left <= 0) return this.closeSlow()
-      next = Math.min(next, left)
+      const { drainTimeout } = this.modules.options
+      if (this.congestedSince + drainTimeout <= now) {
+        if (this.outbox.writtenBytes < this.drainMark) return this.closeSlow()
+        // Slow but reading: what came since has its own drain time.
+        this.markCongestion(now)
+      }
+      next = Math.min(next, this.congestedSince + drainTimeout - now)
     }
     if (next !== Number.POSITIVE_INFINITY) this.modules.timers.schedule(this, next)
   }
 
-  /** It has not read for the whole drain time: waiting for its socket to flush would keep its bytes even longer. */
+  /** It has not read in the drain time what waited at its beginning: waiting for its socket to flush would keep its bytes even longer. */
   private closeSlow(): void {
     this.close('drain_timeout')
     this.stream.destroy()
@@ -419,10 +425,15 @@ export class Connection extends TimerEntry implements FrameSink, Outlet, AckSend
   congested(): void {
     if (this.congestedSince !== 0 || this.currentState !== 'open') return
     const now = performance.now()
-    this.congestedSince = now
+    this.markCongestion(now)
     // With a keep-alive the timer is armed already, but perhaps for later than the drain time ends.
     const next = Math.min(this.modules.options.drainTimeout, this.keepAliveLeft(now))
     this.modules.timers.schedule(this, Math.max(0, next))
+  }
+
+  private markCongestion(now: number): void {
+    this.congestedSince = now
+    this.drainMark = this.outbox.totalBytes
   }
 
   /** The stream takes more again. */

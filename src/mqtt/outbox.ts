@@ -57,6 +57,8 @@ export class Outbox implements TurnTask {
   private starts: number[] = []
   private ends: number[] = []
   private gatheredBytes = 0
+  /** Bytes handed to the stream so far. */
+  private handedBytes = 0
   private isClosed = false
 
   constructor(
@@ -70,6 +72,16 @@ export class Outbox implements TurnTask {
   /** Bytes that wait: gathered in this turn, and accepted by the stream but not by the kernel. */
   get pendingBytes(): number {
     return this.gatheredBytes + this.stream.writableLength
+  }
+
+  /** How far this outbox has come: the bytes that were ever to be written, those that still wait included. */
+  get totalBytes(): number {
+    return this.handedBytes + this.gatheredBytes
+  }
+
+  /** Of the total, the bytes that the kernel has taken. */
+  get writtenBytes(): number {
+    return this.handedBytes - this.stream.writableLength
   }
 
   get isFull(): boolean {
@@ -139,6 +151,7 @@ export class Outbox implements TurnTask {
     this.ends = []
     this.gatheredBytes = 0
     this.modules.bytesSent.value += gatheredBytes
+    this.handedBytes += gatheredBytes
     // What the kernel takes at once is gone after this; what has to wait behind other writes may wait for long.
     const waits = this.stream.writableLength > 0
     if (count === 1) {

@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
-import type { Packet } from 'mqtt-packet'
+import mqttPacket, { type Packet } from 'mqtt-packet'
 import { LoneBroker } from '../broker/lone-broker.js'
 import { publishPacket, subscribePacket, until } from '../broker/stream-client.js'
+import { nextTurn, SlowStream } from './slow-stream.js'
 
 const KEPT = { clean: false, properties: { sessionExpiryInterval: 3_600 } }
 
@@ -135,6 +136,33 @@ describe('a connection', () => {
     await until(() => lone.connections[0]?.isCongested === false, 'drained')
     lone.clock.advance(60_000)
     assert.equal(lone.connections[0]?.state, 'open')
+  })
+
+  it('stays while its client reads what waits for it in time, though more comes all the while', async (t) => {
+    const lone = new LoneBroker(t, { mqtt: { drainTimeout: 5_000 } })
+    const stream = new SlowStream(true)
+    const connection = lone.accept(stream)
+    const connect = { cmd: 'connect', protocolId: 'MQTT', protocolVersion: 4, clientId: 'c', clean: true } as const
+    for (const packet of [{ ...connect, keepalive: 0 }, subscribePacket('a', 0, 1)]) {
+      stream.push(mqttPacket.generate(packet))
+      await until(() => stream.writableLength > 0, 'answered')
+      await stream.proceed()
+    }
+    const more = async (): Promise<void> => {
+      lone.broker.publish({ topic: 'a', payload: Buffer.alloc(30_000) })
+      await nextTurn()
+    }
+    await more()
+    for (let second = 0; second < 30; second += 1) {
+      await more()
+      await stream.proceed()
+      assert.equal(connection.isCongested, true)
+      lone.clock.advance(1_000)
+    }
+    assert.equal(connection.state, 'open')
+    lone.clock.advance(10_100)
+    assert.deepEqual(lone.closeReasons, { drain_timeout: 1 })
+    assert.equal(stream.destroyed, true)
   })
 
   it('reads no further from a client that does not read its answers', async (t) => {
