@@ -26,18 +26,9 @@ export async function openSession(flags: MqttFlags, prepare?: (client: MqttClien
   const client = connect(brokerUrl(flags), clientOptions(flags))
   if (flags.debug === true) traceTo(client, (line) => process.stderr.write(`${line}\n`))
   prepare?.(client)
-  await new Promise<void>((resolve, reject) => {
-    const fail = (error: CliError): void => {
-      client.end(true)
-      reject(error)
-    }
-    client.once('connect', () => resolve())
-    client.once('error', (error) => fail(connectError(address, error)))
-    client.once('close', () => fail(new CliError(`cannot connect to ${address}: the connection was closed`)))
-  })
+  await whenConnected(client, address)
   let isEnding = false
   const lost = new Promise<never>((_, reject) => {
-    // A second listener beside the one of the handshake, which has had its turn.
     client.on('error', (error) => reject(new CliError(`${address}: ${errorText(error)}`, undefined, { cause: error })))
     client.on('disconnect', (packet) => {
       const code = packet.reasonCode ?? 0
@@ -63,6 +54,24 @@ export async function openSession(flags: MqttFlags, prepare?: (client: MqttClien
     })
   }
   return { client, address, lost, end }
+}
+
+async function whenConnected(client: MqttClient, address: string): Promise<void> {
+  let settle = (): void => undefined
+  try {
+    await new Promise<void>((resolve, reject) => {
+      const onConnect = (): void => resolve()
+      const onError = (error: Error): void => reject(connectError(address, error))
+      const onClose = (): void => reject(new CliError(`cannot connect to ${address}: the connection was closed`))
+      client.on('connect', onConnect).on('error', onError).on('close', onClose)
+      settle = () => client.off('connect', onConnect).off('close', onClose).off('error', onError)
+    })
+    settle()
+  } catch (error) {
+    // The listeners stay: a second error of the same failure is not to be an uncaught one.
+    client.end(true)
+    throw error
+  }
 }
 
 function connectError(address: string, error: Error): CliError {

@@ -34,9 +34,10 @@ export async function subscribeCommand(flags: SubFlags): Promise<ExitCode> {
   try {
     const session = await openSession(flags, (client) => printMessages(client, flags, ending))
     try {
+      // Before subscribing: MQTT.js remembers only then what to subscribe to again.
+      session.client.options.reconnectPeriod = RECONNECT_PERIOD_MS
       await Promise.race([subscribe(session, filters, flags), session.lost])
       if (flags.subscribeOnly === true) return EXIT_CODES.ok
-      session.client.options.reconnectPeriod = RECONNECT_PERIOD_MS
       if (flags.quiet !== true) sayReconnects(session)
       return await ending.reached
     } finally {
