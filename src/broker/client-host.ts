@@ -127,7 +127,7 @@ export class ClientHost implements Host {
   private publishFor(connection: Connection, message: Message, pending: Hold | undefined): boolean {
     this.watchDeliveries()
     const isMatched = this.publisher.publish(message, pending)
-    if (this.hooks.has('published') || this.aedes.listenerCount('publish') > 0) {
+    if (this.hooks.isPublishedAsked || this.aedes.listenerCount('publish') > 0) {
       this.announcePublished(message, this.clientOf(connection), pending)
     }
     return isMatched
