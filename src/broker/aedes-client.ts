@@ -71,7 +71,9 @@ export class AedesClient extends EventEmitter implements Client {
     callback?: (error?: Error) => void,
   ): void {
     const requests = toList(subscriptions).map(toRequest)
-    this.connection.host.subscribe(this.connection, requests, (granted) => {
+    const { connection } = this
+    connection.host.subscribe(connection, requests, (granted) => {
+      if (connection.state === 'open') connection.host.subscribed(connection, granted)
       const isRefused = granted.some(({ reasonCode }) => reasonCode >= ReasonCode.UnspecifiedError)
       callback?.(isRefused ? new Error('a subscription was refused') : undefined)
     })

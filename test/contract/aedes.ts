@@ -452,6 +452,19 @@ export function describeAedes(name: string, create: CreateAedes): void {
       assert.equal(second.isClosed, false)
     })
 
+    it('send a client the retained messages of what the program subscribed it to', async (t) => {
+      const { broker, connect } = await setUp(t)
+      await new Promise((resolve) => broker.publish({ ...packet, retain: true }, resolve))
+      const clients: Client[] = []
+      broker.on('clientReady', (client) => clients.push(client))
+      const client = await connect('a')
+      clients[0]?.subscribe({ topic: 'x', qos: 0 } as Parameters<Client['subscribe']>[0], () => {})
+      assert.deepEqual(
+        (await client.receive(1)).map((one) => [textOf(one), one.retain]),
+        [['x 1', true]],
+      )
+    })
+
     it('subscribe a client as soon as it is announced', async (t) => {
       const { broker, connect } = await setUp(t)
       broker.once('client', (client) =>
