@@ -248,7 +248,8 @@ export function describeAedes(name: string, create: CreateAedes): void {
       )
       assert.deepEqual(asked, ['a yes 1', 'a no 1'])
       await logged(log, ['subscribe yes 1,no 128 by a'])
-      for (const topic of ['yes', 'no']) broker.publish({ cmd: 'publish', topic, payload: '', qos: 0, dup: false, retain: false }, () => {}) // biome-ignore format: one line
+      for (const topic of ['yes', 'no'])
+        broker.publish({ cmd: 'publish', topic, payload: '', qos: 0, dup: false, retain: false }, () => {})
       assert.deepEqual((await client.receive(1)).map(textOf), ['yes '])
       await client.expectNothing()
     })
@@ -351,7 +352,8 @@ export function describeAedes(name: string, create: CreateAedes): void {
         await eventually(async () => {
           for (const packet of await client.settle()) {
             if (packet.cmd === 'publish' && packet.qos === 1) client.acknowledge(packet)
-            if (packet.cmd === 'publish' && packet.qos === 2) client.send({ cmd: 'pubrec', messageId: packet.messageId ?? 0 }) // biome-ignore format: one line
+            if (packet.cmd === 'publish' && packet.qos === 2)
+              client.send({ cmd: 'pubrec', messageId: packet.messageId ?? 0 })
             if (packet.cmd === 'pubrel') client.send({ cmd: 'pubcomp', messageId: packet.messageId ?? 0 })
           }
           assert.equal(log.filter((line) => line === 'ack by a').length, 1)
@@ -390,7 +392,13 @@ export function describeAedes(name: string, create: CreateAedes): void {
         const error = await new Promise((resolve) => broker.publish({ ...packet, qos }, resolve))
         assert.ok(error === undefined || error === null)
       }
-      assert.deepEqual((await client.receive(2)).map(({ qos, topic }) => [topic, qos]), [['x', 0], ['x', 1]]) // biome-ignore format: one line
+      assert.deepEqual(
+        (await client.receive(2)).map(({ qos, topic }) => [topic, qos]),
+        [
+          ['x', 0],
+          ['x', 1],
+        ],
+      )
       await eventually(() =>
         assert.deepEqual(log.slice(0, 2), ['publish x 1 by undefined', 'publish x 1 by undefined']),
       )
@@ -438,7 +446,10 @@ export function describeAedes(name: string, create: CreateAedes): void {
       await eventually(() => assert.equal(clients.length, 2))
       const [client] = clients
       assert.ok(client !== undefined)
-      assert.deepEqual([client.id, client.clean, client.version, client.connected, client.closed], ['a', true, 4, true, false]) // biome-ignore format: one line
+      assert.deepEqual(
+        [client.id, client.clean, client.version, client.connected, client.closed],
+        ['a', true, 4, true, false],
+      )
       await new Promise((resolve) => client.publish({ ...packet, topic: 'one' }, resolve))
       await new Promise((resolve) =>
         client.subscribe({ topic: 'x', qos: 0 } as Parameters<Client['subscribe']>[0], resolve),

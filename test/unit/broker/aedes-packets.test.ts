@@ -41,7 +41,10 @@ describe('a message in the shape of an Aedes packet', () => {
   it('comes back as it was, with its properties', () => {
     const message = Message.from('t', Buffer.from('x'), { qos: 1, properties: PROPERTIES })
     const back = fromAedesPacket(toAedesPacket(message, 'n1@test', 1), 'me')
-    assert.deepEqual([back.topic, back.payload.toString(), back.qos, back.retain, back.publisherId], ['t', 'x', 1, false, 'me']) // biome-ignore format: one line
+    assert.deepEqual(
+      [back.topic, back.payload.toString(), back.qos, back.retain, back.publisherId],
+      ['t', 'x', 1, false, 'me'],
+    )
     assert.deepEqual(propertiesOf(back), PROPERTIES)
   })
 

@@ -53,7 +53,11 @@ describe('a broker', () => {
   it('answers a publisher when the function that got its message is done', async (t) => {
     const lone = new LoneBroker(t)
     let finish: (() => void) | undefined
-    lone.broker.subscribe('a', (_packet, done) => (finish = done), () => {}) // biome-ignore format: one line
+    lone.broker.subscribe(
+      'a',
+      (_packet, done) => (finish = done),
+      () => {},
+    )
     const client = await lone.connect()
     client.publish({ topic: 'a', qos: 1, messageId: 1 })
     assert.deepEqual(await client.settle(), [])
@@ -134,7 +138,13 @@ describe('a broker', () => {
 
   it('does not stall a client whose listeners throw', async (t) => {
     const lone = new LoneBroker(t)
-    lone.broker.subscribe('a', () => { throw new Error('listener') }, () => {}) // biome-ignore format: one line
+    lone.broker.subscribe(
+      'a',
+      () => {
+        throw new Error('listener')
+      },
+      () => {},
+    )
     const client = await lone.connect()
     client.publish({ topic: 'a', qos: 1, messageId: 1 })
     assert.deepEqual(await client.ended(), ['disconnect 131'])

@@ -14,7 +14,13 @@ import { MetricRegistry } from '../../../src/telemetry/registry.js'
 import { CountingHold } from '../mqtt/session/recording-outlet.js'
 import { RecordingForwarder } from './lone-broker.js'
 
-const OPTIONS: SubscriptionOptions = { qos: 2, noLocal: false, retainAsPublished: false, retainHandling: 0, subscriptionId: undefined } // biome-ignore format: one line
+const OPTIONS: SubscriptionOptions = {
+  qos: 2,
+  noLocal: false,
+  retainAsPublished: false,
+  retainHandling: 0,
+  subscriptionId: undefined,
+}
 
 class RecordingSubscriber implements Subscriber {
   readonly got: string[] = []

@@ -33,7 +33,16 @@ describe('retained messages', () => {
     retained.keep(message('none', ''))
     assert.deepEqual(texts(), ['b/c 3'])
     assert.equal(retained.size, 1)
-    assert.deepEqual(replicated.map(([topic, value]) => [topic, value !== undefined]), [['a', true], ['a', true], ['b/c', true], ['a', false], ['none', false]]) // biome-ignore format: one line
+    assert.deepEqual(
+      replicated.map(([topic, value]) => [topic, value !== undefined]),
+      [
+        ['a', true],
+        ['a', true],
+        ['b/c', true],
+        ['a', false],
+        ['none', false],
+      ],
+    )
   })
 
   it('are refused beyond the maximum for new topics only, and counted', () => {

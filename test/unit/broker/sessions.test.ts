@@ -253,7 +253,9 @@ describe('a will', () => {
   })
 
   it('of a client that was not let in is not published', async (t) => {
-    const lone = new LoneBroker(t, { aedes: { authenticate: (client, _name, _password, done) => done(null, client.id === 'watcher') } }) // biome-ignore format: one line
+    const lone = new LoneBroker(t, {
+      aedes: { authenticate: (client, _name, _password, done) => done(null, client.id === 'watcher') },
+    })
     const watcher = await watcherOf(lone)
     const client = lone.open()
     client.sendConnect({ ...kept(60), ...willOf('will', 0) })
@@ -279,7 +281,12 @@ describe('a will', () => {
       }
     }
     assert.deepEqual(await watcher.settle(), ['publish 1 allowed gone', 'publish 1 allowed gone'])
-    assert.deepEqual(asked, [['one', 'forbidden'], ['one', 'forbidden'], ['one', 'allowed'], ['one', 'allowed']]) // biome-ignore format: one line
+    assert.deepEqual(asked, [
+      ['one', 'forbidden'],
+      ['one', 'forbidden'],
+      ['one', 'allowed'],
+      ['one', 'allowed'],
+    ])
     assert.equal(lone.metrics.wills.value, 2)
   })
 

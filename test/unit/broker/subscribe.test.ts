@@ -160,7 +160,11 @@ describe('retained messages for a subscription', () => {
       }),
     )
     // The filter is new only the very first time.
-    assert.deepEqual(counts, [[1, 1], [0, 0], [0, 0]]) // biome-ignore format: one line
+    assert.deepEqual(counts, [
+      [1, 1],
+      [0, 0],
+      [0, 0],
+    ])
     desk.unsubscribe(session, ['a/+'])
     const [grant] = subscribe([request('a/+', { retainHandling: 1 })])
     if (grant !== undefined) desk.sendRetained(session, grant)

@@ -218,7 +218,10 @@ describe('a connection', () => {
     ] as const) {
       const client = await lone.connect({ clientId: `v${version}` }, version)
       client.stream.write(Buffer.from([0x10, 0x00]))
-      assert.deepEqual((await client.ended()).slice(0, 1).map((text) => text.split(' ')[0]), expected.map(() => 'disconnect')) // biome-ignore format: one line
+      assert.deepEqual(
+        (await client.ended()).slice(0, 1).map((text) => text.split(' ')[0]),
+        expected.map(() => 'disconnect'),
+      )
     }
   })
 

@@ -242,7 +242,14 @@ describe('a session whose client is away', () => {
     const { session, deliver } = setUp(t)
     const first = new RecordingOutlet({ sendMaximum: 4 })
     session.attach(first)
-    for (const [payload, qos] of [['1', 1], ['2', 2], ['3', 2], ['4', 1], ['5', 1]] as const) deliver(payload, qos) // biome-ignore format: one line
+    for (const [payload, qos] of [
+      ['1', 1],
+      ['2', 2],
+      ['3', 2],
+      ['4', 1],
+      ['5', 1],
+    ] as const)
+      deliver(payload, qos)
     session.markReceived(2, 0)
     session.acknowledge(4)
     assert.deepEqual(first.take(), ['1', '2', '3', '4', 'pubrel', '5'])
@@ -278,7 +285,14 @@ describe('a session whose client is away', () => {
     session.attach(third)
     assert.deepEqual(third.take(), ['2', '3', '4'])
     for (const packetId of [2, 3, 4]) session.acknowledge(packetId)
-    assert.deepEqual(third.takeSent().map(({ payload, duplicate }) => [payload, duplicate]), [['5', false], ['6', false], ['7', false]]) // biome-ignore format: one line
+    assert.deepEqual(
+      third.takeSent().map(({ payload, duplicate }) => [payload, duplicate]),
+      [
+        ['5', false],
+        ['6', false],
+        ['7', false],
+      ],
+    )
   })
 
   it('does not send a packet again that is larger than its client takes now', (t) => {
