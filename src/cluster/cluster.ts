@@ -335,7 +335,7 @@ export class Cluster {
   private readonly onJoinTimeout = (): void => {
     const missing = this.status().nodes.filter(({ link }) => link !== 'self' && link !== 'up')
     this.modules.log.warn(
-      { missing: missing.map(({ name }) => name), after: this.options.joinTimeout },
+      { peers: missing.map(({ name }) => name), seeds: this.membership.silentSeeds, after: this.options.joinTimeout },
       'not everyone was reached in time, serving without',
     )
     this.becomeReady('the join timeout has passed')

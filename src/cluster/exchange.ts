@@ -150,6 +150,7 @@ export class Exchange implements TurnTask {
         return
       case 'batchAck':
         this.kept.acknowledge(body.value.sequence)
+        this.kept.acknowledgeSelected(body.value.selected)
         return
       case 'routeDeltas':
         this.mirror.takeDeltas(body.value)
@@ -188,7 +189,7 @@ export class Exchange implements TurnTask {
     const { link } = this
     if (link === undefined || !link.isWritable) return
     const ack = this.inbound.takeAck()
-    if (ack !== 0) link.send({ $case: 'batchAck', value: { sequence: ack } })
+    if (ack !== undefined) link.send({ $case: 'batchAck', value: ack })
     // One message of routes and maps per turn: a snapshot neither blocks the event loop nor holds up messages.
     let hasMore = this.sendNext(link, this.mirror.next())
     hasMore = this.sendNext(link, this.publisher.next()) || hasMore

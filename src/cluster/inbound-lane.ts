@@ -1,12 +1,14 @@
 /**
  * Numbered batches as they come from one incarnation of a peer: each is delivered once, however often it is sent, and
- * acknowledged in order once everyone here who has to keep its messages has done so. Outlives links, not incarnations.
+ * acknowledged once everyone here who has to keep its messages has done so: cumulatively, and one by one behind a batch
+ * that somebody cannot keep yet, so that nobody's slowness is anyone else's. Outlives links, not incarnations.
  */
 
 import type { PendingPublish } from '../broker/ports.js'
 import { NodeError } from '../util/errors.js'
 import { RingBuffer } from '../util/ring-buffer.js'
 import { BatchAssembler } from './batch.js'
+import type { BatchAck } from './wire.js'
 
 /** Everyone here who has to keep a message of one batch holds the batch: one object for all its messages. */
 class BatchHold implements PendingPublish {
@@ -14,7 +16,7 @@ class BatchHold implements PendingPublish {
 
   constructor(
     readonly sequence: number,
-    private readonly onKept: () => void,
+    private readonly onKept: (hold: BatchHold) => void,
   ) {}
 
   get isKept(): boolean {
@@ -27,7 +29,7 @@ class BatchHold implements PendingPublish {
 
   release(): void {
     this.holds -= 1
-    if (this.holds === 0) this.onKept()
+    if (this.holds === 0) this.onKept(this)
   }
 }
 
@@ -42,7 +44,9 @@ export class InboundLane {
   private readonly assembler = new BatchAssembler()
   /** Received and not yet acknowledged in order; bounded by what the sender keeps. */
   private readonly unsettled = new RingBuffer<BatchHold>(Infinity)
-  private readonly onKept = (): void => this.advance()
+  private readonly onKept = (hold: BatchHold): void => this.settle(hold)
+  /** Kept behind one that is not, and not yet acknowledged. */
+  private selected: number[] = []
   private received = 0
   private kept = 0
   private acknowledged = 0
@@ -76,6 +80,8 @@ export class InboundLane {
    */
   open(firstSequence: number): number {
     this.acknowledged = this.kept
+    // What was said of these may have been lost with the link.
+    this.selected = Array.from(this.unsettled).flatMap(({ isKept, sequence }) => (isKept ? [sequence] : []))
     const missing = firstSequence - 1 - this.received
     if (missing <= 0) return 0
     this.received = firstSequence - 1
@@ -105,22 +111,28 @@ export class InboundLane {
     hold.release()
   }
 
-  /** The sequence to acknowledge, or 0 when the peer knows it already. */
-  takeAck(): number {
-    if (this.kept === this.acknowledged) return 0
+  /** What to acknowledge; undefined when the peer knows it already. */
+  takeAck(): BatchAck | undefined {
+    if (this.kept === this.acknowledged && this.selected.length === 0) return undefined
+    const selected = this.selected.filter((sequence) => sequence > this.kept)
+    this.selected = []
     this.acknowledged = this.kept
-    return this.kept
+    return { sequence: this.kept, selected }
+  }
+
+  private settle(hold: BatchHold): void {
+    if (this.unsettled.peek() === hold) this.advance()
+    else this.selected.push(hold.sequence)
+    this.modules.onAckOwed()
   }
 
   private advance(): void {
     let oldest = this.unsettled.peek()
-    const before = this.kept
     while (oldest?.isKept === true) {
       this.kept = oldest.sequence
       this.unsettled.shift()
       oldest = this.unsettled.peek()
     }
     if (this.unsettled.isEmpty) this.kept = this.received
-    if (this.kept !== before) this.modules.onAckOwed()
   }
 }

@@ -19,12 +19,14 @@ export const BURST_FACTOR = 8
 export const BURST_MS = 5_000
 
 interface KeptBatch {
-  readonly sealed: SealedBatch
+  /** `TAKEN` once the peer has it although it lacks one before it. */
+  sealed: SealedBatch
   /** Publishers that wait for this batch; emptied when they were answered early. */
   pendings: PendingPublish[]
 }
 
 const NO_PENDINGS: PendingPublish[] = []
+const TAKEN: SealedBatch = { entries: Buffer.alloc(0), continued: false, count: 0, sealedAt: 0 }
 
 export class KeptLane {
   private readonly limitBytes: number
@@ -110,13 +112,18 @@ export class KeptLane {
       if (batch === undefined) break
       this.oldestSequence += 1
       if (this.written > 0) this.written -= 1
-      this.held -= batch.sealed.entries.length
-      this.waiting -= batch.sealed.count
       acknowledged += batch.sealed.count
-      release(batch.pendings)
+      this.take(batch)
     }
-    if (this.held <= this.limitBytes) this.overSince = undefined
     return acknowledged
+  }
+
+  /** The peer has kept these, though not all before them. It has received them, so they are never sent again. */
+  acknowledgeSelected(sequences: readonly number[]): void {
+    for (const sequence of sequences) {
+      const batch = this.batches.at(sequence - this.oldestSequence)
+      if (batch !== undefined) this.take(batch)
+    }
   }
 
   /** Answers all publishers that wait, and goes on keeping the messages. */
@@ -158,6 +165,16 @@ export class KeptLane {
     for (const pending of this.pendings) taken.push(pending)
     this.pendings = []
     return taken
+  }
+
+  private take(batch: KeptBatch): void {
+    const { sealed, pendings } = batch
+    batch.sealed = TAKEN
+    batch.pendings = NO_PENDINGS
+    this.held -= sealed.entries.length
+    this.waiting -= sealed.count
+    if (this.held <= this.limitBytes) this.overSince = undefined
+    release(pendings)
   }
 
   private attach(pending: PendingPublish): void {

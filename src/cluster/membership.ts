@@ -84,6 +84,11 @@ export class Membership {
     return true
   }
 
+  /** Seed addresses where nobody has answered yet. */
+  get silentSeeds(): string[] {
+    return Array.from(this.seeds).flatMap(([address, { node }]) => (node === undefined ? [address] : []))
+  }
+
   start(): void {
     const { heartbeatInterval } = this.options
     this.tickedAt = performance.now()

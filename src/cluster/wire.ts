@@ -16,6 +16,7 @@ import {
 export type {
   Accepted,
   Batch,
+  BatchAck,
   Beat,
   Challenge,
   Hello,

@@ -71,8 +71,10 @@ class Pair {
   }
 
   acknowledge(): void {
-    const sequence = this.inbound.takeAck()
-    if (sequence !== 0) this.kept.acknowledge(sequence)
+    const ack = this.inbound.takeAck()
+    if (ack === undefined) return
+    this.kept.acknowledge(ack.sequence)
+    this.kept.acknowledgeSelected(ack.selected)
   }
 
   /** The link is cut: what is under way is lost, and the next link says where each side is. */
@@ -135,6 +137,34 @@ describe('numbered batches', () => {
     assert.equal(lane.offer(frameOf('x'.repeat(50), 1), undefined), true)
   })
 
+  it('are acknowledged one by one behind one that a session cannot keep, also after a cut', () => {
+    const pair = new Pair()
+    for (let number = 0; number < 4; number += 1) {
+      pair.offer()
+      pair.send()
+      pair.hear()
+    }
+    // The oldest stays unkept; the two behind it are kept.
+    pair.keep(1)
+    pair.keep(1)
+    pair.acknowledge()
+    assert.deepEqual(
+      pair.pendings.map(({ isSettled }) => isSettled),
+      [false, true, true, false],
+    )
+    pair.keep(1)
+    pair.reconnect()
+    pair.acknowledge()
+    assert.deepEqual(
+      pair.pendings.map(({ isSettled }) => isSettled),
+      [false, true, true, true],
+    )
+    pair.settle()
+    assert.equal(unsettled(pair.pendings), 0)
+    assert.equal(pair.kept.bytes, 0)
+    assert.deepEqual(pair.delivered, pair.sent)
+  })
+
   it('have room for a burst whose publishers wait, but not for one that lasts', () => {
     let now = 0
     const lane = new KeptLane({ batchBytes: 128, limitBytes: 256 }, () => now)
@@ -177,7 +207,7 @@ describe('numbered batches', () => {
     const batch = lane.next(true)
     assert.equal(batch?.value.sequence, 2)
     inbound.receive(2, Buffer.alloc(0), false, 0)
-    assert.equal(inbound.takeAck(), 2)
+    assert.deepEqual(inbound.takeAck(), { sequence: 2, selected: [] })
   })
 
   it('that come with one missing before them are an error, and end the link', () => {

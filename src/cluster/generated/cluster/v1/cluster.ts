@@ -201,9 +201,13 @@ export interface Batch {
   waited: number;
 }
 
-/** Cumulative: the sessions of the sender have, or the sender has given up, all batches up to this sequence. */
+/**
+ * The sender's sessions have kept all batches up to `sequence`, and of those behind it the ones that are listed: one
+ * session that cannot keep a message now must not hold up the acknowledgements of others.
+ */
 export interface BatchAck {
   sequence: number;
+  selected: number[];
 }
 
 export interface MapEntries {
@@ -1592,13 +1596,20 @@ export const Batch: MessageFns<Batch> = {
 };
 
 function createBaseBatchAck(): BatchAck {
-  return { sequence: 0 };
+  return { sequence: 0, selected: [] };
 }
 
 export const BatchAck: MessageFns<BatchAck> = {
   encode(message: BatchAck, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.sequence !== 0) {
       writer.uint32(8).uint64(message.sequence);
+    }
+    if (message.selected.length !== 0) {
+      writer.uint32(18).fork();
+      for (const v of message.selected) {
+        writer.uint64(v);
+      }
+      writer.join();
     }
     return writer;
   },
@@ -1623,6 +1634,24 @@ export const BatchAck: MessageFns<BatchAck> = {
 
             message.sequence = longToNumber(reader.uint64());
             continue;
+          }
+          case 2: {
+            if (tag === 16) {
+              message.selected.push(longToNumber(reader.uint64()));
+
+              continue;
+            }
+
+            if (tag === 18) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.selected.push(longToNumber(reader.uint64()));
+              }
+
+              continue;
+            }
+
+            break;
           }
         }
         if ((tag & 7) === 4 || tag === 0) {
