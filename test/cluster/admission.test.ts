@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { connect } from 'node:net'
 import { type TestContext, test } from 'node:test'
 import { clientFor } from '../support/client.js'
 import { clusterFor, type TestCluster, type TestClusterOptions } from '../support/cluster.js'
@@ -122,4 +123,40 @@ test('refused strangers do not fill the log, and the node serves on', async (t) 
   await client.subscribe('unharmed', 1)
   await client.publish('unharmed', 'x', { qos: 1 })
   await eventually(() => assert.deepEqual(client.payloads(), ['x']))
+})
+
+test('bytes that are no peer on the cluster port and the admin port harm nobody', async (t) => {
+  const cluster = await clusterFor(t, { nodes: 2 })
+  const node = cluster.node(1)
+  const client = await clientFor(t, `mqtt://127.0.0.1:${node.ports.mqtt}`)
+  await client.subscribe('unharmed', 1)
+  const nonsense: readonly (readonly [port: number, bytes: Buffer])[] = [node.ports.cluster, node.ports.admin].flatMap(
+    (port) => [
+      [port, Buffer.alloc(100_000, 0xff)] as const,
+      [port, Buffer.from('GET / HTTP/1.1\r\nHost: x\r\n\r\n')] as const,
+      [port, Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\0')] as const,
+      [port, Buffer.from([0x10, 14, 0, 4, 0x4d, 0x51, 0x54, 0x54, 5, 2, 0, 60, 0, 0, 1, 0x61])] as const,
+    ],
+  )
+  await Promise.all(
+    nonsense.map(
+      ([port, bytes]) =>
+        new Promise<void>((resolve) => {
+          const socket = connect(port, '127.0.0.1')
+          // A reset is as good an end as another.
+          socket.on('error', () => socket.destroy())
+          socket.on('close', () => resolve())
+          socket.end(bytes)
+          socket.resume()
+        }),
+    ),
+  )
+  await cluster.whenWhole()
+  const publisher = await clientFor(t, `mqtt://127.0.0.1:${cluster.node(2).ports.mqtt}`)
+  await publisher.publish('unharmed', 'x', { qos: 1 })
+  await eventually(() => assert.deepEqual(client.payloads(), ['x']))
+  assert.deepEqual(
+    node.logs().filter((line) => line.level >= 50),
+    [],
+  )
 })

@@ -5,6 +5,7 @@ import { useCluster } from '../support/cluster.js'
 import { eventually } from '../support/eventually.js'
 import type { NodeProcess } from '../support/node-process.js'
 import { deliveryFaults, NO_FAULTS, numbered } from '../support/numbered.js'
+import { shoalmq } from '../support/shoalmq-command.js'
 import { publishSteadily } from '../support/steady-publisher.js'
 
 /** A dead node is noticed within this time, whatever kills it. */
@@ -140,6 +141,8 @@ test('a clean stop is seen at once, and its routes go with it', async (t) => {
   for (const observer of [n1, n2]) {
     const seen = await observer.statusOf(n3.name)
     assert.deepEqual([seen.reason, seen.routes], ['left', 0], observer.name)
+    const { stdout } = await shoalmq(['cluster', 'status', '--admin', observer.adminAddress])
+    assert.match(stdout, /n3@127\.0\.0\.1.*stopped/, 'and the command says so')
   }
   await n3.start()
   await cluster().whenWhole()

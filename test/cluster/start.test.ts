@@ -1,41 +1,14 @@
 import assert from 'node:assert/strict'
-import { execFile } from 'node:child_process'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { type TestContext, test } from 'node:test'
-import { promisify } from 'node:util'
 import { clientFor } from '../support/client.js'
 import { clusterFor } from '../support/cluster.js'
 import { eventually } from '../support/eventually.js'
 import { freePort } from '../support/free-port.js'
-import { shoalmqCommand } from '../support/node-process.js'
-
-const run = promisify(execFile)
-
-/** A command that should be over at once must not hold the suite. */
-const COMMAND_TIMEOUT_MS = 20_000
-
-interface Outcome {
-  code: number
-  stdout: string
-  stderr: string
-}
-
-/** Runs `shoalmq` to its end. */
-async function shoalmq(parameters: readonly string[], environment: Record<string, string> = {}): Promise<Outcome> {
-  const [file = '', ...command] = shoalmqCommand()
-  try {
-    const env = { ...process.env, ...environment }
-    const { stdout, stderr } = await run(file, [...command, ...parameters], { env, timeout: COMMAND_TIMEOUT_MS })
-    return { code: 0, stdout, stderr }
-  } catch (error) {
-    const { code, stdout, stderr } = error as { code: unknown; stdout: string; stderr: string }
-    if (typeof code !== 'number') throw error
-    return { code, stdout, stderr }
-  }
-}
+import { shoalmq } from '../support/shoalmq-command.js'
 
 /** Listens on a free port of the given host until the test ends. */
 async function takenPort(context: TestContext, host = '127.0.0.1'): Promise<number> {

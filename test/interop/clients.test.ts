@@ -6,6 +6,7 @@ import { useCluster } from '../support/cluster.js'
 import { ensureDebianPackages } from '../support/debian.js'
 import { eventually } from '../support/eventually.js'
 import { ForeignClient } from '../support/foreign-client.js'
+import { shoalmqCommand } from '../support/node-process.js'
 
 // Debian's own Python: another one on the path would not have Debian's paho.
 const PYTHON = '/usr/bin/python3'
@@ -143,6 +144,40 @@ for (const [index, kind] of KINDS.entries()) {
     }
   }
 }
+
+test('shoalmq sub and shoalmq pub take the flags that users of mosquitto know, across nodes', async (t) => {
+  const subscriber = ForeignClient.start(t, [
+    ...shoalmqCommand(),
+    ...['sub', '-h', '127.0.0.1', '-p', `${port(1)}`, '-t', 'interop/cli/#', '-q', '1', '-V', '5'],
+  ])
+  const other = await clientFor(t, `mqtt://127.0.0.1:${port(3)}`)
+  await other.subscribe('interop/cli/+', 2)
+  // The route of the command is known once one of these gets through.
+  await eventually(
+    async () => {
+      await other.publish('interop/cli/ready', 'yes', { qos: 1 })
+      assert.ok(subscriber.lines().some((line) => line.endsWith('yes')))
+    },
+    { within: 20_000, every: 200 },
+  )
+  const parameters = [
+    '-h',
+    '127.0.0.1',
+    '-p',
+    `${port(2)}`,
+    '-t',
+    'interop/cli/x',
+    '-m',
+    'crosses',
+    '-q',
+    '2',
+    '-i',
+    'cli',
+  ]
+  await ForeignClient.run(t, [...shoalmqCommand(), 'pub', ...parameters])
+  await subscriber.says(/crosses$/)
+  await eventually(() => assert.deepEqual(other.payloads('interop/cli/x'), ['crosses']))
+})
 
 test('what mosquitto_pub retains on one node, mosquitto_sub finds on another', async (t) => {
   await ForeignClient.run(t, [
