@@ -17,6 +17,7 @@ import { dispatchFrame } from './dispatch.js'
 import { PublishTopics } from './handle-publish.js'
 import type { ConnectionModules, Host } from './host.js'
 import { type AckSender, type InboundAck, InboundAcks } from './inbound-acks.js'
+import { HoldReason, Input, type InputOwner } from './input.js'
 import { Outbox } from './outbox.js'
 import type { Outlet, Session } from './session/session.js'
 import {
@@ -26,7 +27,6 @@ import {
   PUBREC_FIRST_BYTE,
   PUBREL_FIRST_BYTE,
 } from './wire/encode.js'
-import { type FrameSink, FrameSplitter } from './wire/frame-splitter.js'
 import type { Frame } from './wire/message.js'
 import type { OutboundPacket, ProtocolVersion, Will } from './wire/packets.js'
 import { MqttError, ReasonCode } from './wire/reason-codes.js'
@@ -54,17 +54,14 @@ export interface ConnectionOrigin {
   readonly request: IncomingMessage | undefined
 }
 
-export class Connection extends TimerEntry implements FrameSink, Outlet, AckSender {
+export class Connection extends TimerEntry implements InputOwner, Outlet, AckSender {
   readonly stream: Duplex
   readonly origin: ConnectionOrigin
   readonly host: Host
   private readonly modules: ConnectionModules
-  private readonly splitter: FrameSplitter
+  private readonly input: Input
   private readonly outbox: Outbox
   private currentState: ConnectionState = 'waiting'
-  /** Reasons not to handle further packets now: an authorization in progress, too many acknowledgements owed. */
-  private inputHolds = 0
-  private isSplitting = false
   private lastReceived = performance.now()
   private congestedSince = 0
   /** Where the outbox stood then: the client has the drain time to read as far. */
@@ -92,9 +89,6 @@ export class Connection extends TimerEntry implements FrameSink, Outlet, AckSend
   private publishTopics: PublishTopics | undefined
   private acks: InboundAcks | undefined
   private pendingSubacks = 0
-  private isHeldForAcks = false
-  private isHeldForSubacks = false
-  private isHeldForOutbox = false
 
   constructor(stream: Duplex, origin: ConnectionOrigin, host: Host) {
     super()
@@ -103,7 +97,7 @@ export class Connection extends TimerEntry implements FrameSink, Outlet, AckSend
     this.host = host
     this.modules = host.modules
     const { options, outbox, timers, metrics } = host.modules
-    this.splitter = new FrameSplitter(options.maximumPacketSize)
+    this.input = new Input(stream, this, outbox.turn, options.maximumPacketSize)
     this.outbox = new Outbox(stream, options.outboxLimit, outbox, this)
     this.sendMaximum = options.inflightWindow
     metrics.connectionsOpened.value++
@@ -152,44 +146,32 @@ export class Connection extends TimerEntry implements FrameSink, Outlet, AckSend
     if (!this.isReading) return
     this.modules.metrics.bytesReceived.value += chunk.length
     this.lastReceived = performance.now()
-    this.isSplitting = true
-    try {
-      if (!this.splitter.push(chunk, this)) this.stream.pause()
-      else if (this.outbox.isFull) this.holdForOutbox()
-    } catch (error) {
-      this.fail(error)
-    } finally {
-      this.isSplitting = false
-    }
+    this.input.receive(chunk)
   }
 
   /** One whole frame from the splitter; false stops it until `proceed`. */
   frame(chunk: Buffer, firstByte: number, start: number, bodyStart: number, end: number): boolean {
     dispatchFrame(this, chunk, firstByte, start, bodyStart, end)
-    return this.inputHolds === 0 && this.isReading
+    return !this.input.isHeld && this.isReading
+  }
+
+  inputHandled(): void {
+    if (!this.outbox.isFull) return
+    // Flushed first, since only a congested stream says when it has drained.
+    this.outbox.flush()
+    if (this.outbox.isCongested) this.input.holdFor(HoldReason.Outbox)
   }
 
   /** Stops handling packets after the present one, until as many `proceed` calls have come. */
   holdInput(): void {
-    this.inputHolds++
+    this.input.hold()
   }
 
   proceed(): void {
-    this.inputHolds--
-    if (this.inputHolds > 0 || this.isSplitting || !this.isReading) return
-    this.isSplitting = true
-    try {
-      if (!this.splitter.resume(this)) return
-      if (this.outbox.isFull) this.holdForOutbox()
-      if (this.inputHolds === 0) this.stream.resume()
-    } catch (error) {
-      this.fail(error)
-    } finally {
-      this.isSplitting = false
-    }
+    this.input.proceed()
   }
 
-  private get isReading(): boolean {
+  get isReading(): boolean {
     return this.currentState !== 'closed'
   }
 
@@ -320,7 +302,7 @@ export class Connection extends TimerEntry implements FrameSink, Outlet, AckSend
     let next = Number.POSITIVE_INFINITY
     if (this.keepAlive > 0) {
       // A client whose input is held cannot show that it lives: its time begins anew.
-      if (this.inputHolds > 0) this.lastReceived = now
+      if (this.input.isHeld) this.lastReceived = now
       next = this.keepAliveLeft(now)
       if (next <= 0) return this.close('keep_alive_timeout', ReasonCode.KeepAliveTimeout)
     }
@@ -384,41 +366,22 @@ export class Connection extends TimerEntry implements FrameSink, Outlet, AckSend
       this.modules.metrics.packetsSent.pubrec.value++
       this.outbox.writeShortAck(PUBREC_FIRST_BYTE, ack.packetId)
     }
-    if (this.isHeldForAcks && this.inboundAcks.length < this.modules.options.receiveMaximum) {
-      this.isHeldForAcks = false
-      this.proceed()
-    }
+    if (this.inboundAcks.length < this.modules.options.receiveMaximum) this.input.letGo(HoldReason.Acks)
   }
 
   /** Stops reading from a publisher that does not know of Receive Maximum while it has too much unacknowledged. */
   holdForAcks(): void {
-    if (this.isHeldForAcks) return
-    this.isHeldForAcks = true
-    this.holdInput()
-  }
-
-  /** Stops reading from a client that does not read its answers, until it does: nothing else bounds those. */
-  private holdForOutbox(): void {
-    // Flushed first, since only a congested stream says when it has drained.
-    this.outbox.flush()
-    if (this.isHeldForOutbox || !this.outbox.isCongested) return
-    this.isHeldForOutbox = true
-    this.holdInput()
-    this.stream.pause()
+    this.input.holdFor(HoldReason.Acks)
   }
 
   beginSuback(): void {
     this.pendingSubacks++
-    if (this.pendingSubacks < PENDING_SUBACKS || this.isHeldForSubacks) return
-    this.isHeldForSubacks = true
-    this.holdInput()
+    if (this.pendingSubacks >= PENDING_SUBACKS) this.input.holdFor(HoldReason.Subacks)
   }
 
   endSuback(): void {
     this.pendingSubacks--
-    if (!this.isHeldForSubacks || this.pendingSubacks >= PENDING_SUBACKS / 2) return
-    this.isHeldForSubacks = false
-    this.proceed()
+    if (this.pendingSubacks < PENDING_SUBACKS / 2) this.input.letGo(HoldReason.Subacks)
   }
 
   /** The outbox found the stream unwilling to take more. */
@@ -440,9 +403,7 @@ export class Connection extends TimerEntry implements FrameSink, Outlet, AckSend
   drained(): void {
     this.congestedSince = 0
     this.session?.pump()
-    if (!this.isHeldForOutbox) return
-    this.isHeldForOutbox = false
-    this.proceed()
+    this.input.letGo(HoldReason.Outbox)
   }
 }
 
