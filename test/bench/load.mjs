@@ -84,8 +84,10 @@ async function measureAlone(chosen, options) {
   const mosquitto = await startMosquitto(BROKER_CORE)
   const node = await startNode({ name: 'bench', cores: BROKER_CORE, clusterPort: await freePort() })
   try {
-    console.log('| scenario | messages/s | Mosquitto | ShoalMQ | ratio | lost, dup, disordered | generator CPU |')
-    console.log('|---|---|--:|--:|--:|--:|--:|')
+    console.log(
+      '| scenario | messages/s | Mosquitto | ShoalMQ | ratio | lost, dup, disordered: Mosquitto | ShoalMQ | generator CPU |',
+    )
+    console.log('|---|---|--:|--:|--:|--:|--:|--:|')
     for (const id of ids) {
       const scenario = SCENARIOS[id]
       const pairs = []
@@ -100,7 +102,7 @@ async function measureAlone(chosen, options) {
       console.log(
         `| ${id}: ${scenario.what} | ${figure === 'sent_s' ? 'sent' : 'delivered'} ` +
           `| ${rate(pairs.map((pair) => pair.reference[figure]))} | ${rate(ours.map((one) => one[figure]))} ` +
-          `| ${ratio.toFixed(2)} | ${faults(ours)} | ${median(ours.map((one) => one.gen_cpu)).toFixed(0)} % |`,
+          `| ${ratio.toFixed(2)} | ${faults(pairs.map((pair) => pair.reference))} | ${faults(ours)} | ${median(ours.map((one) => one.gen_cpu)).toFixed(0)} % |`,
       )
     }
     console.log('')
