@@ -3,6 +3,7 @@
  * its two streams. Strangers get little: a few connections, a few seconds, and nothing but a handshake.
  */
 
+import type { Http2Stream } from 'node:http2'
 import { createServer, type Server as NetServer, type Socket } from 'node:net'
 import {
   type ChannelOptions,
@@ -28,11 +29,11 @@ export const HANDSHAKE_TIMEOUT_MS = 5_000
 /** Connections that have not completed a handshake; further ones are cut at once. */
 const MAXIMUM_STRANGERS = 64
 
-/** Room for a batch of the largest `cluster.batchBytes` (1 MiB) and for control messages; what is larger is cut. */
-const MAXIMUM_MESSAGE_BYTES = 4 * 1024 * 1024
+/** Room for a frame: 2 MiB that gather, and the largest message behind them (an entry of a replicated map, 3 MiB). */
+const MAXIMUM_MESSAGE_BYTES = 8 * 1024 * 1024
 
-/** HTTP/2 window per stream: a few batches under way, so that one round trip does not limit a link. */
-const FLOW_CONTROL_WINDOW_BYTES = 1024 * 1024
+/** HTTP/2 window per stream: two frames under way, so that one round trip does not limit a link. */
+const FLOW_CONTROL_WINDOW_BYTES = 4 * 1024 * 1024
 
 /** What both sides set: no proxies, no compression, no limits of age, no pings, since the nodes beat themselves. */
 const CHANNEL_OPTIONS: ChannelOptions = {
@@ -191,7 +192,10 @@ export class MeshServer {
     }
     inbound.hasLink = true
     const stream = new LinkStream(call, () => inbound.socket.destroy())
-    this.modules.onLink(stream, () => this.trust(inbound))
+    this.modules.onLink(stream, () => {
+      widenWindow(call)
+      this.trust(inbound)
+    })
   }
 
   private onHeartbeatCall(call: ServerCall): void {
@@ -206,6 +210,19 @@ export class MeshServer {
 
   private readonly onStrayError = (error: unknown): void =>
     this.modules.log.debug({ err: error }, 'stream without a link failed')
+}
+
+/**
+ * Gives the accepting side the window that the dialing side has by `grpc-node.flow_control_window`: grpc-js has no such
+ * option for servers, and leaves HTTP/2's 64 KiB per round trip. The HTTP/2 stream is not part of grpc-js' interface; a
+ * release that hides it costs speed, not correctness, and the test of the transport says so.
+ */
+function widenWindow(call: ServerCall): void {
+  const { stream } = (call as unknown as { call?: { stream?: Partial<Http2Stream> } }).call ?? {}
+  const session = stream?.session
+  if (session === undefined || session.destroyed) return
+  session.setLocalWindowSize(FLOW_CONTROL_WINDOW_BYTES)
+  session.settings({ initialWindowSize: FLOW_CONTROL_WINDOW_BYTES })
 }
 
 /** A way to one address: a gRPC channel with a connection of its own. */

@@ -7,7 +7,8 @@ import {
   Beat,
   type Farewell_Reason,
   Farewell_Reason as FarewellReason,
-  LinkMessage,
+  LinkFrame,
+  type LinkMessage,
   MeshServiceDefinition,
   Refused_Code as RefusalCode,
   type Refused_Code,
@@ -55,16 +56,18 @@ export type LinkBodyOf<Name extends LinkBody['$case']> = Extract<LinkBody, { $ca
 export const LINK_PATH = `/${MeshServiceDefinition.fullName}/${MeshServiceDefinition.methods.link.name}`
 export const HEARTBEAT_PATH = `/${MeshServiceDefinition.fullName}/${MeshServiceDefinition.methods.heartbeat.name}`
 
-export function encodeLinkMessage(body: LinkBody): Buffer {
-  return asBuffer(LinkMessage.encode({ body }).finish())
+/** A frame of one message. Frames one after the other are a frame of all their messages: protobuf merges lists so. */
+export function encodeLinkFrame(body: LinkBody): Buffer {
+  return asBuffer(LinkFrame.encode({ messages: [{ body }] }).finish())
 }
 
 /**
- * Undefined for a message that a newer node may send and this one does not know. Byte fields are views of `bytes`.
- * @throws Error when the bytes are not such a message.
+ * The messages of a frame in their order; undefined for one that a newer node may send and this one does not know.
+ * Byte fields are views of `bytes`.
+ * @throws Error when the bytes are not such a frame.
  */
-export function decodeLinkMessage(bytes: Buffer): LinkBody | undefined {
-  return LinkMessage.decode(bytes).body
+export function decodeLinkFrame(bytes: Buffer): (LinkBody | undefined)[] {
+  return LinkFrame.decode(bytes).messages.map(({ body }) => body)
 }
 
 export function encodeBeat(beat: Beat): Buffer {

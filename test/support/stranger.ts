@@ -1,12 +1,6 @@
 import { once } from 'node:events'
 import { Client, credentials, Server, ServerCredentials, type ServerDuplexStream } from '@grpc/grpc-js'
-import {
-  decodeLinkMessage,
-  encodeLinkMessage,
-  LINK_PATH,
-  type LinkBody,
-  PROTOCOL_VERSION,
-} from '../../src/cluster/wire.js'
+import { decodeLinkFrame, encodeLinkFrame, LINK_PATH, type LinkBody, PROTOCOL_VERSION } from '../../src/cluster/wire.js'
 
 const identity = (bytes: Buffer): Buffer => bytes
 
@@ -28,9 +22,9 @@ export async function dialAsNewerNode(address: string): Promise<LinkBody | undef
   // The node ends the call once it has refused; that is no failure of ours.
   call.on('error', () => undefined)
   try {
-    call.write(encodeLinkMessage({ $case: 'hello', value: { ...newerSelf('127.0.0.1:1'), sole: false } }))
+    call.write(encodeLinkFrame({ $case: 'hello', value: { ...newerSelf('127.0.0.1:1'), sole: false } }))
     const [bytes] = (await once(call, 'data')) as [Buffer]
-    return decodeLinkMessage(bytes)
+    return decodeLinkFrame(bytes)[0]
   } finally {
     call.cancel()
     client.close()
@@ -77,10 +71,10 @@ export class NewerNode {
     call.on('error', () => call.end())
     call.on('end', () => call.end())
     call.on('data', (bytes: Buffer) => {
-      const body = decodeLinkMessage(bytes)
+      const [body] = decodeLinkFrame(bytes)
       if (body === undefined) return
       this.heard.push(body)
-      if (body.$case === 'hello') call.write(encodeLinkMessage({ $case: 'challenge', value: newerSelf('127.0.0.1:1') }))
+      if (body.$case === 'hello') call.write(encodeLinkFrame({ $case: 'challenge', value: newerSelf('127.0.0.1:1') }))
     })
   }
 }

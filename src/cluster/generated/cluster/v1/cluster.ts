@@ -13,6 +13,11 @@ import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
  * docs/link-protocol.md tells the order of things.
  */
 
+/** What a link sends at once: everything that gathered while the frame before it was being written. */
+export interface LinkFrame {
+  messages: LinkMessage[];
+}
+
 /** One thing said on a link. */
 export interface LinkMessage {
   body:
@@ -247,6 +252,52 @@ export interface Beat {
   uptime: number;
   ready: boolean;
 }
+
+function createBaseLinkFrame(): LinkFrame {
+  return { messages: [] };
+}
+
+export const LinkFrame: MessageFns<LinkFrame> = {
+  encode(message: LinkFrame, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.messages) {
+      LinkMessage.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): LinkFrame {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseLinkFrame();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.messages.push(LinkMessage.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
 
 function createBaseLinkMessage(): LinkMessage {
   return { body: undefined };
@@ -2016,9 +2067,9 @@ export const MeshServiceDefinition = {
     /** Handshake, then everything that has an order: routes, forwarded messages, acknowledgements, replicated entries. */
     link: {
       name: "Link",
-      requestType: LinkMessage as typeof LinkMessage,
+      requestType: LinkFrame as typeof LinkFrame,
       requestStream: true,
-      responseType: LinkMessage as typeof LinkMessage,
+      responseType: LinkFrame as typeof LinkFrame,
       responseStream: true,
       options: {},
     },

@@ -1,0 +1,103 @@
+import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { connect, type Settings } from 'node:http2'
+import { afterEach, describe, it } from 'node:test'
+import { pino } from 'pino'
+import type { LinkStream } from '../../../src/cluster/link-stream.js'
+import { MeshChannel, MeshServer } from '../../../src/cluster/transport.js'
+import { LINK_PATH, type LinkBody } from '../../../src/cluster/wire.js'
+import { eventually } from '../../support/eventually.js'
+
+/** HTTP/2's own window per stream and round trip. */
+const DEFAULT_WINDOW_BYTES = 65_535
+
+describe('the transport of links', () => {
+  let server: MeshServer
+  const accepted: { stream: LinkStream; trust: () => void }[] = []
+
+  async function listen(): Promise<void> {
+    accepted.length = 0
+    server = new MeshServer({
+      log: pino({ level: 'silent' }),
+      onLink: (stream, trust) => accepted.push({ stream, trust }),
+      onHeartbeat() {},
+      onStrangerCut() {},
+    })
+    await server.start('127.0.0.1:0')
+  }
+
+  afterEach(() => server.stop())
+
+  it('widens the window of the accepting side for a peer that has proved itself, not for a stranger', async () => {
+    await listen()
+    const session = connect(`http://${server.address}`)
+    try {
+      let settings: Settings | undefined
+      session.on('remoteSettings', (received) => {
+        settings = received
+      })
+      const stream = session.request({ ':method': 'POST', ':path': LINK_PATH, 'content-type': 'application/grpc' })
+      stream.on('error', () => stream.close())
+      await eventually(() => assert.equal(accepted.length, 1))
+      await eventually(() => assert.equal(settings?.initialWindowSize, DEFAULT_WINDOW_BYTES))
+      accepted[0]?.trust()
+      await eventually(() => assert.equal(settings?.initialWindowSize, 4 * 1024 * 1024))
+    } finally {
+      session.destroy()
+    }
+  })
+
+  it('gathers what is sent while a write is under way, in order, and says when there is room again', async () => {
+    await listen()
+    const channel = new MeshChannel(server.address)
+    const client = channel.openLink()
+    client.send({ $case: 'batchAck', value: { sequence: 0, selected: [] } })
+    await eventually(() => assert.equal(accepted.length, 1))
+    const received: LinkBody[] = []
+    accepted[0]?.stream.flow({ onMessage: (body) => received.push(body), onDrain() {}, onClosed() {} })
+    let drains = 0
+    client.flow({
+      onMessage() {},
+      onDrain() {
+        drains += 1
+      },
+      onClosed() {},
+    })
+
+    const entries = Buffer.alloc(64 * 1024)
+    let sent = 0
+    // In one turn, so that nothing can leave in between.
+    while (client.isWritable) {
+      sent += 1
+      client.send({ $case: 'looseBatch', value: { sequence: sent, entries, continued: false, waited: 0 } })
+    }
+    assert.ok(sent >= 32 && sent <= 34, `2 MiB of 64 KiB each, not ${sent}`)
+    await eventually(() => assert.equal(received.length, sent + 1))
+    const sequences = received.map((body) => (body.$case === 'looseBatch' ? body.value.sequence : 0))
+    assert.deepEqual(sequences, [...Array(sent + 1).keys()])
+    assert.equal(drains, 1)
+    assert.ok(client.isWritable)
+    client.send({ $case: 'batchAck', value: { sequence: 77, selected: [] } })
+    client.end()
+    await eventually(() => assert.deepEqual(received.at(-1), { $case: 'batchAck', value: { sequence: 77, selected: [] } }))
+    client.destroy()
+  })
+
+  it('is closed by bytes that are no frame', async () => {
+    await listen()
+    const session = connect(`http://${server.address}`)
+    try {
+      const stream = session.request({ ':method': 'POST', ':path': LINK_PATH, 'content-type': 'application/grpc' })
+      stream.on('error', () => stream.close())
+      await eventually(() => assert.equal(accepted.length, 1))
+      accepted[0]?.stream.flow({ onMessage() {}, onDrain() {}, onClosed() {} })
+      const closed = once(session, 'close')
+      // A gRPC message of three bytes that end in the middle of a field.
+      stream.write(Buffer.from([0, 0, 0, 0, 3, 0x0a, 0x7f, 0x01]))
+      await closed
+      assert.equal(accepted[0]?.stream.isClosed, true)
+    } finally {
+      session.destroy()
+    }
+  })
+})
