@@ -79,7 +79,9 @@ describe('the transport of links', () => {
     assert.ok(client.isWritable)
     client.send({ $case: 'batchAck', value: { sequence: 77, selected: [] } })
     client.end()
-    await eventually(() => assert.deepEqual(received.at(-1), { $case: 'batchAck', value: { sequence: 77, selected: [] } }))
+    await eventually(() =>
+      assert.deepEqual(received.at(-1), { $case: 'batchAck', value: { sequence: 77, selected: [] } }),
+    )
     client.destroy()
   })
 
