@@ -28,18 +28,25 @@ export interface TestClusterOptions {
   perNode?: Record<number, { config?: ConfigTree; environment?: Record<string, string>; seeds?: readonly string[] }>
 }
 
+const directories = new Set<string>()
+
+// Also when the tests are interrupted.
+process.once('exit', () => {
+  for (const directory of directories) removeDirectory(directory)
+})
+
+function removeDirectory(directory: string): void {
+  directories.delete(directory)
+  rmSync(directory, { recursive: true, force: true })
+}
+
 /** A cluster of node processes on this machine, as data: made, started, and gone without a trace. */
 export class TestCluster {
   private readonly processes: NodeProcess[] = []
   private readonly directory = mkdtempSync(join(tmpdir(), 'shoalmq-test-'))
 
   private constructor() {
-    // Also when the tests are interrupted.
-    process.once('exit', () => this.removeDirectory())
-  }
-
-  private removeDirectory(): void {
-    rmSync(this.directory, { recursive: true, force: true })
+    directories.add(this.directory)
   }
 
   /** Chooses ports and directories; starts nothing. */
@@ -117,7 +124,7 @@ export class TestCluster {
   /** Ends every node and removes their directories; a node that does not stop cleanly is an error. */
   async stop(): Promise<void> {
     const exits = await Promise.all(this.processes.map(async (node) => ({ node: node.name, exit: await node.stop() })))
-    this.removeDirectory()
+    removeDirectory(this.directory)
     for (const { node, exit } of exits) {
       if (exit !== undefined) assert.deepEqual(exit, { code: 0, signal: null }, `${node} was stopped by SIGTERM`)
     }

@@ -197,12 +197,6 @@ export class NodeProcess {
     await this.exited()
   }
 
-  /** Stops it if it runs, and starts it again with the same name, ports and data directory. */
-  async restart(): Promise<void> {
-    await this.stop()
-    await this.start()
-  }
-
   get dataDirectory(): string {
     return join(this.options.directory, 'data')
   }
