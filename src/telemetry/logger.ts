@@ -1,5 +1,6 @@
 /** Logs: one JSON object per line, or lines for people on a terminal. Rooms get a child: `log.child({ room: 'cluster' })`. */
 
+import { Writable } from 'node:stream'
 import { type DestinationStream, type Logger, type LoggerOptions, pino, stdTimeFunctions } from 'pino'
 import { PinoPretty } from 'pino-pretty'
 
@@ -19,6 +20,7 @@ export interface LogSettings {
 /** What `createLogger` writes to when nothing else is said. */
 export interface LogTarget extends DestinationStream {
   isTTY?: boolean
+  on?(event: 'error', listener: (error: Error) => void): unknown
 }
 
 /**
@@ -37,17 +39,36 @@ export function createLogger(
     redact: { paths: SECRET_FIELDS, censor: '[secret]' },
   }
   const isPretty = format === 'pretty' || (format === 'auto' && target.isTTY === true)
-  return isPretty ? pino(options, prettyStream(target)) : pino(options, target)
+  const steady = survivingLoss(target)
+  return isPretty ? pino(options, prettyStream(steady, target.isTTY === true)) : pino(options, steady)
 }
 
-function prettyStream(target: LogTarget): DestinationStream {
+/**
+ * The target, until whoever reads it goes away (a pipe to a program that has ended): from then on lines are dropped.
+ * The node goes on; an uncaught error of the log itself would end it, and could not even be logged.
+ */
+function survivingLoss(target: LogTarget): Writable {
+  let isLost = false
+  target.on?.('error', () => {
+    isLost = true
+  })
+  return new Writable({
+    decodeStrings: false,
+    write(line: string, _encoding, done) {
+      if (!isLost) target.write(line)
+      done()
+    },
+  })
+}
+
+function prettyStream(target: Writable, isTerminal: boolean): DestinationStream {
   return PinoPretty({
     sync: true,
     singleLine: true,
-    colorize: target.isTTY === true,
+    colorize: isTerminal,
     translateTime: 'SYS:HH:MM:ss.l',
     ignore: 'node,room',
     messageFormat: '{if room}{room}: {end}{msg}',
-    destination: target as NodeJS.WritableStream,
+    destination: target,
   })
 }

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { Writable } from 'node:stream'
 import { test } from 'node:test'
 import { createLogger } from '../../../src/telemetry/logger.js'
@@ -71,3 +72,22 @@ test('pretty without a terminal has no colors, and json on a terminal is JSON', 
   createLogger({ level: 'info', format: 'json' }, {}, json).info('hello')
   assert.equal(json.lines[0]?.msg, 'hello')
 })
+
+for (const format of ['json', 'pretty'] as const) {
+  test(`a log whose reader has gone away is given up, and nothing else (${format})`, async () => {
+    let writes = 0
+    const target = new Writable({
+      write(_chunk, _encoding, done) {
+        writes += 1
+        done(Object.assign(new Error('write EPIPE'), { code: 'EPIPE' }))
+      },
+    })
+    const log = createLogger({ level: 'info', format }, {}, target)
+    const failed = once(target, 'error')
+    log.info('first')
+    await failed
+    log.info('second')
+    log.child({ room: 'cluster' }).info('third')
+    assert.equal(writes, 1)
+  })
+}
