@@ -57,13 +57,11 @@ export class RetainedMessages {
 
   /** What a new subscription with this filter gets; expired ones are forgotten on the way. [MQTT-3.3.2-5] */
   *matching(filter: string): Generator<Message> {
-    const now = Date.now()
-    const expired: string[] = []
+    // Taken one by one over many turns: the tree may change in between, and gives what is there when it gets there.
     for (const message of this.messages.matching(filter)) {
-      if (message.isExpired(now)) expired.push(message.topic)
-      else yield message
+      if (!message.isExpired(Date.now())) yield message
+      else if (this.messages.get(message.topic) === message) this.messages.delete(message.topic)
     }
-    for (const topic of expired) this.messages.delete(topic)
   }
 
   private put(message: Message): boolean {

@@ -75,7 +75,7 @@ export class SubscriptionDesk {
     const subscriptionIds = options.subscriptionId === undefined ? undefined : [options.subscriptionId]
     const { qos, noLocal, retainAsPublished } = options
     const delivery = { qos, noLocal, retainAsPublished, subscriptionIds }
-    for (const message of this.modules.retained.matching(topicFilter)) session.deliverRetained(message, delivery)
+    session.feedRetained(topicFilter, this.modules.retained.matching(topicFilter), delivery)
   }
 
   private subscribeOne(

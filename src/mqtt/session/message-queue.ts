@@ -26,10 +26,12 @@ const NEARLY_FULL = 0.75
 /** Held-back publishers go on when the queue has sunk to this share of its limits. */
 const EASED = 0.5
 /**
- * While publishers are held back, their messages in flight may exceed the limits by this factor: they are bounded by
- * each publisher's Receive Maximum, and refusing them would break the promise that acked means kept.
+ * While publishers are held back, what they have in flight may exceed the limits by these factors: it is bounded by
+ * each publisher's Receive Maximum (at defaults, 640 publishers to one session), and refusing it would break the
+ * promise that acked means kept.
  */
-const OVERHANG = 8
+const LENGTH_OVERHANG = 64
+const BYTES_OVERHANG = 4
 /** Rough cost of an entry besides its bytes. */
 const ENTRY_OVERHEAD_BYTES = 64
 
@@ -38,7 +40,7 @@ export class MessageQueue {
   private byteCount = 0
 
   constructor(private readonly limits: QueueLimits) {
-    this.items = new RingBuffer(limits.length * OVERHANG)
+    this.items = new RingBuffer(limits.length * LENGTH_OVERHANG)
   }
 
   get length(): number {
@@ -63,7 +65,7 @@ export class MessageQueue {
 
   /** Appends a message; false when not even the messages of held-back publishers fit any more. */
   push(item: QueuedMessage): boolean {
-    if (this.byteCount >= this.limits.bytes * OVERHANG || !this.items.push(item)) return false
+    if (this.byteCount >= this.limits.bytes * BYTES_OVERHANG || !this.items.push(item)) return false
     this.byteCount += sizeOf(item.message)
     return true
   }

@@ -56,6 +56,11 @@ export interface ReceivedQos2 {
   addFollower(follower: Hold): void
 }
 
+interface RetainedFeed {
+  readonly messages: Iterator<Message>
+  readonly delivery: DeliveryOptions
+}
+
 export interface SessionOptions {
   readonly queue: QueueLimits
   /** How long publishers are held back by a full queue before messages are dropped, in milliseconds. */
@@ -81,6 +86,8 @@ export class Session {
   private received: InboundQos2<ReceivedQos2> | undefined
   private readonly packetIds = new PacketIds()
   private backPressure: BackPressure | undefined
+  /** By topic filter; each gives what is left of its retained messages. */
+  private retainedFeeds: Map<string, RetainedFeed> | undefined
   private readonly options: SessionOptions
   private readonly modules: SessionModules
   isEnded = false
@@ -133,6 +140,7 @@ export class Session {
   }
 
   removeSubscription(filter: string): boolean {
+    this.retainedFeeds?.delete(filter)
     return this.topicFilters?.delete(filter) ?? false
   }
 
@@ -156,6 +164,7 @@ export class Session {
     this.queue = undefined
     this.inFlight = undefined
     this.received = undefined
+    this.retainedFeeds = undefined
     this.backPressure?.releaseAll()
   }
 
@@ -172,11 +181,16 @@ export class Session {
     else this.deliverQueued(message, qos, retain, delivery.subscriptionIds, pending)
   }
 
-  /** A retained message for a new subscription: like `deliver`, with the RETAIN flag set. [MQTT-3.3.1-8] */
-  deliverRetained(message: Message, delivery: DeliveryOptions): void {
-    const qos = Math.min(message.qos, delivery.qos) as QoS
-    if (qos === 0) this.sendQos0(message, true, delivery.subscriptionIds)
-    else this.deliverQueued(message, qos, true, delivery.subscriptionIds, undefined)
+  /**
+   * Retained messages for a new subscription: like `deliver`, with the RETAIN flag set [MQTT-3.3.1-8]. They are taken
+   * from the iterator as fast as the client takes them, so a filter that matches a million costs no memory; one that
+   * is subscribed again begins anew.
+   */
+  feedRetained(filter: string, messages: Iterator<Message>, delivery: DeliveryOptions): void {
+    if (this.isEnded) return
+    this.retainedFeeds ??= new Map()
+    this.retainedFeeds.set(filter, { messages, delivery })
+    this.pump()
   }
 
   /** PUBACK and PUBCOMP: the packet id is free, the next message may go. Undefined when it was not in flight. */
@@ -198,11 +212,11 @@ export class Session {
     return true
   }
 
-  /** Sends what may be sent: first what a resumed session has in flight, then the queue. */
+  /** Sends what may be sent: first what a resumed session has in flight, then the queue, then retained messages. */
   pump(): void {
     const outlet = this.outlet
     if (outlet === undefined) return
-    if (this.inFlight === undefined && this.queue === undefined) return
+    if (this.inFlight === undefined && this.queue === undefined && this.retainedFeeds === undefined) return
     this.inFlight ??= new InFlightWindow()
     const window = this.inFlight
     while (!outlet.isCongested && window.sent < outlet.sendMaximum) {
@@ -212,13 +226,32 @@ export class Session {
         continue
       }
       const next = this.queue?.shift()
-      if (next === undefined) break
-      if (next.message.isExpired(Date.now())) this.modules.metrics.dropped.expired.value++
+      if (next === undefined) {
+        if (!this.sendRetained()) break
+      } else if (next.message.isExpired(Date.now())) this.modules.metrics.dropped.expired.value++
       else if (!this.sendInFlight(outlet, next.message, next.qos, next.retain, next.subscriptionIds, true)) break
     }
     if (this.queue !== undefined && this.backPressure !== undefined && this.queue.isEased) {
       this.backPressure.releaseAll()
     }
+  }
+
+  /** Sends one retained message; false when none is left. Called with room for it. */
+  private sendRetained(): boolean {
+    if (this.retainedFeeds === undefined) return false
+    for (const [filter, { messages, delivery }] of this.retainedFeeds) {
+      const next = messages.next()
+      if (next.done === true) {
+        this.retainedFeeds.delete(filter)
+        continue
+      }
+      const qos = Math.min(next.value.qos, delivery.qos) as QoS
+      if (qos === 0) this.sendQos0(next.value, true, delivery.subscriptionIds)
+      else this.deliverQueued(next.value, qos, true, delivery.subscriptionIds, undefined)
+      return true
+    }
+    this.retainedFeeds = undefined
+    return false
   }
 
   private sendQos0(message: Message, retain: boolean, subscriptionIds: readonly number[] | undefined): void {

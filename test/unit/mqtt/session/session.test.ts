@@ -72,11 +72,59 @@ describe('a session that is attached', () => {
     const retained = Message.from('t', Buffer.from('x'), { qos: 1, retain: true })
     session.deliver(retained, DELIVERY, undefined)
     session.deliver(retained, { ...DELIVERY, retainAsPublished: true }, undefined)
-    session.deliverRetained(message('y', 0), DELIVERY)
+    session.feedRetained('t', [message('y', 0)].values(), DELIVERY)
     assert.deepEqual(
       outlet.takeSent().map((sent) => sent.retain),
       [false, true, true],
     )
+  })
+
+  it('takes retained messages as fast as its client does, however many there are', (t) => {
+    const { session, deliver, dropped } = setUp(t)
+    const outlet = new RecordingOutlet({ sendMaximum: 2 })
+    session.attach(outlet)
+    let taken = 0
+    function* retained() {
+      for (const payload of numbers(1, 100)) {
+        taken += 1
+        yield message(payload, 1)
+      }
+    }
+    session.feedRetained('#', retained(), DELIVERY)
+    assert.deepEqual([taken, outlet.take()], [2, ['1', '2']])
+    deliver('live')
+    session.acknowledge(1)
+    assert.deepEqual([taken, outlet.take()], [2, ['live']], 'what is queued goes before what is retained')
+    outlet.isCongested = true
+    session.acknowledge(2)
+    assert.deepEqual([taken, outlet.take()], [2, []])
+    outlet.isCongested = false
+    const received: (string | undefined)[] = []
+    session.pump()
+    for (let packetId = 3; packetId <= 101; packetId += 1) {
+      received.push(...outlet.take())
+      session.acknowledge(packetId)
+    }
+    assert.deepEqual(received, numbers(3, 100))
+    assert.equal(dropped('queue_full'), 0)
+  })
+
+  it('sends no more retained messages of a filter that is unsubscribed, and begins anew with one subscribed again', (t) => {
+    const { session } = setUp(t)
+    const outlet = new RecordingOutlet({ sendMaximum: 1 })
+    session.attach(outlet)
+    const feed = () =>
+      numbers(1, 5)
+        .map((payload) => message(payload, 1))
+        .values()
+    session.addSubscription('t', { ...DELIVERY, retainHandling: 0, subscriptionId: undefined })
+    session.feedRetained('t', feed(), DELIVERY)
+    session.feedRetained('t', feed(), DELIVERY)
+    session.acknowledge(1)
+    assert.deepEqual(outlet.take(), ['1', '1'])
+    session.removeSubscription('t')
+    session.acknowledge(2)
+    assert.deepEqual(outlet.take(), [])
   })
 
   it('does not get its own messages with No Local [MQTT-3.8.3-3]', (t) => {
