@@ -91,7 +91,9 @@ export async function until(check, what, within = START_TIMEOUT_MS) {
 }
 
 async function start({ name, port, admin, cores, directory, command }) {
-  const child = spawn('taskset', ['-c', cores, ...command], { cwd: ROOT, stdio: ['ignore', 'inherit', 'inherit'] })
+  // SHOALMQ_MQLOAD and the like are ours; a node takes every SHOALMQ_ variable for its own and refuses what it does not know.
+  const env = Object.fromEntries(Object.entries(process.env).filter(([key]) => !key.startsWith('SHOALMQ_')))
+  const child = spawn('taskset', ['-c', cores, ...command], { cwd: ROOT, env, stdio: ['ignore', 'inherit', 'inherit'] })
   const onExit = () => child.kill('SIGKILL')
   process.once('exit', onExit)
   await until(async () => (child.exitCode === null ? accepts(port) : true), `${name} listens on ${port}`)

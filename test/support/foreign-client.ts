@@ -2,6 +2,7 @@ import { type ChildProcess, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import type { TestContext } from 'node:test'
 import { eventually } from './eventually.js'
+import { shoalmqEnvironment } from './node-process.js'
 
 /** An MQTT client of somebody else, as a process: its output is collected, and it is gone when the test ends. */
 export class ForeignClient {
@@ -24,7 +25,7 @@ export class ForeignClient {
 
   static start(context: TestContext, command: readonly string[]): ForeignClient {
     const [file = '', ...parameters] = command
-    const child = spawn(file, parameters, { stdio: ['ignore', 'pipe', 'pipe'] })
+    const child = spawn(file, parameters, { env: shoalmqEnvironment({}), stdio: ['ignore', 'pipe', 'pipe'] })
     context.after(() => child.kill('SIGKILL'))
     return new ForeignClient(child, file)
   }

@@ -69,6 +69,12 @@ export function shoalmqCommand(): string[] {
   return built ? [process.execPath, BUILT_CLI] : [process.execPath, '--import', 'tsx', SOURCE_CLI]
 }
 
+/** Our own environment without what would configure a node, such as the settings of these tests, and with this instead. */
+export function shoalmqEnvironment(own: Readonly<Record<string, string>>): NodeJS.ProcessEnv {
+  const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('SHOALMQ_'))
+  return { ...Object.fromEntries(inherited), ...own }
+}
+
 function newestSource(): number {
   const files = readdirSync(join(ROOT, 'src'), { recursive: true, withFileTypes: true })
   return Math.max(...files.filter((file) => file.isFile()).map((file) => statSync(join(file.path, file.name)).mtimeMs))
@@ -122,7 +128,7 @@ export class NodeProcess {
     const [file = '', ...command] = shoalmqCommand()
     const child = spawn(file, [...command, 'start', ...flags], {
       cwd: ROOT,
-      env: { ...process.env, SHOALMQ_LOG__FORMAT: 'json', ...options.environment },
+      env: shoalmqEnvironment({ SHOALMQ_LOG__FORMAT: 'json', ...options.environment }),
       stdio: ['ignore', 'pipe', 'pipe'],
     })
     this.child = child

@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
-import { shoalmqCommand } from './node-process.js'
+import { shoalmqCommand, shoalmqEnvironment } from './node-process.js'
 
 const run = promisify(execFile)
 
@@ -20,7 +20,7 @@ export async function shoalmq(
 ): Promise<Outcome> {
   const [file = '', ...command] = shoalmqCommand()
   try {
-    const env = { ...process.env, ...environment }
+    const env = shoalmqEnvironment(environment)
     const { stdout, stderr } = await run(file, [...command, ...parameters], { env, timeout: COMMAND_TIMEOUT_MS })
     return { code: 0, stdout, stderr }
   } catch (error) {
