@@ -1,6 +1,6 @@
 /**
- * A gRPC stream as the cluster sees it, the same on both sides: messages in, messages out, one end. At first messages
- * are asked for one at a time (the handshake); from `flow` on they come as they come.
+ * A gRPC stream as the cluster sees it, the same on both sides: messages in, messages out, one end. At first a few small
+ * messages are taken in and asked for one at a time (the handshake); from `flow` on they go to the listener as they come.
  *
  * gRPC on Node writes one message per event-loop turn. A node with many publishers has long turns, so what is sent
  * while a write is under way gathers into one frame, which is the next write (bench: load, row b50q0 across nodes).
@@ -34,6 +34,9 @@ const GATHER_BYTES = 2 * 1024 * 1024
 
 /** Messages that wait for `receive` or `flow`: a peer says no more than Open and Farewell before it is answered. */
 const MAXIMUM_EARLY_MESSAGES = 8
+
+/** Largest frame before `flow`, in bytes: the messages of a handshake are a few hundred. Looked at before decoding. */
+const MAXIMUM_EARLY_BYTES = 4 * 1024
 
 export class LinkStream {
   /** Where the other side is, as gRPC names it. */
@@ -112,6 +115,7 @@ export class LinkStream {
 
   private readonly onData = (bytes: Buffer): void => {
     if (this.closed) return
+    if (this.listener === undefined && bytes.length > MAXIMUM_EARLY_BYTES) return this.close(floodedError())
     let bodies: (LinkBody | undefined)[]
     try {
       bodies = decodeLinkFrame(bytes)
@@ -134,7 +138,7 @@ export class LinkStream {
     } else if (this.early.length < MAXIMUM_EARLY_MESSAGES) {
       this.early.push(body)
     } else {
-      this.close(new NodeError('the peer does not wait for the handshake', { code: 'LINK_FLOODED' }))
+      this.close(floodedError())
     }
   }
 
@@ -169,6 +173,10 @@ export class LinkStream {
     this.receiver = undefined
     this.listener?.onClosed(error)
   }
+}
+
+function floodedError(): NodeError<{ code: 'LINK_FLOODED' }> {
+  return new NodeError('the peer does not wait for the handshake', { code: 'LINK_FLOODED' })
 }
 
 function closedError(): NodeError<{ code: 'LINK_CLOSED' }> {

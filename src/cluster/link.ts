@@ -35,6 +35,9 @@ export interface LinkOwner {
   onLinkBeat(link: Link, status: BeatStatus, isFirst: boolean): void
 }
 
+/** How long the peer may take to say Open: it has just proved that it is there. */
+const OPENING_TIMEOUT_MS = 5_000
+
 /** How long a side that said Farewell waits for the other's. */
 const FAREWELL_TIMEOUT_MS = 1_000
 
@@ -68,6 +71,7 @@ export class Link implements LinkStreamListener, HeartbeatListener {
   private heardFarewell = false
   private isFlowing = false
   private farewellTimer: NodeJS.Timeout | undefined
+  private openingTimer: NodeJS.Timeout | undefined
 
   constructor(parts: LinkParts) {
     this.parts = parts
@@ -103,6 +107,10 @@ export class Link implements LinkStreamListener, HeartbeatListener {
     this.owner = owner
     this.moveTo('opening')
     this.stream.send({ $case: 'open', value: open })
+    this.openingTimer = setTimeout(() => {
+      if (this.current !== 'opening') return
+      this.close(new NodeError('the peer does not open the link', { code: 'LINK_NOT_OPENED' }))
+    }, OPENING_TIMEOUT_MS)
     if (this.parts.openHeartbeat !== undefined) {
       this.heartbeat = new Heartbeat(this.parts.openHeartbeat(), this, this.token)
     }
@@ -146,6 +154,7 @@ export class Link implements LinkStreamListener, HeartbeatListener {
     switch (body.$case) {
       case 'open':
         if (this.current !== 'opening') return
+        clearTimeout(this.openingTimer)
         this.moveTo('up')
         this.owner?.onLinkUp(this, body.value)
         return
@@ -175,6 +184,7 @@ export class Link implements LinkStreamListener, HeartbeatListener {
   onClosed(error: Error | undefined): void {
     if (this.current === 'closed') return
     clearTimeout(this.farewellTimer)
+    clearTimeout(this.openingTimer)
     this.heartbeat?.close()
     this.moveTo('closed')
     this.owner?.onLinkClosed(this, error)

@@ -29,6 +29,7 @@ const DENIED_REDIAL_MS = 300
 
 export interface MembershipOptions {
   heartbeatInterval: number
+  discovery: 'static' | 'dns'
 }
 
 export interface MembershipModules {
@@ -79,6 +80,8 @@ export class Membership {
   /** True when the seeds have answered and every peer that is not known to have stopped is linked and in step. */
   get isComplete(): boolean {
     if (!this.hasSeeds) return false
+    // Nodes that start together may each find only itself in the first answers.
+    if (this.options.discovery === 'dns' && this.table.size === 0) return false
     for (const { node } of this.seeds.values()) if (node === undefined) return false
     for (const peer of this.table.values()) if (peer.isLive && !peer.isSynced) return false
     return true

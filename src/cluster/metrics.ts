@@ -4,6 +4,10 @@ import type { Counter, Histogram, Labels, MetricRegistry } from '../telemetry/re
 import type { RouteCounters } from './route-sync.js'
 import { REFUSAL_NAMES, type RefusalName } from './wire.js'
 
+/** Why a connection was cut before its handshake was complete. */
+export const STRANGER_CUT_REASONS = ['too_many', 'too_slow', 'too_much'] as const
+export type StrangerCutReason = (typeof STRANGER_CUT_REASONS)[number]
+
 /** Why a message that a peer wants does not go there, or not any more. */
 export const DROP_REASONS = [
   /** QoS 0: the link is slower than the messages, `cluster.qos0Buffer` is full. */
@@ -112,7 +116,7 @@ const BATCH_SIZE_BUCKETS_BYTES = [128, 512, 2_048, 8_192, 16_384, 32_768, 131_07
 export interface ClusterMetrics {
   drops: Record<DropReason, Counter>
   refusals: Record<RefusalName, Counter>
-  strangersCut: Record<'too_many' | 'too_slow', Counter>
+  strangersCut: Record<StrangerCutReason, Counter>
   routeConfirmTimeouts: Counter
   batchSizes: BatchSizes
 }
@@ -139,10 +143,10 @@ export function registerClusterMetrics(registry: MetricRegistry, sources: Cluste
     strangersCut: registry.counters(
       {
         name: 'cluster_strangers_cut_total',
-        help: 'Connections to the cluster port that were cut before a handshake: too many at once, or too slow.',
+        help: 'Connections to the cluster port that were cut before a handshake: too many at once, too slow, or with too much to say.',
       },
       'reason',
-      ['too_many', 'too_slow'],
+      STRANGER_CUT_REASONS,
     ),
     routeConfirmTimeouts: registry.counter({
       name: 'route_confirm_timeouts_total',

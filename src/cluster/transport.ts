@@ -21,10 +21,17 @@ import type { Logger } from 'pino'
 import { formatHostPort, parseHostPort } from '../config/addresses.js'
 import { NodeError } from '../util/errors.js'
 import { type ByteCall, LinkStream } from './link-stream.js'
+import type { StrangerCutReason } from './metrics.js'
 import { HEARTBEAT_PATH, LINK_PATH } from './wire.js'
 
 /** A stranger has this long from connecting to the end of its handshake. */
 export const HANDSHAKE_TIMEOUT_MS = 5_000
+
+/** Bytes a stranger may send: a handshake takes about one thousand. */
+const MAXIMUM_STRANGER_BYTES = 64 * 1024
+
+/** How often the bytes of strangers are looked at, in milliseconds. */
+const STRANGER_CHECK_MS = 50
 
 /** Connections that have not completed a handshake; further ones are cut at once. */
 const MAXIMUM_STRANGERS = 64
@@ -88,8 +95,8 @@ export interface MeshServerModules {
   onLink: (stream: LinkStream, trust: () => void) => void
   /** Somebody on a trusted connection opened a heartbeat stream. */
   onHeartbeat: (call: ByteCall) => void
-  /** A connection was cut because it is one too many, or too slow. */
-  onStrangerCut: (reason: 'too_many' | 'too_slow') => void
+  /** A connection was cut because it is one too many, too slow, or says too much. */
+  onStrangerCut: (reason: StrangerCutReason) => void
 }
 
 export class MeshServer {
@@ -98,6 +105,7 @@ export class MeshServer {
   private readonly listener: NetServer
   private readonly connections = new Map<string, Inbound>()
   private strangers = 0
+  private strangerCheck: NodeJS.Timeout | undefined
   private boundAddress = ''
 
   constructor(private readonly modules: MeshServerModules) {
@@ -166,6 +174,7 @@ export class MeshServer {
       socket.destroy()
     }, HANDSHAKE_TIMEOUT_MS)
     this.strangers += 1
+    this.strangerCheck ??= setInterval(this.onStrangerCheck, STRANGER_CHECK_MS)
     this.connections.set(key, inbound)
     socket.once('close', () => {
       this.trust(inbound)
@@ -181,6 +190,18 @@ export class MeshServer {
     clearTimeout(inbound.deadline)
     inbound.deadline = undefined
     this.strangers -= 1
+    if (this.strangers > 0) return
+    clearInterval(this.strangerCheck)
+    this.strangerCheck = undefined
+  }
+
+  /** gRPC puts a message together before anybody can look at its size, so what comes from a stranger is counted below it. */
+  private readonly onStrangerCheck = (): void => {
+    for (const { socket, deadline } of this.connections.values()) {
+      if (deadline === undefined || socket.bytesRead <= MAXIMUM_STRANGER_BYTES) continue
+      this.modules.onStrangerCut('too_much')
+      socket.destroy()
+    }
   }
 
   private onLinkCall(call: ServerCall): void {
@@ -228,6 +249,7 @@ function widenWindow(call: ServerCall): void {
 /** A way to one address: a gRPC channel with a connection of its own. */
 export class MeshChannel {
   private readonly client: Client
+  private readonly calls: ClientDuplexStream<Buffer, Buffer>[] = []
 
   constructor(address: string) {
     this.client = new Client(address, credentials.createInsecure(), CLIENT_OPTIONS)
@@ -237,7 +259,8 @@ export class MeshChannel {
   openLink(): LinkStream {
     const call = this.open(LINK_PATH)
     return new LinkStream(call, () => {
-      call.cancel()
+      // The heartbeat too: a connection to a peer that is gone would wait for its end.
+      for (const open of this.calls) open.cancel()
       this.client.close()
     })
   }
@@ -247,6 +270,8 @@ export class MeshChannel {
   }
 
   private open(path: string): ClientDuplexStream<Buffer, Buffer> {
-    return this.client.makeBidiStreamRequest(path, identity, identity, new Metadata(), {})
+    const call = this.client.makeBidiStreamRequest(path, identity, identity, new Metadata(), {})
+    this.calls.push(call)
+    return call
   }
 }

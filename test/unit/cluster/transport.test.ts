@@ -15,13 +15,16 @@ describe('the transport of links', () => {
   let server: MeshServer
   const accepted: { stream: LinkStream; trust: () => void }[] = []
 
+  const cuts: string[] = []
+
   async function listen(): Promise<void> {
     accepted.length = 0
+    cuts.length = 0
     server = new MeshServer({
       log: pino({ level: 'silent' }),
       onLink: (stream, trust) => accepted.push({ stream, trust }),
       onHeartbeat() {},
-      onStrangerCut() {},
+      onStrangerCut: (reason) => cuts.push(reason),
     })
     await server.start('127.0.0.1:0')
   }
@@ -54,6 +57,7 @@ describe('the transport of links', () => {
     client.send({ $case: 'batchAck', value: { sequence: 0, selected: [] } })
     await eventually(() => assert.equal(accepted.length, 1))
     const received: LinkBody[] = []
+    accepted[0]?.trust()
     accepted[0]?.stream.flow({ onMessage: (body) => received.push(body), onDrain() {}, onClosed() {} })
     let drains = 0
     client.flow({
@@ -83,6 +87,43 @@ describe('the transport of links', () => {
       assert.deepEqual(received.at(-1), { $case: 'batchAck', value: { sequence: 77, selected: [] } }),
     )
     client.destroy()
+  })
+
+  it('cuts a stranger that has more to say than a handshake, without waiting for the end of its message', async () => {
+    await listen()
+    const session = connect(`http://${server.address}`)
+    try {
+      session.on('error', () => session.close())
+      const stream = session.request({ ':method': 'POST', ':path': LINK_PATH, 'content-type': 'application/grpc' })
+      stream.on('error', () => stream.close())
+      // Announces 8 MiB and goes on for 256 KiB.
+      stream.write(Buffer.from([0, 0, 0x80, 0, 0]))
+      stream.write(Buffer.alloc(256 * 1024))
+      await eventually(() => assert.equal(session.closed, true))
+      assert.deepEqual(cuts, ['too_much'])
+    } finally {
+      session.destroy()
+    }
+  })
+
+  it('does not look into a large frame before the handshake is complete', async () => {
+    await listen()
+    const session = connect(`http://${server.address}`)
+    try {
+      session.on('error', () => session.close())
+      const stream = session.request({ ':method': 'POST', ':path': LINK_PATH, 'content-type': 'application/grpc' })
+      stream.on('error', () => stream.close())
+      // 5,000 bytes of empty messages, each of which would be an object.
+      const frame = Buffer.alloc(5_000)
+      for (let at = 0; at < frame.length; at += 2) frame[at] = 0x0a
+      const length = Buffer.alloc(5)
+      length.writeUInt32BE(frame.length, 1)
+      stream.write(Buffer.concat([length, frame]))
+      await eventually(() => assert.equal(accepted[0]?.stream.isClosed, true))
+      await assert.rejects(accepted[0]?.stream.receive() ?? Promise.resolve(), { code: 'LINK_FLOODED' })
+    } finally {
+      session.destroy()
+    }
   })
 
   it('is closed by bytes that are no frame', async () => {
