@@ -62,8 +62,9 @@ export class Hooks {
   }
 
   /** preConnect and authenticate, one after the other; `done` gets a reason code, 0 when the client may come in. */
-  admit(client: () => Client, packet: ConnectPacket, done: (reasonCode: number, reason: string) => void): void {
-    const authenticate = (): void => {
+  admit(client: () => Client, packet: ConnectPacket, callback: (reasonCode: number, reason: string) => void): void {
+    const done = once(callback)
+    const authenticate = once((): void => {
       if (!this.has('authenticate')) return done(ReasonCode.Success, '')
       this.owner.authenticate(client(), packet.username, packet.password, (error, isAdmitted) => {
         if (isError(error)) {
@@ -71,7 +72,7 @@ export class Hooks {
         }
         done(isAdmitted ? ReasonCode.Success : ReasonCode.NotAuthorized, 'not authorized')
       })
-    }
+    })
     if (!this.has('preConnect')) return authenticate()
     this.owner.preConnect(client(), toAedesConnect(packet), (error, isWelcome) => {
       if (!isError(error) && isWelcome) authenticate()
@@ -80,7 +81,8 @@ export class Hooks {
   }
 
   /** `done` gets a reason code, 0 when the client may publish this. */
-  authorizePublish(client: Client | null, packet: AedesPublishPacket, done: (reasonCode: number) => void): void {
+  authorizePublish(client: Client | null, packet: AedesPublishPacket, callback: (reasonCode: number) => void): void {
+    const done = once(callback)
     this.owner.authorizePublish(client, packet, (error) => {
       done(isError(error) ? ReasonCode.NotAuthorized : ReasonCode.Success)
     })
@@ -90,12 +92,23 @@ export class Hooks {
   authorizeSubscribe(
     client: () => Client,
     subscription: Subscription,
-    done: (granted: Subscription | undefined) => void,
+    callback: (granted: Subscription | undefined) => void,
   ): void {
+    const done = once(callback)
     if (!this.has('authorizeSubscribe')) return done(subscription)
     this.owner.authorizeSubscribe(client(), subscription, (error, granted) => {
       done(isError(error) ? undefined : (granted ?? undefined))
     })
+  }
+}
+
+/** A hook that calls back twice is heard once: the second call would let go of what the first has let go of already. */
+function once<A extends unknown[]>(callback: (...values: A) => void): (...values: A) => void {
+  let isCalled = false
+  return (...values) => {
+    if (isCalled) return
+    isCalled = true
+    callback(...values)
   }
 }
 

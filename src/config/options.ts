@@ -4,6 +4,7 @@
  * After loading, durations are numbers of milliseconds and sizes are numbers of bytes.
  */
 
+import { isIP } from 'node:net'
 import { z } from 'zod'
 import { AddressError, parseHostPort, parseListener, parseNodeName } from './addresses.js'
 import { type DeepReadonly, deepFreeze } from './deep-freeze.js'
@@ -216,6 +217,8 @@ function checkOptionalHostPort(value: string): void {
 }
 
 function checkDnsServer(value: string): void {
-  const address = /^[^:]+$/.test(value) ? `${value}:53` : value
-  parseHostPort(address)
+  const isBare = /^[^:]+$/.test(value)
+  const { host } = parseHostPort(isBare ? `${value}:53` : value)
+  // A name would have to be resolved before anything can be.
+  if (isIP(host) === 0) throw new AddressError(`${host} is not an IP address`)
 }

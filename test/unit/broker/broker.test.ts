@@ -66,6 +66,26 @@ describe('a broker', () => {
     assert.deepEqual(await client.settle(), ['puback 1'])
   })
 
+  it('hears a hook once, however often it calls back', async (t) => {
+    const lone = new LoneBroker(t)
+    const calls: (() => void)[] = []
+    lone.broker.authorizePublish = (_client, _packet, done) => calls.push(() => done(null))
+    const client = await lone.connect()
+    client.publish({ topic: 'a', qos: 1, messageId: 1 })
+    client.publish({ topic: 'b', qos: 1, messageId: 2 })
+    await until(() => calls.length === 1, 'the first is asked about')
+    calls[0]?.()
+    calls[0]?.()
+    await until(() => calls.length === 2, 'the second is asked about after it')
+    assert.equal((await client.next('puback')).messageId, 1)
+    calls[0]?.()
+    const before = client.received.length
+    for (let turn = 0; turn < 20; turn += 1) await new Promise(setImmediate)
+    assert.equal(client.received.length, before, 'the second still waits for its own answer')
+    calls[1]?.()
+    assert.equal((await client.next('puback')).messageId, 2)
+  })
+
   it('tells an MQTT 5 publisher that nobody wanted its message', async (t) => {
     const lone = new LoneBroker(t)
     const client = await lone.connect()
