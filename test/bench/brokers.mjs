@@ -94,7 +94,10 @@ async function start({ name, port, admin, cores, directory, command }) {
   // SHOALMQ_MQLOAD and the like are ours; a node takes every SHOALMQ_ variable for its own and refuses what it does not know.
   const env = Object.fromEntries(Object.entries(process.env).filter(([key]) => !key.startsWith('SHOALMQ_')))
   const child = spawn('taskset', ['-c', cores, ...command], { cwd: ROOT, env, stdio: ['ignore', 'inherit', 'inherit'] })
-  const onExit = () => child.kill('SIGKILL')
+  const onExit = () => {
+    child.kill('SIGKILL')
+    rmSync(directory, { recursive: true, force: true })
+  }
   process.once('exit', onExit)
   await until(async () => (child.exitCode === null ? accepts(port) : true), `${name} listens on ${port}`)
   if (child.exitCode !== null) throw new Error(`${name} ended with ${child.exitCode}`)
