@@ -53,4 +53,10 @@ export const LONE_FORWARDER: Forwarder = {
 export interface Replica {
   /** Sets or (with undefined) removes a key, here and on every peer. The value's bytes are copied. */
   set(key: string, value: Uint8Array | undefined): void
+
+  /**
+   * Removes a key whose value has ended by itself, by a deadline that every node knows. Gives way to any later write,
+   * also to one that has not arrived here yet; the other nodes remove it in the same way when they notice.
+   */
+  expire(key: string): void
 }

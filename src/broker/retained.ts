@@ -51,8 +51,9 @@ export class RetainedMessages {
 
   /** A peer's decision has arrived. @param value undefined when the topic has no retained message any more. */
   applyReplicated(topic: string, value: Buffer | undefined): void {
+    // Whatever the limit: it binds the node where a client publishes, and all nodes have to serve the same.
     if (value === undefined) this.messages.delete(topic)
-    else this.put(decodeRetained(value))
+    else this.messages.set(topic, decodeRetained(value))
   }
 
   /** What a new subscription with this filter gets; expired ones are forgotten on the way. [MQTT-3.3.2-5] */
@@ -60,8 +61,13 @@ export class RetainedMessages {
     // Taken one by one over many turns: the tree may change in between, and gives what is there when it gets there.
     for (const message of this.messages.matching(filter)) {
       if (!message.isExpired(Date.now())) yield message
-      else if (this.messages.get(message.topic) === message) this.messages.delete(message.topic)
+      else if (this.messages.get(message.topic) === message) this.expire(message.topic)
     }
+  }
+
+  private expire(topic: string): void {
+    this.messages.delete(topic)
+    this.replica?.expire(topic)
   }
 
   private put(message: Message): boolean {

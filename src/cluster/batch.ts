@@ -26,14 +26,15 @@ export interface SealedBatch {
   readonly continued: boolean
   /** Messages that end in this batch. */
   readonly count: number
-  /** `performance.now` when it was sealed. */
-  readonly sealedAt: number
+  /** `performance.now` when its first message came: an unfilled batch waits for its link, too. */
+  readonly startedAt: number
 }
 
 export class BatchWriter {
   private buffer: Buffer | undefined = undefined
   private used = 0
   private messages = 0
+  private startedAt = 0
 
   /**
    * @param capacity bytes of a batch, at most
@@ -61,6 +62,7 @@ export class BatchWriter {
     }
     this.buffer ??= Buffer.allocUnsafeSlow(this.capacity)
     const at = this.used
+    if (at === 0) this.startedAt = performance.now()
     this.buffer[at] = 0
     frame.buffer.copy(this.buffer, at + ENTRY_OVERHEAD_BYTES, start, frame.end)
     if (packetIdOffset !== -1) this.buffer[at + ENTRY_OVERHEAD_BYTES + packetIdOffset - start + 1] = 1
@@ -80,7 +82,7 @@ export class BatchWriter {
     const count = this.messages
     this.used = 0
     this.messages = 0
-    this.onSealed({ entries, continued: false, count, sealedAt: performance.now() })
+    this.onSealed({ entries, continued: false, count, startedAt: this.startedAt })
   }
 
   /** Forgets what is not sealed; returns how many messages that were. */
@@ -98,11 +100,11 @@ export class BatchWriter {
     entry[0] = 0
     frame.buffer.copy(entry, ENTRY_OVERHEAD_BYTES, frame.start, frame.end)
     if (frame.packetIdOffset !== -1) entry[ENTRY_OVERHEAD_BYTES + frame.packetIdOffset - frame.start + 1] = 1
-    const sealedAt = performance.now()
+    const startedAt = performance.now()
     for (let at = 0; at < size; at += this.capacity) {
       const end = Math.min(at + this.capacity, size)
       const continued = end < size
-      this.onSealed({ entries: entry.subarray(at, end), continued, count: continued ? 0 : 1, sealedAt })
+      this.onSealed({ entries: entry.subarray(at, end), continued, count: continued ? 0 : 1, startedAt })
     }
   }
 }

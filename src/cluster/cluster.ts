@@ -66,7 +66,7 @@ export class Cluster {
   private readonly turns: TurnQueue
   private readonly clusterMetrics: ClusterMetrics
   private readonly maps = new Map<string, ReplicatedMap>()
-  private readonly clock = new HybridClock()
+  private readonly clock: HybridClock
   private readonly reader = new BatchReader()
   private readonly seeds: SeedSource
   private readonly ready = new Deferred()
@@ -87,6 +87,7 @@ export class Cluster {
     this.seeds = modules.seeds ?? createSeedSource(options, log)
     this.turns = new TurnQueue({ onError: (error) => log.error({ err: asError(error) }, 'cluster turn failed') })
     this.routeLog = new RouteLog(modules.subscriptions, () => this.wakePeers())
+    this.clock = new HybridClock(Date.now, modules.incarnation)
     this.clusterMetrics = registerClusterMetrics(modules.metrics, {
       peers: () => this.membership.peers.values(),
       maps: () => this.maps.values(),
@@ -204,8 +205,8 @@ export class Cluster {
     this.membership.stopJoining()
     const peers = [...this.membership.peers.values()]
     const deadline = performance.now() + LEAVE_TIMEOUT_MS
-    // What publishers wait for first, then the farewells.
-    await until(() => peers.every((peer) => !peer.isLinked || peer.keptMessages === 0), deadline)
+    // What publishers wait for first, and what they were told is kept; then the farewells.
+    await until(() => peers.every((peer) => !peer.isLinked || peer.isDrained), deadline)
     for (const peer of peers) peer.sayFarewell()
     await until(() => peers.every((peer) => !peer.isLinked), deadline + LEAVE_TIMEOUT_MS)
     this.modules.subscriptions.setListener(undefined)
@@ -245,6 +246,7 @@ export class Cluster {
         maps: this.maps,
         counters,
         batchSizes: clusterMetrics.batchSizes,
+        looseCut: clusterMetrics.drops.link_cut,
         onRoutesConfirmed: () => this.confirmation.advance(),
         log,
       })

@@ -8,6 +8,7 @@ import type { Logger } from 'pino'
 import type { ForwardedSink, NodeId, PendingPublish } from '../broker/ports.js'
 import type { Frame, Message } from '../mqtt/wire/message.js'
 import type { RouteTable } from '../router/route-table.js'
+import type { Counter } from '../telemetry/registry.js'
 import { asError } from '../util/errors.js'
 import type { TurnQueue, TurnTask } from '../util/turn.js'
 import { BatchAssembler, type BatchReader } from './batch.js'
@@ -38,6 +39,8 @@ export interface ExchangeModules {
   maps: ReadonlyMap<string, ReplicatedMap>
   counters: PeerCounters
   batchSizes: BatchSizes
+  /** QoS 0 messages of which a broken link had taken a part only. */
+  looseCut: Counter
   /** The peer has confirmed more routes, or its part in confirming has changed. */
   onRoutesConfirmed: () => void
   log: Logger
@@ -92,6 +95,7 @@ export class Exchange implements TurnTask {
   resume(link: Link, open: Open): void {
     this.link = link
     this.looseAssembler.clear()
+    this.modules.looseCut.value += this.loose.resume()
     this.kept.resume(open.receivedSequence, open.keptSequence)
     const missing = this.inbound.open(open.firstSequence)
     if (missing > 0) {

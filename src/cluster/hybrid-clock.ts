@@ -16,11 +16,25 @@ export const MAXIMUM_DRIFT_MS = 60_000
 const MAXIMUM_COUNTER = 0xffff_ffff
 
 export class HybridClock {
-  private time = 0
+  private time: number
   private counter = 0
 
-  /** @param now milliseconds since the epoch; `Date.now` unless a test decides */
-  constructor(private readonly now: () => number = Date.now) {}
+  /**
+   * @param now milliseconds since the epoch; `Date.now` unless a test decides
+   * @param start no timestamp is earlier: a node gives its incarnation, so that a life in which the computer's clock
+   * was set back does not write before the life before it
+   */
+  constructor(
+    private readonly now: () => number = Date.now,
+    start = 0,
+  ) {
+    this.time = start
+  }
+
+  /** What the computer's clock says, in milliseconds since the epoch. */
+  get wallTime(): number {
+    return this.now()
+  }
 
   /** A timestamp after every one this clock has given or observed. */
   tick(): Timestamp {

@@ -79,7 +79,8 @@ export class InboundLane {
    * cannot be filled and is returned as the number of batches that are missing.
    */
   open(firstSequence: number): number {
-    this.acknowledged = this.kept
+    // Said again: what the peer was told when the link opened may be older than what has been kept since.
+    this.acknowledged = 0
     // What was said of these may have been lost with the link.
     this.selected = Array.from(this.unsettled).flatMap(({ isKept, sequence }) => (isKept ? [sequence] : []))
     const missing = firstSequence - 1 - this.received

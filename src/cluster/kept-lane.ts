@@ -26,7 +26,7 @@ interface KeptBatch {
 }
 
 const NO_PENDINGS: PendingPublish[] = []
-const TAKEN: SealedBatch = { entries: Buffer.alloc(0), continued: false, count: 0, sealedAt: 0 }
+const TAKEN: SealedBatch = { entries: Buffer.alloc(0), continued: false, count: 0, startedAt: 0 }
 
 export class KeptLane {
   private readonly limitBytes: number
@@ -88,17 +88,23 @@ export class KeptLane {
     if (isTurnOver && this.written === this.batches.length) this.writer.seal()
     const batch = this.batches.at(this.written)
     if (batch === undefined) return undefined
-    const { entries, continued, sealedAt } = batch.sealed
+    const { entries, continued, startedAt } = batch.sealed
     const sequence = this.oldestSequence + this.written
     this.written += 1
     return {
       $case: 'batch',
-      value: { sequence, entries, continued, waited: Math.round(performance.now() - sealedAt) },
+      value: { sequence, entries, continued, waited: Math.round(performance.now() - startedAt) },
     }
   }
 
   /** A new link to the same incarnation: what the peer has not received goes again. */
   resume(receivedSequence: number, keptSequence: number): void {
+    if (receivedSequence >= this.oldestSequence + this.batches.length) {
+      // This side has forgotten the peer and begun at 1 again, the peer has not: go on where the peer is.
+      this.oldestSequence = receivedSequence + 1
+      this.written = 0
+      return
+    }
     this.acknowledge(keptSequence)
     const received = receivedSequence - this.oldestSequence + 1
     this.written = Math.max(0, Math.min(received, this.batches.length))

@@ -21,6 +21,8 @@ export class LooseLane {
   private readonly ready = new RingBuffer<SealedBatch>(Infinity) // bounded by limitBytes
   private held = 0
   private waiting = 0
+  /** The last batch that went out ended within a message. */
+  private isMidMessage = false
 
   constructor({ batchBytes, limitBytes }: LaneOptions) {
     this.limitBytes = limitBytes
@@ -54,8 +56,25 @@ export class LooseLane {
     if (batch === undefined) return undefined
     this.held -= batch.entries.length
     this.waiting -= batch.count
-    const waited = Math.round(performance.now() - batch.sealedAt)
+    this.isMidMessage = batch.continued
+    const waited = Math.round(performance.now() - batch.startedAt)
     return { $case: 'looseBatch', value: { sequence: 0, entries: batch.entries, continued: batch.continued, waited } }
+  }
+
+  /**
+   * A new link: the peer has forgotten the beginning of a message whose pieces went over the old one, and would take
+   * the rest for messages. Drops that rest; returns how many messages were lost so.
+   */
+  resume(): number {
+    if (!this.isMidMessage) return 0
+    this.isMidMessage = false
+    for (;;) {
+      const piece = this.ready.shift()
+      if (piece === undefined) return 1
+      this.held -= piece.entries.length
+      this.waiting -= piece.count
+      if (!piece.continued) return 1
+    }
   }
 
   /** Drops everything; returns how many messages that were. */
@@ -65,6 +84,7 @@ export class LooseLane {
     this.ready.clear()
     this.held = 0
     this.waiting = 0
+    this.isMidMessage = false
     return dropped
   }
 }

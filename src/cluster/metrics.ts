@@ -14,6 +14,8 @@ export const DROP_REASONS = [
   'qos0_buffer_full',
   /** QoS 1 and 2: `cluster.linkBuffer` is full. */
   'link_buffer_full',
+  /** QoS 0: the link broke when a part of a message that is larger than a batch had gone. */
+  'link_cut',
   /** QoS 0 for a peer that is down. */
   'peer_down',
   /** Kept for a peer that was down longer than `cluster.routeRetention`. */

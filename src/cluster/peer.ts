@@ -122,6 +122,12 @@ export class Peer implements LinkOwner, PeerMetrics {
     return this.exchange.kept.bytes
   }
 
+  /** Nothing waits to go to it: no messages, no entries of replicated maps. */
+  get isDrained(): boolean {
+    const { kept, loose, mapKeys } = this.exchange
+    return kept.length === 0 && loose.length === 0 && mapKeys === 0
+  }
+
   get keptMessages(): number {
     return this.exchange.kept.length
   }

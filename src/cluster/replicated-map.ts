@@ -1,8 +1,9 @@
 /**
  * A map that every node has a copy of. The last writer of a key wins, by hybrid logical clock; a removed key leaves a
  * tombstone for a day, so that a peer that was away does not bring it back. Writes go to every peer at once; a link
- * that opens compares digests of 256 buckets of keys, and what differs is exchanged. Whoever was away longer than
- * tombstones are kept may bring back a removed key: that is the price of forgetting them.
+ * that opens compares digests of the values in 256 buckets of keys, and what differs is exchanged, tombstones too.
+ * Tombstones are not part of the digests, so nodes may forget them at different times. Whoever was away longer than
+ * they are kept may bring back a removed key: that is the price of forgetting them.
  */
 
 import type { Replica } from '../broker/ports.js'
@@ -14,6 +15,9 @@ export const BUCKETS = 256
 
 /** How long a removed key is remembered. */
 export const TOMBSTONE_RETENTION_MS = 24 * 60 * 60 * 1000
+
+/** Removed keys that are remembered at most; beyond it the oldest is forgotten early. At about 250 bytes each, 25 MB. */
+export const MAXIMUM_TOMBSTONES = 100_000
 
 /** A larger value stays on its node: it would not fit a link message beside others. Counted. */
 export const MAXIMUM_VALUE_BYTES = 3 * 1024 * 1024
@@ -43,7 +47,8 @@ export interface ReplicatedMapModules {
 export class ReplicatedMap implements Replica {
   private readonly writes = new Map<string, Write>()
   private readonly digests = new Uint32Array(BUCKETS)
-  private tombstoneCount = 0
+  /** Keys of tombstones, the one that was made or came first in front. */
+  private readonly removed = new Set<string>()
   private refused = 0
   private oversized = 0
 
@@ -54,11 +59,11 @@ export class ReplicatedMap implements Replica {
 
   /** Keys that have a value. */
   get size(): number {
-    return this.writes.size - this.tombstoneCount
+    return this.writes.size - this.removed.size
   }
 
   get tombstones(): number {
-    return this.tombstoneCount
+    return this.removed.size
   }
 
   /** Entries of peers that were not taken because their clock is too far ahead. */
@@ -90,10 +95,21 @@ export class ReplicatedMap implements Replica {
     onWritten(key)
   }
 
+  expire(key: string): void {
+    const write = this.writes.get(key)
+    if (write?.value === undefined) return
+    // The same on every node, whenever it notices: right behind the write that has ended, and before any other.
+    this.put(makeWrite(key, undefined, write.time, write.counter + 1, write.node))
+  }
+
   /** Takes what a peer has; true when it is news here. */
   merge({ key, value, time, counter, node }: MapEntry): boolean {
     const known = this.writes.get(key)
     if (known !== undefined && compareWrites({ time, counter, node }, known) <= 0) return false
+    // Of a key that was never here, or was forgotten with its tombstone: not to be remembered for another day.
+    if (known === undefined && value === undefined && time <= this.modules.clock.wallTime - TOMBSTONE_RETENTION_MS) {
+      return false
+    }
     if (!this.modules.clock.observe({ time, counter })) {
       this.refused += 1
       return false
@@ -127,24 +143,30 @@ export class ReplicatedMap implements Replica {
 
   /** Forgets tombstones that are older than `TOMBSTONE_RETENTION_MS`. */
   purge(now: number): void {
-    if (this.tombstoneCount === 0) return
-    for (const write of this.writes.values()) {
-      if (write.value !== undefined || write.time > now - TOMBSTONE_RETENTION_MS) continue
-      this.writes.delete(write.key)
-      this.tombstoneCount -= 1
-      this.addToDigest(write.bucket, -write.hash)
+    for (const key of this.removed) {
+      const write = this.writes.get(key)
+      if (write !== undefined && write.time <= now - TOMBSTONE_RETENTION_MS) this.forget(key)
     }
   }
 
   private put(write: Write): void {
     const old = this.writes.get(write.key)
-    if (old !== undefined) {
-      this.addToDigest(old.bucket, -old.hash)
-      if (old.value === undefined) this.tombstoneCount -= 1
-    }
-    if (write.value === undefined) this.tombstoneCount += 1
+    if (old?.value !== undefined) this.addToDigest(old.bucket, -old.hash)
     this.writes.set(write.key, write)
-    this.addToDigest(write.bucket, write.hash)
+    if (write.value !== undefined) {
+      this.removed.delete(write.key)
+      this.addToDigest(write.bucket, write.hash)
+      return
+    }
+    this.removed.add(write.key)
+    if (this.removed.size <= MAXIMUM_TOMBSTONES) return
+    const [oldest] = this.removed
+    if (oldest !== undefined) this.forget(oldest)
+  }
+
+  private forget(key: string): void {
+    this.removed.delete(key)
+    this.writes.delete(key)
   }
 
   private addToDigest(bucket: number, hash: number): void {

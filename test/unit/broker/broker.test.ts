@@ -134,7 +134,10 @@ describe('a broker', () => {
   it('shares its retained messages with the peers, and takes theirs', async (t) => {
     const lone = new LoneBroker(t)
     const replica = new Map<string, Buffer | undefined>()
-    lone.broker.replicateRetainedThrough({ set: (key, value) => void replica.set(key, value && Buffer.from(value)) })
+    lone.broker.replicateRetainedThrough({
+      set: (key, value) => void replica.set(key, value && Buffer.from(value)),
+      expire: (key) => void replica.delete(key),
+    })
     lone.broker.publish({ topic: 'a', payload: 'kept', retain: true })
     const peer = new LoneBroker(t)
     peer.broker.applyRetained('a', replica.get('a'))

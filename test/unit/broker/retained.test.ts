@@ -9,8 +9,12 @@ function setUp(maximum = 100) {
   const refused = { value: 0 }
   const retained = new RetainedMessages({ maximum }, refused)
   const replicated: [string, Buffer | undefined][] = []
-  retained.replicateThrough({ set: (key, value) => replicated.push([key, value && Buffer.from(value)]) })
-  return { retained, refused, replicated, texts: (filter = '#') => textsOf(retained, filter) }
+  const expired: string[] = []
+  retained.replicateThrough({
+    set: (key, value) => replicated.push([key, value && Buffer.from(value)]),
+    expire: (key) => expired.push(key),
+  })
+  return { retained, refused, replicated, expired, texts: (filter = '#') => textsOf(retained, filter) }
 }
 
 function textsOf(retained: RetainedMessages, filter: string): string[] {
@@ -43,6 +47,27 @@ describe('retained messages', () => {
         ['none', false],
       ],
     )
+  })
+
+  it('are taken from peers beyond the maximum too, so that all nodes serve the same', () => {
+    const there = setUp()
+    for (const topic of ['a', 'b', 'c']) there.retained.keep(message(topic, '1'))
+    const here = setUp(2)
+    for (const [topic, value] of there.replicated) here.retained.applyReplicated(topic, value)
+    assert.deepEqual(here.texts(), there.texts())
+    assert.equal(here.refused.value, 0)
+  })
+
+  it('are forgotten with their copies when they have expired, without a word that outlives a later one', () => {
+    const { retained, texts, replicated, expired } = setUp()
+    const short = message('a', '1', 1, { messageExpiryInterval: 1 })
+    short.expiresAt = Date.now() - 1
+    retained.keep(short)
+    retained.keep(message('b', '2'))
+    replicated.length = 0
+    assert.deepEqual(texts(), ['b 2'])
+    assert.deepEqual([expired, replicated], [['a'], []])
+    assert.equal(retained.size, 1)
   })
 
   it('are refused beyond the maximum for new topics only, and counted', () => {

@@ -99,6 +99,17 @@ describe('a cluster', () => {
     assert.equal(isConfirmed, true)
   })
 
+  it('hands over what it has written to a replicated map before it leaves', async () => {
+    nodes = await startMesh(['a', 'b'])
+    const [a, b] = nodes as [TestNode, TestNode]
+    const received = new Set<string>()
+    b.cluster.replica('retained', (key) => received.add(key))
+    const replica = a.cluster.replica('retained', () => {})
+    for (let number = 0; number < 5_000; number += 1) replica.set(`key ${number}`, Buffer.alloc(1_000))
+    await a.cluster.stop()
+    await eventually(() => assert.equal(received.size, 5_000))
+  })
+
   it('calls a node that leaves stopped at once and drops its routes', async () => {
     nodes = await startMesh(['a', 'b'], { suspectAfter: 60_000, downAfter: 60_000 })
     const [a, b] = nodes as [TestNode, TestNode]

@@ -21,7 +21,7 @@ class Pair {
   readonly delivered: string[] = []
   readonly pendings: TestPending[] = []
   private readonly reader = new BatchReader()
-  private readonly inbound: InboundLane
+  readonly inbound: InboundLane
   /** What the sessions of the receiving node still have to keep. */
   private readonly unkept: { release(): void }[] = []
   private wire: LinkBodyOf<'batch'>[] = []
@@ -210,6 +210,55 @@ describe('numbered batches', () => {
     assert.deepEqual(inbound.takeAck(), { sequence: 2, selected: [] })
   })
 
+  it('are acknowledged again on a new link, since what was kept while it opened was said to nobody', () => {
+    const pair = new Pair()
+    pair.offer()
+    pair.send()
+    pair.hear()
+    // What this side says as the link opens is written before the session has kept the message …
+    const told = { received: 1, kept: 0 }
+    pair.keep(0)
+    pair.acknowledge = () => assert.fail('no link')
+    // … and the link is up after it.
+    assert.equal(pair.inbound.open(pair.kept.firstSequence), 0)
+    pair.kept.resume(told.received, told.kept)
+    const ack = pair.inbound.takeAck()
+    assert.deepEqual(ack, { sequence: 1, selected: [] })
+    pair.kept.acknowledge(ack?.sequence ?? 0)
+    assert.equal(unsettled(pair.pendings), 0)
+  })
+
+  it('go on where the peer is when this side has forgotten it and the peer has not', () => {
+    const before = new Pair()
+    for (let number = 0; number < 5; number += 1) {
+      before.offer()
+      before.settle()
+    }
+    assert.ok(before.inbound.receivedSequence >= 5)
+    const anew = new KeptLane(SIZES)
+    const pending = new TestPending()
+    pending.hold()
+    anew.offer(frameOf('waits', 1), pending)
+    anew.next(true)
+    before.inbound.open(anew.firstSequence)
+    anew.resume(before.inbound.receivedSequence, before.inbound.keptSequence)
+    assert.equal(unsettled([pending]), 1, 'nobody has this message yet')
+    const batch = anew.next(true)
+    assert.equal(batch?.value.sequence, before.inbound.receivedSequence + 1)
+    before.inbound.receive(batch?.value.sequence ?? 0, asBuffer(batch?.value.entries ?? Buffer.alloc(0)), false, 0)
+    assert.equal(before.delivered.at(-1), 'waits')
+  })
+
+  it('tell how long their first message waited, also when it was alone in its batch', (t) => {
+    let now = 1_000
+    t.mock.method(performance, 'now', () => now)
+    const lane = new KeptLane(SIZES)
+    lane.offer(frameOf('a', 1), undefined)
+    now += 30_000
+    lane.offer(frameOf('b', 1), undefined)
+    assert.equal(lane.next(true)?.value.waited, 30_000)
+  })
+
   it('that come with one missing before them are an error, and end the link', () => {
     const inbound = new InboundLane({ deliver: () => {}, onAckOwed: () => {} })
     assert.throws(() => inbound.receive(2, Buffer.alloc(0), false, 0), { code: 'BATCH_GAP' })
@@ -230,6 +279,20 @@ describe('QoS 0 batches', () => {
     assert.deepEqual(payloads, ['0', '1', '2', '3'])
     assert.equal(lane.bytes, 0)
     assert.equal(lane.length, 0)
+  })
+
+  it('drop the rest of a message that was cut by the end of a link, and nothing behind it', () => {
+    const lane = new LooseLane({ batchBytes: 128, limitBytes: 4_096 })
+    lane.offer(frameOf('x'.repeat(500), 0))
+    lane.offer(frameOf('behind', 0))
+    assert.equal(lane.next(true)?.value.continued, true)
+    assert.equal(lane.resume(), 1)
+    const reader = new BatchReader()
+    const payloads: string[] = []
+    const batch = lane.next(true)
+    reader.read(asBuffer(batch?.value.entries ?? Buffer.alloc(0)), 0, ({ payload }) => payloads.push(String(payload)))
+    assert.deepEqual(payloads, ['behind'])
+    assert.deepEqual([lane.bytes, lane.length, lane.resume()], [0, 0, 0])
   })
 })
 
