@@ -10,7 +10,7 @@ import type { Client, PublishPacket, SubscribePacket, Subscription, Subscription
 import type { Connection } from '../mqtt/connection.js'
 import type { QoS, SubscriptionRequest } from '../mqtt/wire/packets.js'
 import { ReasonCode } from '../mqtt/wire/reason-codes.js'
-import { fromAedesPacket } from './aedes-packets.js'
+import { fromAedesPacket, publishProblem } from './aedes-packets.js'
 
 export class AedesClient extends EventEmitter implements Client {
   declare req?: IncomingMessage
@@ -53,6 +53,11 @@ export class AedesClient extends EventEmitter implements Client {
     const session = this.connection.session
     if (session === undefined) {
       setImmediate(() => callback?.(new Error('the client is not connected')))
+      return
+    }
+    const problem = publishProblem(message)
+    if (problem !== undefined) {
+      setImmediate(() => callback?.(new Error(problem)))
       return
     }
     const options = {

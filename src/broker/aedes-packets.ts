@@ -4,6 +4,10 @@ import type { PublishPacket, AedesPublishPacket as TypedPublishPacket } from 'ae
 import { Message } from '../mqtt/wire/message.js'
 import type { PublishProperties, QoS, UserProperty } from '../mqtt/wire/packets.js'
 import { decodePublishProperties } from '../mqtt/wire/publish-frame.js'
+import { topicNameProblem } from '../mqtt/wire/topic.js'
+
+/** What the length of a UTF-8 string on the wire can say. [MQTT 5.0 section 1.5.4] */
+const LONGEST_TOPIC_BYTES = 65_535
 
 /** The properties of an mqtt-packet PUBLISH, as embedders write them. */
 type PacketProperties = NonNullable<PublishPacket['properties']>
@@ -29,6 +33,12 @@ export function toAedesPacket(message: Message, brokerId: string, brokerCounter:
   if (message.publisherId !== '') packet.clientId = message.publisherId
   if (message.properties !== undefined) packet.properties = toPacketProperties(message)
   return packet
+}
+
+/** Why the broker cannot publish this, in a few words; undefined when it can. */
+export function publishProblem({ topic }: PublishRequest): string | undefined {
+  if (Buffer.byteLength(topic) > LONGEST_TOPIC_BYTES) return `a topic name has at most ${LONGEST_TOPIC_BYTES} bytes`
+  return topicNameProblem(topic)
 }
 
 export function fromAedesPacket(packet: PublishRequest, publisherId: string): Message {

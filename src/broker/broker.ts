@@ -20,7 +20,7 @@ import { type Listener, Router } from '../router/router.js'
 import type { SubscriptionTable } from '../router/subscription-table.js'
 import type { TimerWheel } from '../util/timer-wheel.js'
 import type { TurnQueue } from '../util/turn.js'
-import { fromAedesPacket, type PublishRequest } from './aedes-packets.js'
+import { fromAedesPacket, type PublishRequest, publishProblem } from './aedes-packets.js'
 import { CallbackPending } from './callback-pending.js'
 import { ClientHost } from './client-host.js'
 import { Hooks } from './hooks.js'
@@ -146,7 +146,7 @@ export class Broker extends Aedes implements ForwardedSink {
     const connection = new Connection(stream, origin, this.host)
     this.host.connections.add(connection)
     if (this.closed) connection.close('server_shutdown')
-    else if (this.host.connections.size > this.options.maximumConnections) connection.refuse(undefined)
+    else if (this.host.connections.size > this.options.maximumConnections) connection.close('connection_limit')
     return connection
   }
 
@@ -197,6 +197,11 @@ export class Broker extends Aedes implements ForwardedSink {
   // ── inside ───────────────────────────────────────────────────────────────────────────────────────────────────
 
   private publishRequest(packet: PublishRequest, client: Client | undefined, done: DoneCallback): void {
+    const problem = publishProblem(packet)
+    if (problem !== undefined) {
+      setImmediate(done, new Error(problem))
+      return
+    }
     this.host.watchDeliveries()
     const message = fromAedesPacket(packet, client?.id ?? '')
     const pending = new CallbackPending(done)

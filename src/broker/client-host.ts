@@ -14,7 +14,7 @@ import type { Message } from '../mqtt/wire/message.js'
 import type { ConnectPacket, SubscriptionRequest } from '../mqtt/wire/packets.js'
 import { ReasonCode } from '../mqtt/wire/reason-codes.js'
 import { AedesClient } from './aedes-client.js'
-import { afterHook, toAedesPacket } from './aedes-packets.js'
+import { afterHook, publishProblem, toAedesPacket } from './aedes-packets.js'
 import { type Hooks, isReservedTopic } from './hooks.js'
 import type { BrokerMetrics } from './metrics.js'
 import type { SessionOpener } from './open-session.js'
@@ -74,6 +74,7 @@ export class ClientHost implements Host {
 
   private enter(connection: Connection, packet: ConnectPacket, done: (outcome: OpenOutcome) => void): void {
     const opened = this.sessions.open(connection, packet)
+    if (opened === undefined) return done({ refusal: ReasonCode.QuotaExceeded, reason: 'too many sessions' })
     // Whoever heard of the end of the connection that was taken over may have closed this one.
     if (connection.state === 'closed') return this.sessions.closed(connection)
     // Known from here on, so that a listener may subscribe the client, or close it.
@@ -95,7 +96,9 @@ export class ClientHost implements Host {
     const packet = this.packetOf(message)
     const shown = { ...packet }
     this.hooks.authorizePublish(this.clientOf(connection), packet, (reasonCode) => {
-      done(reasonCode, afterHook(message, shown, packet))
+      // The hook may have changed the packet, also into one that nobody may publish.
+      if (publishProblem(packet) !== undefined) done(ReasonCode.TopicNameInvalid, message)
+      else done(reasonCode, afterHook(message, shown, packet))
     })
   }
 
@@ -233,7 +236,8 @@ export class ClientHost implements Host {
       const packet = this.packetOf(message)
       const shown = { ...packet }
       const forwarded = this.aedes.authorizeForward(this.clientOf(connection), packet)
-      return forwarded ? afterHook(message, shown, forwarded) : undefined
+      if (!forwarded || publishProblem(forwarded) !== undefined) return undefined
+      return afterHook(message, shown, forwarded)
     }
   }
 

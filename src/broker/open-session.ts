@@ -35,7 +35,8 @@ export class SessionOpener implements SessionLifecycle {
     }
   }
 
-  open(connection: Connection, packet: ConnectPacket): { session: Session; sessionPresent: boolean } {
+  /** Undefined when there is no room for a further session. */
+  open(connection: Connection, packet: ConnectPacket): { session: Session; sessionPresent: boolean } | undefined {
     const { clientId } = connection
     this.takeOver(clientId)
     const expiryInterval = sessionExpiryOf(packet, this.options)
@@ -46,6 +47,7 @@ export class SessionOpener implements SessionLifecycle {
     }
     const sessionPresent = entry !== undefined
     if (entry === undefined) {
+      if (this.registry.size >= this.options.maximumSessions) return undefined
       entry = new SessionEntry(
         new Session(clientId, expiryInterval, this.sessionOptions, this.modules),
         this.modules.timers,

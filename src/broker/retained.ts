@@ -57,10 +57,10 @@ export class RetainedMessages {
   }
 
   /** What a new subscription with this filter gets; expired ones are forgotten on the way. [MQTT-3.3.2-5] */
-  *matching(filter: string): Generator<Message> {
+  *matching(filter: string): Generator<Message | undefined> {
     // Taken one by one over many turns: the tree may change in between, and gives what is there when it gets there.
     for (const message of this.messages.matching(filter)) {
-      if (!message.isExpired(Date.now())) yield message
+      if (message === undefined || !message.isExpired(Date.now())) yield message
       else if (this.messages.get(message.topic) === message) this.expire(message.topic)
     }
   }

@@ -6,6 +6,8 @@ interface TopicNode<V> {
 }
 
 const BELOW_HASH = -1
+/** Nodes that a search visits before it gives its caller a chance to stop. */
+const NODES_PER_BREATH = 256
 
 export class TopicTree<V extends object> {
   private readonly root: TopicNode<V> = { children: undefined, value: undefined }
@@ -61,14 +63,21 @@ export class TopicTree<V extends object> {
     return true
   }
 
-  /** Every value whose topic matches the filter; `$` topics only by filters that name their first level [MQTT-4.7.2-1]. */
-  *matching(filter: string): Generator<V> {
+  /**
+   * Every value whose topic matches the filter, and undefined now and then: a search that finds nothing may have to
+   * visit the whole tree, and whoever does not want that in one go stops there. `$` topics
+   * match only filters that name their first level [MQTT-4.7.2-1].
+   */
+  *matching(filter: string): Generator<V | undefined> {
     const levels = filter.split('/')
     // An explicit stack: topics may have thousands of levels. Below a `#` everything matches: depth is then BELOW_HASH.
     const stack: { node: TopicNode<V>; depth: number }[] = [{ node: this.root, depth: 0 }]
+    let visited = 0
     for (;;) {
       const place = stack.pop()
       if (place === undefined) return
+      visited++
+      if (visited % NODES_PER_BREATH === 0) yield undefined
       const { node, depth } = place
       const level = depth === BELOW_HASH ? '#' : levels[depth]
       if (level === undefined) {

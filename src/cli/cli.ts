@@ -9,7 +9,7 @@ import { CliError, EXIT_CODES, type ExitCode } from './cli-error.js'
 import { type ClusterStatusOptions, clusterStatus } from './cluster-status.js'
 import { checkConfig, showConfig } from './config-commands.js'
 import { addConfigFlags, loadFromFlags, type ParsedFlags } from './config-flags.js'
-import { addMqttFlags, topicFlag, wholeNumber } from './mqtt-flags.js'
+import { addMqttFlags, seconds, topicFlag, wholeNumber } from './mqtt-flags.js'
 import type { PubFlags } from './pub.js'
 import type { SubFlags } from './sub.js'
 
@@ -70,7 +70,7 @@ function buildProgram(outcome: Outcome): Command {
     .option('-f, --file <path>', 'a file as the payload')
     .option('-r, --retain', 'as a retained message')
     .option('--repeat <count>', 'publish it so many times', wholeNumber(1, 1_000_000_000), 1)
-    .option('--repeat-delay <seconds>', 'wait between repeats', Number, 0)
+    .option('--repeat-delay <seconds>', 'wait between repeats', seconds, 0)
     .action(async (flags: PubFlags) => {
       const { publishCommand } = await import('./pub.js')
       await quietly(flags, outcome, async () => {

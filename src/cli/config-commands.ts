@@ -6,9 +6,6 @@ import type { Config } from '../config/options.js'
 import { formatDuration, formatSize } from '../config/units.js'
 import { configFile, loadFromFlags, type ParsedFlags } from './config-flags.js'
 
-/** Stands for a secret that is set. */
-const HIDDEN = '(hidden)'
-
 /**
  * A summary of a configuration that is fine.
  * @throws ConfigError with all problems.
@@ -37,23 +34,23 @@ export function showConfig(flags: ParsedFlags, env: NodeJS.ProcessEnv): string {
   const config = loadFromFlags(flags, env)
   const shown: Record<string, unknown> = {}
   for (const entry of CATALOG) {
+    if (entry.kind === 'secret') continue
     let level = shown
     for (const name of entry.path.slice(0, -1)) {
       level[name] ??= {}
       level = level[name] as Record<string, unknown>
     }
-    level[entry.path.at(-1) ?? ''] = shownValue(entry, valueAt(config, entry.path), config)
+    level[entry.path.at(-1) ?? ''] = shownValue(entry, valueAt(config, entry.path))
   }
-  return stringify(shown).trimEnd()
+  const isSecretHidden = config.cluster.secret !== '' && config.cluster.secretFile === ''
+  return `${isSecretHidden ? '# cluster.secret is set, and not shown\n' : ''}${stringify(shown).trimEnd()}`
 }
 
 function valueAt(config: Config, path: readonly string[]): unknown {
   return path.reduce<unknown>((level, name) => (level as Record<string, unknown>)[name], config)
 }
 
-function shownValue({ kind }: CatalogEntry, value: unknown, { cluster }: Config): unknown {
-  // A secret that came from a file is named by that file.
-  if (kind === 'secret') return value === '' || cluster.secretFile !== '' ? '' : HIDDEN
+function shownValue({ kind }: CatalogEntry, value: unknown): unknown {
   if (kind === 'duration') return formatDuration(Number(value))
   if (kind === 'size') return formatSize(Number(value))
   return value

@@ -172,6 +172,18 @@ export function wholeNumber(lowest: number, highest: number): (text: string) => 
   }
 }
 
+/** A day. */
+const LONGEST_DELAY_SECONDS = 86_400
+
+/** An option of a number of seconds, fractions too. */
+export function seconds(text: string): number {
+  const value = /^\d+(\.\d+)?$/.test(text) ? Number(text) : Number.NaN
+  if (!(value <= LONGEST_DELAY_SECONDS)) {
+    throw new InvalidArgumentError(`Expected seconds from 0 to ${LONGEST_DELAY_SECONDS}.`)
+  }
+  return value
+}
+
 function parseQos(text: string): QoS {
   if (text !== '0' && text !== '1' && text !== '2') throw new InvalidArgumentError('Expected 0, 1 or 2.')
   return Number(text) as QoS
@@ -191,7 +203,19 @@ function parseUrl(text: string): URL {
   if (url === undefined || (url.protocol !== 'mqtt:' && url.protocol !== 'ws:') || url.hostname === '') {
     throw new InvalidArgumentError('Expected mqtt://host[:port][/topic] or ws://host[:port][/path].')
   }
+  for (const part of [url.username, url.password, url.pathname + url.hash]) {
+    if (!isDecodable(part)) throw new InvalidArgumentError('A % is followed by two hexadecimal digits that make UTF-8.')
+  }
   return url
+}
+
+function isDecodable(text: string): boolean {
+  try {
+    decodeURIComponent(text)
+    return true
+  } catch {
+    return false
+  }
 }
 
 function isWebSocket(flags: MqttFlags): boolean {

@@ -121,18 +121,18 @@ const mqttSchema = z.strictObject({
   outboxLimit: size(
     '4mb',
     ['64kb', '1gb'],
-    'Bytes waiting to be written to one client; one that stays above it is disconnected.',
+    'Bytes waiting to be written to one client. Above it QoS 0 is dropped and counted, and the client is read no further until it has read.',
   ),
   connectTimeout: duration('10s', ['100ms', '10m'], 'How long a new connection may take to send CONNECT.'),
   drainTimeout: duration(
     '30s',
     ['100ms', '1h'],
-    'How long a client may take to read what waits for it in a full outbox.',
+    'How long a client may take to read what waits for it before it is disconnected.',
   ),
   keepAliveLimit: count(
     0,
     [0, 65_535],
-    'The longest keep-alive in seconds; longer ones are lowered (MQTT 5 clients are told). 0 takes what the client asks for.',
+    'The longest keep-alive in seconds for MQTT 5 clients, which are told of it; earlier ones cannot be told and keep theirs. 0 takes what the client asks for.',
   ),
   maximumTopicLevels: count(128, [1, 32_768], 'Levels of a topic name or topic filter.'),
   maximumClientIdLength: count(256, [23, 65_535], 'Bytes of a client ID.'),
@@ -142,6 +142,11 @@ const mqttSchema = z.strictObject({
     100_000,
     [0, 100_000_000],
     'Topics with a retained message at most; a retained message for a further topic is delivered but not kept, and counted.',
+  ),
+  maximumSessions: count(
+    200_000,
+    [1, 100_000_000],
+    'Sessions held here, those of clients that are away included; a client that would begin a further one is refused.',
   ),
   maximumConnections: count(100_000, [1, 10_000_000], 'Client connections of this node; further ones are refused.'),
 })

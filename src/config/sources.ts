@@ -44,8 +44,12 @@ export function readFile(path: string): Reading {
   const text = readTextFile(path, { key: path })
   if (typeof text !== 'string') return { settings: [], problems: [text] }
   const lineCounter = new LineCounter()
-  const document = parseDocument(text, { lineCounter })
-  for (const error of document.errors) reading.problems.push({ key: path, message: error.message.trim() })
+  // Not the pretty errors: they quote the line, and the line may hold the secret.
+  const document = parseDocument(text, { lineCounter, prettyErrors: false })
+  for (const error of document.errors) {
+    const { line, col } = lineCounter.linePos(error.pos[0])
+    reading.problems.push({ key: `${path}:${line}:${col}`, message: error.message.trim() })
+  }
   if (reading.problems.length > 0 || document.contents === null) return reading
   if (!isMap(document.contents)) {
     reading.problems.push({ key: path, message: 'expected keys and values, as in "name: n1@127.0.0.1"' })

@@ -13,6 +13,8 @@ export const CLOSE_REASONS = [
   'drain_timeout',
   /** CONNECT was answered with a refusal. */
   'refused',
+  /** One connection more than `mqtt.maximumConnections`. */
+  'connection_limit',
   'taken_over',
   'malformed_packet',
   'protocol_error',

@@ -12,6 +12,7 @@ import assert from 'node:assert'
 import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { TimerEntry } from '../util/timer-wheel.js'
+import type { TurnTask } from '../util/turn.js'
 import { type CloseReason, closeReasonOf } from './close-reason.js'
 import { dispatchFrame } from './dispatch.js'
 import { PublishTopics } from './handle-publish.js'
@@ -54,7 +55,8 @@ export interface ConnectionOrigin {
   readonly request: IncomingMessage | undefined
 }
 
-export class Connection extends TimerEntry implements InputOwner, Outlet, AckSender {
+export class Connection extends TimerEntry implements InputOwner, Outlet, AckSender, TurnTask {
+  isQueued = false
   readonly stream: Duplex
   readonly origin: ConnectionOrigin
   readonly host: Host
@@ -338,6 +340,14 @@ export class Connection extends TimerEntry implements InputOwner, Outlet, AckSen
 
   sendPublish(frame: Frame, packetId: number, duplicate: boolean): void {
     this.outbox.writePublish(frame, packetId, duplicate)
+  }
+
+  pumpLater(): void {
+    this.modules.outbox.turn.add(this)
+  }
+
+  runTurn(): void {
+    this.session?.pump()
   }
 
   sendPubrel(packetId: number): void {

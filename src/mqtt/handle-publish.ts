@@ -13,9 +13,6 @@ import { Message } from './wire/message.js'
 import { MqttError, ReasonCode } from './wire/reason-codes.js'
 import { levelCount, topicNameProblem } from './wire/topic.js'
 
-/** How many times the Receive Maximum a client before MQTT 5, which does not know of it, may leave unacknowledged. */
-const UNANNOUNCED_ALLOWANCE = 10
-
 /**
  * The topics of one publisher: its aliases, and the last topic it used. Publishers repeat their topic, and comparing
  * a few bytes is cheaper than decoding and checking them again (bench: load, row a1).
@@ -113,9 +110,11 @@ function publishAcknowledged(connection: Connection, message: Message, qos: 1 | 
     const again = acks.begin(packetId, qos)
     first.addFollower(again)
     again.release()
+    if (!connection.isV5 && acks.length >= options.receiveMaximum) connection.holdForAcks()
     return
   }
-  checkQuota(connection, acks.qos1Count + session.inboundQos2Count)
+  // A QoS 2 id counts until PUBREL, and its PUBREC as long as it is owed, whatever the client releases early.
+  checkQuota(connection, Math.max(acks.length, acks.qos1Count + session.inboundQos2Count))
   const ack = acks.begin(packetId, qos)
   if (connection.host.isPublishGuarded) publishGuarded(connection, message, ack)
   else publish(connection, message, ack)
@@ -124,14 +123,14 @@ function publishAcknowledged(connection: Connection, message: Message, qos: 1 | 
 
 /**
  * A client must not have more unacknowledged than it was told [MQTT-3.3.4-7]. Before MQTT 5 it was not told: it is
- * read no further at that number (see `holdForAcks`), and QoS 2 ids that it never releases have a wider bound.
+ * read no further while it is owed that many acknowledgements (`holdForAcks`), and the QoS 2 ids that it has not
+ * released are bounded by their number, 65,535.
  */
 function checkQuota(connection: Connection, unacknowledged: number): void {
   const { receiveMaximum } = connection.host.modules.options
-  const maximum = connection.isV5 ? receiveMaximum : receiveMaximum * UNANNOUNCED_ALLOWANCE
-  if (unacknowledged < maximum) return
+  if (!connection.isV5 || unacknowledged < receiveMaximum) return
   connection.host.modules.metrics.publishesRefused.quota_exceeded.value++
-  throw new MqttError(ReasonCode.ReceiveMaximumExceeded, `more than ${maximum} messages without acknowledgement`)
+  throw new MqttError(ReasonCode.ReceiveMaximumExceeded, `more than ${receiveMaximum} messages without acknowledgement`)
 }
 
 function publish(connection: Connection, message: Message, ack: InboundAck | undefined): void {

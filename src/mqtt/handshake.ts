@@ -114,7 +114,8 @@ function refusalOf(error: MqttError): ConnackPacket {
 
 function keepAliveOf(packet: ConnectPacket, options: MqttOptions): number {
   const limit = options.keepAliveLimit
-  if (limit === 0) return packet.keepAlive
+  // A client before MQTT 5 cannot be told, and would be closed again and again for what it was never asked.
+  if (limit === 0 || packet.protocolVersion < 5) return packet.keepAlive
   return packet.keepAlive === 0 ? limit : Math.min(packet.keepAlive, limit)
 }
 

@@ -21,10 +21,15 @@ export class InboundAck implements Hold, ReceivedQos2 {
   reasonCode = 0
 
   constructor(
-    private readonly owner: InboundAcks,
+    private owner: InboundAcks | undefined,
     readonly packetId: number,
     readonly qos: 1 | 2,
   ) {}
+
+  /** Its connection has gone: a session that remembers this QoS 2 id must not keep the connection alive with it. */
+  disown(): void {
+    this.owner = undefined
+  }
 
   get isSettled(): boolean {
     return this.holds === 0
@@ -42,7 +47,7 @@ export class InboundAck implements Hold, ReceivedQos2 {
       this.followers = undefined
       for (const follower of followers) follower.release()
     }
-    this.owner.flush()
+    this.owner?.flush()
   }
 
   /** Makes the acknowledgement of a repeated QoS 2 PUBLISH wait for the one of the first. */
@@ -85,12 +90,14 @@ export class InboundAcks {
       if (ack === undefined || !ack.isSettled) return
       this.entries.shift()
       if (ack.qos === 1) this.qos1Owed--
+      ack.disown()
       this.sender.sendPublishAck(ack)
     }
   }
 
   /** The connection has gone: nobody is left to be answered. */
   close(): void {
+    for (const ack of this.entries) ack.disown()
     this.entries.clear()
     this.qos1Owed = 0
   }

@@ -6,7 +6,8 @@ import type { Duplex } from 'node:stream'
 import { createWebSocketStream, WebSocketServer } from 'ws'
 import { formatListener, type ListenerAddress } from '../config/addresses.js'
 import { NodeError } from '../util/errors.js'
-import type { ConnectionOrigin } from './connection.js'
+import type { Connection, ConnectionOrigin } from './connection.js'
+import { ReasonCode } from './wire/reason-codes.js'
 
 export interface ListenerOptions {
   readonly address: ListenerAddress
@@ -41,7 +42,8 @@ export class ListenError extends NodeError<ListenDetails> {
   }
 }
 
-export type Accept = (stream: Duplex, origin: ConnectionOrigin) => void
+/** Takes a stream over; the answer is its connection. */
+export type Accept = (stream: Duplex, origin: ConnectionOrigin) => Pick<Connection, 'close'>
 
 /** Connections that the kernel may hold until they are accepted: a fleet that reconnects comes all at once. */
 const BACKLOG = 4096
@@ -123,15 +125,18 @@ export class Listener {
       response.end('This is an MQTT over WebSocket listener.\n')
     })
     server.on('upgrade', (request, socket, head) => {
+      // From here on the socket is ours, and so are its errors: a client that resets it ends nothing but itself.
+      socket.on('error', () => socket.destroy())
       const refusal = this.refusalOf(request)
       if (refusal !== undefined) return refuseUpgrade(socket, refusal)
       webSockets.handleUpgrade(request, socket, head, (webSocket) => {
-        // MQTT packets travel in binary frames only. [MQTT-6.0.0-1]
+        // MQTT packets travel in binary frames only [MQTT-6.0.0-1]. Listened to before the stream does, which would
+        // hand the text on; a closed connection does not take it.
         webSocket.on('message', (_data, isBinary) => {
-          if (!isBinary) webSocket.close(1003, 'MQTT needs binary frames')
+          if (!isBinary) connection.close('protocol_error', ReasonCode.ProtocolError, 'MQTT needs binary frames')
         })
         const origin = { listener: this.address, remoteAddress: request.socket.remoteAddress ?? '', request }
-        this.accept(createWebSocketStream(webSocket), origin)
+        const connection = this.accept(createWebSocketStream(webSocket), origin)
       })
     })
     return server
@@ -139,7 +144,7 @@ export class Listener {
 
   /** The HTTP status of an upgrade that is refused. */
   private refusalOf(request: IncomingMessage): number | undefined {
-    const { pathname } = new URL(request.url ?? '/', 'http://listener')
+    const [pathname] = (request.url ?? '/').split('?', 1)
     if (pathname !== this.options.address.path) return 404
     const offered = (request.headers['sec-websocket-protocol'] ?? '').split(',').map((protocol) => protocol.trim())
     return SUBPROTOCOLS.some((protocol) => offered.includes(protocol)) ? undefined : 400

@@ -32,6 +32,8 @@ export interface Outlet {
   sendFrame(frame: Frame): void
   sendPublish(frame: Frame, packetId: number, duplicate: boolean): void
   sendPubrel(packetId: number): void
+  /** Calls `pump` again at the end of this event-loop turn. */
+  pumpLater(): void
 }
 
 /** Held while somebody still has to keep a message; see `PendingPublish` of the broker's ports. */
@@ -56,8 +58,11 @@ export interface ReceivedQos2 {
   addFollower(follower: Hold): void
 }
 
+/** How long a session may search for retained messages in one event-loop turn, in milliseconds. */
+const RETAINED_SLICE_MS = 5
+
 interface RetainedFeed {
-  readonly messages: Iterator<Message>
+  readonly messages: Iterator<Message | undefined>
   readonly delivery: DeliveryOptions
 }
 
@@ -184,9 +189,9 @@ export class Session {
   /**
    * Retained messages for a new subscription: like `deliver`, with the RETAIN flag set [MQTT-3.3.1-8]. They are taken
    * from the iterator as fast as the client takes them, so a filter that matches a million costs no memory; one that
-   * is subscribed again begins anew.
+   * is subscribed again begins anew. The iterator gives undefined where it has searched for a while without a find.
    */
-  feedRetained(filter: string, messages: Iterator<Message>, delivery: DeliveryOptions): void {
+  feedRetained(filter: string, messages: Iterator<Message | undefined>, delivery: DeliveryOptions): void {
     if (this.isEnded) return
     this.retainedFeeds ??= new Map()
     this.retainedFeeds.set(filter, { messages, delivery })
@@ -219,6 +224,7 @@ export class Session {
     if (this.inFlight === undefined && this.queue === undefined && this.retainedFeeds === undefined) return
     this.inFlight ??= new InFlightWindow()
     const window = this.inFlight
+    let searchUntil = 0
     while (!outlet.isCongested && window.sent < outlet.sendMaximum) {
       const again = window.takeUnsent()
       if (again !== undefined) {
@@ -227,7 +233,12 @@ export class Session {
       }
       const next = this.queue?.shift()
       if (next === undefined) {
-        if (!this.sendRetained()) break
+        if (this.retainedFeeds === undefined) break
+        if (searchUntil === 0) searchUntil = performance.now() + RETAINED_SLICE_MS
+        this.sendRetained(this.retainedFeeds)
+        if (performance.now() < searchUntil) continue
+        outlet.pumpLater()
+        break
       } else if (next.message.isExpired(Date.now())) this.modules.metrics.dropped.expired.value++
       else if (!this.sendInFlight(outlet, next.message, next.qos, next.retain, next.subscriptionIds, true)) break
     }
@@ -236,22 +247,20 @@ export class Session {
     }
   }
 
-  /** Sends one retained message; false when none is left. Called with room for it. */
-  private sendRetained(): boolean {
-    if (this.retainedFeeds === undefined) return false
-    for (const [filter, { messages, delivery }] of this.retainedFeeds) {
-      const next = messages.next()
-      if (next.done === true) {
-        this.retainedFeeds.delete(filter)
-        continue
-      }
-      const qos = Math.min(next.value.qos, delivery.qos) as QoS
-      if (qos === 0) this.sendQos0(next.value, true, delivery.subscriptionIds)
-      else this.deliverQueued(next.value, qos, true, delivery.subscriptionIds, undefined)
-      return true
+  /** Takes one step in the oldest feed: sends a message, or has searched a little. Called with room for a message. */
+  private sendRetained(feeds: Map<string, RetainedFeed>): void {
+    const [oldest] = feeds
+    if (oldest === undefined) {
+      this.retainedFeeds = undefined
+      return
     }
-    this.retainedFeeds = undefined
-    return false
+    const [filter, { messages, delivery }] = oldest
+    const { done, value } = messages.next()
+    if (done === true) feeds.delete(filter)
+    if (value === undefined) return
+    const qos = Math.min(value.qos, delivery.qos) as QoS
+    if (qos === 0) this.sendQos0(value, true, delivery.subscriptionIds)
+    else this.deliverQueued(value, qos, true, delivery.subscriptionIds, undefined)
   }
 
   private sendQos0(message: Message, retain: boolean, subscriptionIds: readonly number[] | undefined): void {

@@ -12,11 +12,41 @@ describe('a broker', () => {
     await lone.connect({ clientId: 'b' })
     const third = lone.open()
     assert.deepEqual(await third.ended(), [])
-    assert.equal(lone.metrics.mqtt.connectRefused.value, 1)
     first.drop()
     await until(() => lone.broker.connectionCount === 1, 'one has gone')
     await lone.connect({ clientId: 'c' })
-    assert.deepEqual(lone.closeReasons, { refused: 1, client_closed: 1 })
+    assert.deepEqual(lone.closeReasons, { connection_limit: 1, client_closed: 1 })
+  })
+
+  it('refuses clients that would begin one session too many, and takes those that come back', async (t) => {
+    const lone = new LoneBroker(t, { mqtt: { maximumSessions: 1 } })
+    const kept = { clientId: 'a', clean: false, properties: { sessionExpiryInterval: 60 } }
+    const first = await lone.connect(kept)
+    first.drop()
+    await until(() => lone.broker.connectionCount === 0, 'it has gone')
+    const other = lone.open()
+    other.sendConnect({ clientId: 'b' })
+    assert.equal((await other.next('connack')).reasonCode, 0x97)
+    await lone.connect(kept)
+  })
+
+  it('does not publish to what is no topic name, whoever asks for it', async (t) => {
+    const lone = new LoneBroker(t)
+    const client = await lone.connect()
+    await client.subscribe('#')
+    const errors: (Error | undefined)[] = []
+    for (const topic of ['', 'a/#', 'a/+', 'x'.repeat(65_536)]) {
+      lone.broker.publish({ topic, payload: 'x' }, (error) => errors.push(error))
+    }
+    await until(() => errors.length === 4, 'all are answered')
+    assert.ok(errors.every((error) => error instanceof Error))
+    lone.broker.authorizePublish = (_client, packet, done) => {
+      packet.topic = 'a/#'
+      done(null)
+    }
+    client.publish({ topic: 'a', qos: 1, messageId: 1 })
+    assert.equal((await client.next('puback')).reasonCode, 0x90)
+    assert.deepEqual(await client.settle(), [])
   })
 
   it('tells MQTT 5 clients that it shuts down, and takes no more', async (t) => {

@@ -98,7 +98,7 @@ describe('publishing', () => {
     publisher.publish(message('kept', 1, true), undefined)
     publisher.deliverForwarded(message('forwarded', 1, true), 'n2@test', undefined)
     assert.deepEqual(
-      [...retained.matching('#')].map(({ payload }) => payload.toString()),
+      [...retained.matching('#')].map((found) => found?.payload.toString()),
       ['kept'],
     )
     assert.equal(metrics.forwardedIn.value, 1)

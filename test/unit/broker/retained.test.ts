@@ -18,7 +18,7 @@ function setUp(maximum = 100) {
 }
 
 function textsOf(retained: RetainedMessages, filter: string): string[] {
-  return [...retained.matching(filter)].map(({ topic, payload }) => `${topic} ${payload}`).sort()
+  return [...retained.matching(filter)].flatMap((found) => (found ? [`${found.topic} ${found.payload}`] : [])).sort()
 }
 
 function message(topic: string, payload: string, qos: QoS = 1, properties: PublishProperties = {}): Message {

@@ -19,7 +19,7 @@ function matches(filter: string, topic: string): boolean {
 }
 
 function found(tree: TopicTree<Named>, filter: string): string[] {
-  return [...tree.matching(filter)].map(({ topic }) => topic).sort()
+  return [...tree.matching(filter)].flatMap((one) => (one === undefined ? [] : [one.topic])).sort()
 }
 
 const LEVEL = fc.constantFrom('', 'a', 'b', '$a', '$SYS', 'c')

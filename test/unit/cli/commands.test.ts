@@ -103,7 +103,7 @@ test('config show is a file that means the same, without the secret', async (con
   const { stdout } = await runShoalmq(['config', 'show'], { env: { SHOALMQ_CLUSTER__SECRET: 'hush-hush' } })
   assert.doesNotMatch(stdout, /hush/)
   const shown = parse(stdout) as { cluster: { secret: string } }
-  assert.equal(shown.cluster.secret, '(hidden)')
+  assert.equal('secret' in shown.cluster, false)
   shown.cluster.secret = ''
   assert.deepEqual(loadConfig({ file: fileOf(context, JSON.stringify(shown)), env: {}, flags: {} }), DEFAULTS)
 })

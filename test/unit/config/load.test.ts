@@ -160,13 +160,25 @@ test('values below and above the range are refused at its ends only', () => {
 test('a file that is missing, is no YAML, or says a key twice is said with its path', (context) => {
   assert.match(problemsOf({ file: '/no/such/shoalmq.yaml' })[0]?.message ?? '', /there is no such file/)
   const broken = fileOf(context, 'name: [n1\n')
-  assert.equal(problemsOf({ file: broken })[0]?.key, broken)
+  assert.equal(problemsOf({ file: broken })[0]?.key, `${broken}:2:1`)
   assert.match(problemsOf({ file: fileOf(context, 'name: a@b\nname: c@d\n') })[0]?.message ?? '', /unique/i)
   assert.match(problemsOf({ file: fileOf(context, '- a\n- b\n') })[0]?.message ?? '', /expected keys and values/)
   assert.match(
     problemsOf({ file: fileOf(context, 'admin: 5\n') })[0]?.message ?? '',
     /expected keys and values below it/,
   )
+})
+
+test('a file that is no YAML is refused without its text, which may hold the secret', (context) => {
+  for (const text of [
+    'cluster:\n  secret: "hunter2\n',
+    'cluster:\n  secret: hunter2: x\n',
+    'cluster: {secret: hunter2',
+  ]) {
+    const problems = problemsOf({ file: fileOf(context, text) })
+    assert.notEqual(problems.length, 0)
+    assert.doesNotMatch(JSON.stringify(problems), /hunter2/)
+  }
 })
 
 test('the result is frozen through and through', () => {

@@ -292,6 +292,26 @@ describe('a publisher', () => {
     assert.deepEqual(lone.closeReasons, { receive_maximum_exceeded: 1 })
   })
 
+  it('of MQTT 5 does not get around it by releasing what is not acknowledged yet', async (t) => {
+    const lone = new LoneBroker(t, { mqtt: { receiveMaximum: 3 } })
+    lone.routes.add('n2@test', 'a')
+    const client = await lone.connect()
+    for (let round = 0; round < 4; round += 1) {
+      client.publish({ topic: 'a', qos: 2, messageId: 1 })
+      client.send({ cmd: 'pubrel', messageId: 1 })
+    }
+    assert.equal((await client.ended()).at(-1), 'disconnect 147')
+    assert.equal(lone.forwarder.forwarded.length, 3)
+  })
+
+  it('before MQTT 5 may send any number of QoS 2 messages before it releases the first', async (t) => {
+    const lone = new LoneBroker(t, { mqtt: { receiveMaximum: 3 } })
+    const client = await lone.connect({}, 4)
+    for (let messageId = 1; messageId <= 2_000; messageId += 1) client.publish({ topic: 'a', qos: 2, messageId })
+    await until(() => client.received.length === 2_000, 'all are answered')
+    assert.deepEqual(lone.closeReasons, {})
+  })
+
   it('before MQTT 5 is read no further at that number, and goes on when it is answered', async (t) => {
     const lone = new LoneBroker(t, { mqtt: { receiveMaximum: 3 } })
     lone.routes.add('n2@test', 'a')

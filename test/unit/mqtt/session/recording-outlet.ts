@@ -20,6 +20,8 @@ export class RecordingOutlet implements Outlet {
   readonly sent: Sent[] = []
   isFull = false
   isCongested = false
+  /** How often the session has asked to be pumped again. */
+  pumpsAskedFor = 0
   isV5: boolean
   sendMaximum: number
   maximumPacketSize: number
@@ -36,6 +38,10 @@ export class RecordingOutlet implements Outlet {
 
   sendPublish(frame: Frame, packetId: number, duplicate: boolean): void {
     this.sent.push(this.read(frame, packetId, duplicate))
+  }
+
+  pumpLater(): void {
+    this.pumpsAskedFor += 1
   }
 
   sendPubrel(packetId: number): void {

@@ -109,6 +109,23 @@ describe('a session that is attached', () => {
     assert.equal(dropped('queue_full'), 0)
   })
 
+  it('searches for retained messages in slices, so that a search without a find blocks nobody', (t) => {
+    const { session, clock } = setUp(t)
+    const outlet = new RecordingOutlet()
+    session.attach(outlet)
+    let searched = 0
+    function* nothing() {
+      for (; searched < 100; searched += 1) {
+        clock.advance(1)
+        yield undefined
+      }
+    }
+    session.feedRetained('+/x', nothing(), DELIVERY)
+    assert.ok(searched >= 1 && searched <= 10, `${searched} of 100 milliseconds in one go`)
+    assert.equal(outlet.pumpsAskedFor, 1)
+    while (searched < 100) session.pump()
+  })
+
   it('sends no more retained messages of a filter that is unsubscribed, and begins anew with one subscribed again', (t) => {
     const { session } = setUp(t)
     const outlet = new RecordingOutlet({ sendMaximum: 1 })
