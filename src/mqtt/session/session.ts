@@ -8,15 +8,18 @@
  * A session is `attached` (has an outlet), `detached` (its client may come back until it expires) or `ended`.
  */
 
-import { TimerEntry, type TimerWheel } from '../../util/timer-wheel.js'
+import type { TimerWheel } from '../../util/timer-wheel.js'
 import type { Frame, Message } from '../wire/message.js'
 import type { QoS, SubscriptionOptions } from '../wire/packets.js'
 import { ReasonCode } from '../wire/reason-codes.js'
+import { BackPressure, type Hold } from './back-pressure.js'
 import { type InFlight, InFlightWindow } from './in-flight-window.js'
 import { InboundQos2 } from './inbound-qos2.js'
 import { MessageQueue, type QueuedMessage, type QueueLimits } from './message-queue.js'
 import { PacketIds } from './packet-ids.js'
 import type { SessionMetrics } from './session-metrics.js'
+
+export type { Hold } from './back-pressure.js'
 
 /** Where an attached session sends: its connection, seen from here. */
 export interface Outlet {
@@ -34,12 +37,6 @@ export interface Outlet {
   sendPubrel(packetId: number): void
   /** Calls `pump` again at the end of this event-loop turn. */
   pumpLater(): void
-}
-
-/** Held while somebody still has to keep a message; see `PendingPublish` of the broker's ports. */
-export interface Hold {
-  hold(): void
-  release(): void
 }
 
 /** How one subscription (or several overlapping ones) wants its messages. */
@@ -387,47 +384,5 @@ export class Session {
       return message.frameFor(qos, retain, subscriptionIds, Date.now())
     }
     return message.frame(outlet.isV5, qos, retain)
-  }
-}
-
-/** Publishers held back by one session's queue, and for how long it has been so. */
-class BackPressure extends TimerEntry {
-  private held: Hold[] = []
-  /** The hold time has passed and the queue has not eased since: from now on a full queue drops. */
-  isExhausted = false
-
-  constructor(
-    private readonly holdTime: number,
-    private readonly timers: TimerWheel,
-  ) {
-    super()
-  }
-
-  /** Takes a hold, unless the time for holding is over. */
-  take(pending: Hold): boolean {
-    if (this.isExhausted) return false
-    if (this.held.length === 0) this.timers.schedule(this, this.holdTime)
-    pending.hold()
-    this.held.push(pending)
-    return true
-  }
-
-  /** The queue has eased (or is gone): everybody goes on. */
-  releaseAll(): void {
-    this.isExhausted = false
-    if (this.held.length === 0) return
-    this.timers.cancel(this)
-    this.letGo()
-  }
-
-  override onTimeout(): void {
-    this.isExhausted = true
-    this.letGo()
-  }
-
-  private letGo(): void {
-    const held = this.held
-    this.held = []
-    for (const pending of held) pending.release()
   }
 }
