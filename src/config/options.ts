@@ -141,7 +141,7 @@ const mqttSchema = z.strictObject({
   retainedMessages: count(
     100_000,
     [0, 100_000_000],
-    'Topics with a retained message at most; a retained message for a further topic is delivered but not kept, and counted.',
+    'Topics with a retained message, from which on a message that a client of this node wants retained for a further topic is delivered but not kept, and counted. What other nodes have kept is always taken, so give all nodes the same value.',
   ),
   maximumSessions: count(
     200_000,
