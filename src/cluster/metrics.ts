@@ -95,6 +95,7 @@ export interface MapMetrics {
   readonly name: string
   readonly size: number
   readonly tombstones: number
+  readonly forgottenTombstones: number
   readonly refusedEntries: number
   readonly oversizedValues: number
 }
@@ -287,6 +288,14 @@ function registerMapMetrics(registry: MetricRegistry, sources: ClusterMetricSour
     { name: 'replicated_tombstones', help: 'Removed keys that a replicated map remembers.' },
     ['map'],
     read((map) => map.tombstones),
+  )
+  registry.counterOf(
+    {
+      name: 'replicated_forgotten_total',
+      help: 'Removed keys that a replicated map forgot before their day was over, because there were too many.',
+    },
+    ['map'],
+    read((map) => map.forgottenTombstones),
   )
   registry.counterOf(
     { name: 'replicated_refused_total', help: "Entries not taken because the writer's clock is far ahead." },

@@ -1,13 +1,13 @@
 /**
  * A map that every node has a copy of. The last writer of a key wins, by hybrid logical clock; a removed key leaves a
  * tombstone for a day, so that a peer that was away does not bring it back. Writes go to every peer at once; a link
- * that opens compares digests of the values in 256 buckets of keys, and what differs is exchanged, tombstones too.
- * Tombstones are not part of the digests, so nodes may forget them at different times. Whoever was away longer than
- * they are kept may bring back a removed key: that is the price of forgetting them.
+ * that opens compares digests of 256 buckets of keys, and what differs is exchanged. Whoever was away longer than
+ * tombstones are kept, a day or the last 100 000, may bring back a removed key: that is the price of forgetting them.
  */
 
 import type { Replica } from '../broker/ports.js'
-import { compareWrites, type HybridClock } from './hybrid-clock.js'
+import { Heap } from '../util/heap.js'
+import { compareWrites, type HybridClock, type Timestamp } from './hybrid-clock.js'
 import type { LinkBody, MapEntry } from './wire.js'
 
 /** Digests per map. */
@@ -16,8 +16,11 @@ export const BUCKETS = 256
 /** How long a removed key is remembered. */
 export const TOMBSTONE_RETENTION_MS = 24 * 60 * 60 * 1000
 
-/** Removed keys that are remembered at most; beyond it the oldest is forgotten early. At about 250 bytes each, 25 MB. */
+/** Removed keys that a map remembers at most; beyond it the oldest is forgotten before its time. Counted. */
 export const MAXIMUM_TOMBSTONES = 100_000
+
+/** What a peer has been sent and still differs in is sent to it again after this many checks: it may take it by then. */
+export const REPEAT_AFTER_CHECKS = 60
 
 /** A larger value stays on its node: it would not fit a link message beside others. Counted. */
 export const MAXIMUM_VALUE_BYTES = 3 * 1024 * 1024
@@ -38,6 +41,8 @@ export interface ReplicatedMapModules {
   /** This node's name. */
   node: string
   clock: HybridClock
+  /** `MAXIMUM_TOMBSTONES` unless a test decides; the same on every node. */
+  maximumTombstones?: number
   /** Gets what a peer wrote and what is news here; not what this node wrote itself. */
   onChange: (key: string, value: Buffer | undefined) => void
   /** This node wrote a key: every peer is to be told. */
@@ -47,23 +52,35 @@ export interface ReplicatedMapModules {
 export class ReplicatedMap implements Replica {
   private readonly writes = new Map<string, Write>()
   private readonly digests = new Uint32Array(BUCKETS)
-  /** Keys of tombstones, the one that was made or came first in front. */
-  private readonly removed = new Set<string>()
+  private tombstoneCount = 0
+  /** The oldest first, in an order that is the same on every node. Some are of keys that were written again since. */
+  private readonly oldestTombstones = new Heap<Write>(
+    (a, b) => compareWrites(a, b) || (a.key < b.key ? -1 : Number(a.key > b.key)),
+  )
+  private readonly maximumTombstones: number
+  private forgotten = 0
   private refused = 0
   private oversized = 0
 
   constructor(
     readonly name: string,
     private readonly modules: ReplicatedMapModules,
-  ) {}
+  ) {
+    this.maximumTombstones = modules.maximumTombstones ?? MAXIMUM_TOMBSTONES
+  }
 
   /** Keys that have a value. */
   get size(): number {
-    return this.writes.size - this.removed.size
+    return this.writes.size - this.tombstoneCount
   }
 
   get tombstones(): number {
-    return this.removed.size
+    return this.tombstoneCount
+  }
+
+  /** Removed keys that were forgotten before their time, because there were more than `maximumTombstones`. */
+  get forgottenTombstones(): number {
+    return this.forgotten
   }
 
   /** Entries of peers that were not taken because their clock is too far ahead. */
@@ -97,19 +114,16 @@ export class ReplicatedMap implements Replica {
 
   expire(key: string): void {
     const write = this.writes.get(key)
-    if (write?.value === undefined) return
-    // The same on every node, whenever it notices: right behind the write that has ended, and before any other.
-    this.put(makeWrite(key, undefined, write.time, write.counter + 1, write.node))
+    // The same write without its value, on every node, whenever it notices: it neither wins nor loses where it did not.
+    if (write?.value !== undefined) this.put({ ...write, value: undefined })
   }
 
   /** Takes what a peer has; true when it is news here. */
   merge({ key, value, time, counter, node }: MapEntry): boolean {
     const known = this.writes.get(key)
     if (known !== undefined && compareWrites({ time, counter, node }, known) <= 0) return false
-    // Of a key that was never here, or was forgotten with its tombstone: not to be remembered for another day.
-    if (known === undefined && value === undefined && time <= this.modules.clock.wallTime - TOMBSTONE_RETENTION_MS) {
-      return false
-    }
+    // Or two nodes would hand each other a removed key for ever, one of them always being the later to forget it.
+    if (known === undefined && value === undefined && this.isForgotten({ time, counter, node })) return false
     if (!this.modules.clock.observe({ time, counter })) {
       this.refused += 1
       return false
@@ -129,8 +143,9 @@ export class ReplicatedMap implements Replica {
     return { key, value, time, counter, node }
   }
 
-  /** One number per bucket: equal for equal content. */
+  /** One number per bucket: equal for equal content, without what is due to be forgotten. */
   buckets(): number[] {
+    this.purge(this.modules.clock.wallTime)
     return Array.from(this.digests)
   }
 
@@ -143,35 +158,71 @@ export class ReplicatedMap implements Replica {
 
   /** Forgets tombstones that are older than `TOMBSTONE_RETENTION_MS`. */
   purge(now: number): void {
-    for (const key of this.removed) {
-      const write = this.writes.get(key)
-      if (write !== undefined && write.time <= now - TOMBSTONE_RETENTION_MS) this.forget(key)
+    for (let oldest = this.oldestTombstone(); oldest !== undefined; oldest = this.oldestTombstone()) {
+      if (!isTooOld(oldest, now)) return
+      this.forget(oldest)
+    }
+  }
+
+  /** Whether a tombstone of an unknown key would be forgotten at once. */
+  private isForgotten(write: Timestamp & { node: string }): boolean {
+    if (isTooOld(write, this.modules.clock.wallTime)) return true
+    if (this.tombstoneCount < this.maximumTombstones) return false
+    const oldest = this.oldestTombstone()
+    return oldest !== undefined && compareWrites(write, oldest) < 0
+  }
+
+  private oldestTombstone(): Write | undefined {
+    for (;;) {
+      const oldest = this.oldestTombstones.peek()
+      if (oldest === undefined || this.isCurrent(oldest)) return oldest
+      this.oldestTombstones.pop()
+    }
+  }
+
+  private isCurrent(write: Write): boolean {
+    return this.writes.get(write.key) === write
+  }
+
+  private forget(tombstone: Write): void {
+    this.writes.delete(tombstone.key)
+    this.tombstoneCount -= 1
+    this.addToDigest(tombstone.bucket, -tombstone.hash)
+  }
+
+  private boundTombstones(): void {
+    if (this.tombstoneCount > this.maximumTombstones) {
+      const oldest = this.oldestTombstone()
+      if (oldest !== undefined) this.forget(oldest)
+      this.forgotten += 1
+    }
+    // Keys that are removed and written in turn leave tombstones behind that are none any more.
+    if (this.oldestTombstones.length > 2 * this.maximumTombstones) {
+      this.oldestTombstones.keepOnly((write) => this.isCurrent(write))
     }
   }
 
   private put(write: Write): void {
     const old = this.writes.get(write.key)
-    if (old?.value !== undefined) this.addToDigest(old.bucket, -old.hash)
-    this.writes.set(write.key, write)
-    if (write.value !== undefined) {
-      this.removed.delete(write.key)
-      this.addToDigest(write.bucket, write.hash)
-      return
+    if (old !== undefined) {
+      this.addToDigest(old.bucket, -old.hash)
+      if (old.value === undefined) this.tombstoneCount -= 1
     }
-    this.removed.add(write.key)
-    if (this.removed.size <= MAXIMUM_TOMBSTONES) return
-    const [oldest] = this.removed
-    if (oldest !== undefined) this.forget(oldest)
-  }
-
-  private forget(key: string): void {
-    this.removed.delete(key)
-    this.writes.delete(key)
+    this.writes.set(write.key, write)
+    this.addToDigest(write.bucket, write.hash)
+    if (write.value !== undefined) return
+    this.tombstoneCount += 1
+    this.oldestTombstones.push(write)
+    this.boundTombstones()
   }
 
   private addToDigest(bucket: number, hash: number): void {
     this.digests[bucket] = ((this.digests[bucket] as number) + hash) >>> 0
   }
+}
+
+function isTooOld({ time }: Timestamp, now: number): boolean {
+  return time <= now - TOMBSTONE_RETENTION_MS
 }
 
 /** Keys and bytes in one message, about. */
@@ -181,6 +232,10 @@ const CHUNK_BYTES = 32 * 1024
 /** What one peer is still to be told of one map. Bounded by the number of keys, each of which stands in it once. */
 export class MapFeed {
   private readonly due = new Set<string>()
+  /** Per bucket, the digests of the last check that differed and was answered: the peer's and our own. */
+  private readonly answeredTheirs = new Uint32Array(BUCKETS)
+  private readonly answeredOwn = new Uint32Array(BUCKETS)
+  private checks = 0
   private owesCheck = false
   private isOpen = false
 
@@ -194,6 +249,7 @@ export class MapFeed {
   open(): void {
     this.isOpen = true
     this.owesCheck = true
+    this.forgetAnswers()
   }
 
   close(): void {
@@ -211,8 +267,19 @@ export class MapFeed {
     this.owesCheck = true
   }
 
+  /**
+   * The peer's digests: it gets what differs. Where neither its digest nor ours has moved since it got that, it has
+   * refused something, and is not sent it again at every check.
+   */
   takeCheck(buckets: readonly number[]): void {
-    for (const key of this.map.keysThatDiffer(buckets)) this.due.add(key)
+    this.checks += 1
+    if (this.checks % REPEAT_AFTER_CHECKS === 0) this.forgetAnswers()
+    const own = this.map.buckets()
+    const open = own.map((digest, bucket) => {
+      const theirs = buckets[bucket] ?? 0
+      return this.wasAnswered(bucket, digest, theirs) ? digest : theirs
+    })
+    for (const key of this.map.keysThatDiffer(open)) this.due.add(key)
   }
 
   next(): LinkBody | undefined {
@@ -234,6 +301,19 @@ export class MapFeed {
       if (entries.length === CHUNK_ENTRIES || bytes >= CHUNK_BYTES) break
     }
     return { $case: 'mapEntries', value: { map: name, entries } }
+  }
+
+  private wasAnswered(bucket: number, own: number, theirs: number): boolean {
+    if (this.answeredOwn[bucket] === own && this.answeredTheirs[bucket] === theirs) return true
+    this.answeredOwn[bucket] = own
+    this.answeredTheirs[bucket] = theirs
+    return false
+  }
+
+  /** Two zeros are equal digests, and so no answer. */
+  private forgetAnswers(): void {
+    this.answeredOwn.fill(0)
+    this.answeredTheirs.fill(0)
   }
 }
 
