@@ -6,6 +6,7 @@
 import { AdminServer } from './admin/http-server.js'
 import { Broker } from './broker/broker.js'
 import { createBrokerMetrics } from './broker/metrics.js'
+import { retainedDeadline } from './broker/retained-deadline.js'
 import type { Subscriber } from './broker/subscriber.js'
 import { Cluster } from './cluster/cluster.js'
 import type { ClusterStatus } from './cluster/status.js'
@@ -158,7 +159,7 @@ export class Node {
     this.cluster = cluster
     this.broker.forwardThrough(cluster.forwarder)
     this.broker.replicateRetainedThrough(
-      cluster.replica('retained', (topic, value) => this.broker.applyRetained(topic, value)),
+      cluster.replica('retained', (topic, value) => this.broker.applyRetained(topic, value), retainedDeadline),
     )
     return cluster
   }

@@ -154,15 +154,21 @@ export class Cluster {
 
   /**
    * A map that every node has a copy of; ask for it before `start`.
-   * @param onChange gets what other nodes wrote, as it becomes known here
+   * @param onChange gets what other nodes wrote, as it becomes known here, and what has ended
+   * @param deadlineOf when a value ends by itself, in milliseconds since the epoch; 0 when it does not
    * @throws NodeError MAP_EXISTS when the name is taken
    */
-  replica(name: string, onChange: (key: string, value: Buffer | undefined) => void): Replica {
+  replica(
+    name: string,
+    onChange: (key: string, value: Buffer | undefined) => void,
+    deadlineOf: (value: Buffer) => number = () => 0,
+  ): Replica {
     if (this.maps.has(name)) throw new NodeError(`there is a map ${name} already`, { code: 'MAP_EXISTS', map: name })
     const map: ReplicatedMap = new ReplicatedMap(name, {
       node: this.modules.node,
       clock: this.clock,
       onChange,
+      deadlineOf,
       onWritten: (key) => {
         for (const peer of this.membership.peers.values()) peer.exchange.mapWritten(map, key)
       },

@@ -3,6 +3,8 @@
  * tombstone for a day, so that a peer that was away does not bring it back. Writes go to every peer at once; a link
  * that opens compares digests of 256 buckets of keys, and what differs is exchanged. Whoever was away longer than
  * tombstones are kept, a day or the last 100 000, may bring back a removed key: that is the price of forgetting them.
+ * A value that ends at a time of its own becomes the tombstone of its own write on every node by itself: the write, and
+ * so the digest, is the same before and after, and whichever node is first has nothing to tell the others.
  */
 
 import type { Replica } from '../broker/ports.js'
@@ -19,6 +21,9 @@ export const TOMBSTONE_RETENTION_MS = 24 * 60 * 60 * 1000
 /** Removed keys that a map remembers at most; beyond it the oldest is forgotten before its time. Counted. */
 export const MAXIMUM_TOMBSTONES = 100_000
 
+/** Writes that were written over may wait this many for their time, and as many as there are others, before they go. */
+const MINIMUM_COMPACTION = 1_000
+
 /** What a peer has been sent and still differs in is sent to it again after this many checks: it may take it by then. */
 export const REPEAT_AFTER_CHECKS = 60
 
@@ -33,7 +38,10 @@ interface Write {
   readonly time: number
   readonly counter: number
   readonly node: string
+  /** When the value ends, in milliseconds since the epoch; 0 when it does not. */
+  readonly deadline: number
   readonly bucket: number
+  /** Of the key and the timestamp, so that a value that has ended is no difference to one that has not. */
   readonly hash: number
 }
 
@@ -43,7 +51,9 @@ export interface ReplicatedMapModules {
   clock: HybridClock
   /** `MAXIMUM_TOMBSTONES` unless a test decides; the same on every node. */
   maximumTombstones?: number
-  /** Gets what a peer wrote and what is news here; not what this node wrote itself. */
+  /** When a value ends, in milliseconds since the epoch; 0, or no function, when it does not. The same on every node. */
+  deadlineOf?: (value: Buffer) => number
+  /** Gets what a peer wrote and what is news here, and what has ended; not what this node wrote itself. */
   onChange: (key: string, value: Buffer | undefined) => void
   /** This node wrote a key: every peer is to be told. */
   onWritten: (key: string) => void
@@ -57,6 +67,9 @@ export class ReplicatedMap implements Replica {
   private readonly oldestTombstones = new Heap<Write>(
     (a, b) => compareWrites(a, b) || (a.key < b.key ? -1 : Number(a.key > b.key)),
   )
+  /** Values that end, the first to end in front. Some have been written over since. */
+  private readonly ending = new Heap<Write>((a, b) => a.deadline - b.deadline)
+  private endingCount = 0
   private readonly maximumTombstones: number
   private forgotten = 0
   private refused = 0
@@ -108,30 +121,31 @@ export class ReplicatedMap implements Replica {
     const { clock, node, onWritten } = this.modules
     const { time, counter } = clock.tick()
     const copy = value === undefined ? undefined : copyOf(value)
-    this.put(makeWrite(key, copy, time, counter, node))
+    this.put(this.makeWrite(key, copy, { time, counter, node }))
     onWritten(key)
   }
 
   expire(key: string): void {
     const write = this.writes.get(key)
-    // The same write without its value, on every node, whenever it notices: it neither wins nor loses where it did not.
-    if (write?.value !== undefined) this.put({ ...write, value: undefined })
+    if (write?.value !== undefined) this.put(withoutValue(write))
   }
 
   /** Takes what a peer has; true when it is news here. */
   merge({ key, value, time, counter, node }: MapEntry): boolean {
+    const { clock, onChange } = this.modules
     const known = this.writes.get(key)
     if (known !== undefined && compareWrites({ time, counter, node }, known) <= 0) return false
+    const write = this.makeWrite(key, value && copyOf(value), { time, counter, node })
+    const taken = hasEnded(write, clock.wallTime) ? withoutValue(write) : write
     // Or two nodes would hand each other a removed key for ever, one of them always being the later to forget it.
-    if (known === undefined && value === undefined && this.isForgotten({ time, counter, node })) return false
-    if (!this.modules.clock.observe({ time, counter })) {
+    if (known === undefined && taken.value === undefined && this.isForgotten(taken)) return false
+    if (!clock.observe({ time, counter })) {
       this.refused += 1
       return false
     }
-    const copy = value === undefined ? undefined : copyOf(value)
-    this.put(makeWrite(key, copy, time, counter, node))
+    this.put(taken)
     // A tombstone of what was never here is kept, and is no change.
-    if (copy !== undefined || known?.value !== undefined) this.modules.onChange(key, copy)
+    if (taken.value !== undefined || known?.value !== undefined) onChange(key, taken.value)
     return true
   }
 
@@ -156,8 +170,14 @@ export class ReplicatedMap implements Replica {
     for (const write of this.writes.values()) if (differs[write.bucket] === true) yield write.key
   }
 
-  /** Forgets tombstones that are older than `TOMBSTONE_RETENTION_MS`. */
+  /** Drops values that have ended, and forgets tombstones that are older than `TOMBSTONE_RETENTION_MS`. */
   purge(now: number): void {
+    for (let first = this.ending.peek(); first !== undefined && hasEnded(first, now); first = this.ending.peek()) {
+      this.ending.pop()
+      if (!this.isCurrent(first)) continue
+      this.put(withoutValue(first))
+      this.modules.onChange(first.key, undefined)
+    }
     for (let oldest = this.oldestTombstone(); oldest !== undefined; oldest = this.oldestTombstone()) {
       if (!isTooOld(oldest, now)) return
       this.forget(oldest)
@@ -207,18 +227,45 @@ export class ReplicatedMap implements Replica {
     if (old !== undefined) {
       this.addToDigest(old.bucket, -old.hash)
       if (old.value === undefined) this.tombstoneCount -= 1
+      else if (old.deadline !== 0) this.endingCount -= 1
     }
     this.writes.set(write.key, write)
     this.addToDigest(write.bucket, write.hash)
-    if (write.value !== undefined) return
+    if (write.value !== undefined) {
+      if (write.deadline !== 0) this.addEnding(write)
+      return
+    }
     this.tombstoneCount += 1
     this.oldestTombstones.push(write)
     this.boundTombstones()
   }
 
+  private addEnding(write: Write): void {
+    this.endingCount += 1
+    this.ending.push(write)
+    // A key that is written again before its value ends leaves the earlier write behind.
+    if (this.ending.length > 2 * this.endingCount + MINIMUM_COMPACTION) {
+      this.ending.keepOnly((one) => this.isCurrent(one))
+    }
+  }
+
+  private makeWrite(key: string, value: Buffer | undefined, stamp: Timestamp & { node: string }): Write {
+    const deadline = value === undefined ? 0 : (this.modules.deadlineOf?.(value) ?? 0)
+    return { key, value, deadline, ...stamp, ...digestOf(key, stamp) }
+  }
+
   private addToDigest(bucket: number, hash: number): void {
     this.digests[bucket] = ((this.digests[bucket] as number) + hash) >>> 0
   }
+}
+
+function hasEnded({ value, deadline }: Write, now: number): boolean {
+  return value !== undefined && deadline !== 0 && now >= deadline
+}
+
+/** What a write is when its value has ended: the same write, so that it neither wins nor loses where it did not. */
+function withoutValue(write: Write): Write {
+  return { ...write, value: undefined, deadline: 0 }
 }
 
 function isTooOld({ time }: Timestamp, now: number): boolean {
@@ -324,14 +371,17 @@ function copyOf(value: Uint8Array): Buffer {
   return copy
 }
 
-function makeWrite(key: string, value: Buffer | undefined, time: number, counter: number, node: string): Write {
+function digestOf(
+  key: string,
+  { time, counter, node }: Timestamp & { node: string },
+): { bucket: number; hash: number } {
   const keyHash = hashText(key, 0x811c9dc5)
   // One field after the other, mixed between, so that none makes up for another: it is two different times of a key
   // that must not have one hash.
   let hash = mix(keyHash ^ (time / 0x1_0000_0000))
   hash = mix(Math.imul(hash, 0x01000193) ^ (time | 0))
   hash = mix(Math.imul(hash, 0x01000193) ^ (counter | 0))
-  return { key, value, time, counter, node, bucket: keyHash % BUCKETS, hash: mix(hashText(node, hash)) }
+  return { bucket: keyHash % BUCKETS, hash: mix(hashText(node, hash)) }
 }
 
 /** FNV-1a over UTF-16 code units. Part of the link protocol, like `mix`. */

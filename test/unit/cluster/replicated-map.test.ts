@@ -25,6 +25,7 @@ class Copy {
     this.map = new ReplicatedMap('retained', {
       node,
       maximumTombstones,
+      deadlineOf: (value) => Number(/until (\d+)/.exec(value.toString())?.[1] ?? 0),
       clock: new HybridClock(() => this.now),
       onChange: (key, value) => {
         if (value === undefined) this.seen.delete(key)
@@ -248,6 +249,47 @@ describe('a replicated map', () => {
     assert.deepEqual(b.content(), [['x', 'second']])
     a.map.expire('x')
     assert.equal(synchronize(a, b), 0, 'an end is no difference: every node finds it by itself')
+  })
+
+  it('frees a value on every node when its time is over, without a word between them', () => {
+    const [a, b, late] = [new Copy('a@h'), new Copy('b@h'), new Copy('c@h')]
+    a.set('x', 'until 1000500')
+    a.set('y', 'for ever')
+    synchronize(a, b)
+    const entry = a.map.entry('x')
+    assert.ok(entry !== undefined)
+    for (const copy of [a, b, late]) copy.now += 500
+    a.map.purge(a.now - 1)
+    assert.equal(a.map.size, 2)
+    a.map.purge(a.now)
+    assert.deepEqual([a.map.get('x'), a.map.size, b.map.size], [undefined, 1, 2])
+    assert.deepEqual(a.content(), [['y', 'for ever']])
+    assert.deepEqual(a.written, ['x', 'y'], 'nothing to tell the peers')
+    assert.equal(a.map.merge(entry), false, 'and it does not come back')
+    assert.equal(synchronize(a, b), 0)
+    assert.deepEqual([b.map.size, b.content()], [1, [['y', 'for ever']]])
+    late.map.merge(entry)
+    assert.deepEqual([late.map.get('x'), late.content()], [undefined, []])
+    for (const copy of [a, b]) copy.now += TOMBSTONE_RETENTION_MS
+    synchronize(a, b)
+    assert.deepEqual([a.map.tombstones, b.map.tombstones], [0, 0])
+    assert.equal(a.map.merge(entry), false)
+  })
+
+  it('lets a value end without touching a later one, and without bringing back an earlier one', () => {
+    const [a, b, away] = [new Copy('a@h'), new Copy('b@h'), new Copy('c@h')]
+    a.set('x', 'first, for ever')
+    for (const copy of [b, away]) synchronize(a, copy)
+    a.set('x', 'until 1000500')
+    synchronize(a, b)
+    // In the millisecond of the write that ends, by its writer: the next timestamp there is.
+    a.set('x', 'last')
+    b.now += 500
+    b.map.purge(b.now)
+    synchronize(b, away)
+    assert.deepEqual([b.content(), away.content()], [[], []])
+    for (const copy of [b, away]) synchronize(a, copy)
+    for (const copy of [a, b, away]) assert.deepEqual(copy.content(), [['x', 'last']])
   })
 
   it('does not send again at every check what the peer has refused, and tries again in time', () => {
