@@ -3,7 +3,7 @@
  * messages are taken in and asked for one at a time (the handshake); from `flow` on they go to the listener as they come.
  *
  * gRPC on Node writes one message per event-loop turn. A node with many publishers has long turns, so what is sent
- * while a write is under way gathers into one frame, which is the next write (bench: load, row b50q0 across nodes).
+ * while a write is under way gathers into one frame, which is the next write (bench: load, row x50q0).
  */
 
 import { asError, NodeError } from '../util/errors.js'

@@ -29,13 +29,25 @@ const SCENARIOS = {
   a1: { what: 'ingest: 1 publisher, nobody subscribed, QoS 0', parameters: '--pubs 1 --subs 0', figure: 'sent_s' },
   b1q0: { what: '1 to 1, QoS 0', parameters: '--pubs 1 --subs 1 --qos 0', figure: 'delivered_s' },
   b1q1: { what: '1 to 1, QoS 1', parameters: '--pubs 1 --subs 1 --qos 1', figure: 'delivered_s' },
+  b50q0: {
+    what: '50 pairs, QoS 0',
+    parameters: '--pubs 50 --subs 50 --topic-map paired --qos 0',
+    figure: 'delivered_s',
+  },
+  c50q1: { what: 'fan-in 50 to 1, QoS 1', parameters: '--pubs 50 --subs 1 --qos 1', figure: 'delivered_s' },
   d50q0: { what: 'fan-out 1 to 50, QoS 0', parameters: '--pubs 1 --subs 50 --qos 0', figure: 'delivered_s' },
   d50q1: { what: 'fan-out 1 to 50, QoS 1', parameters: '--pubs 1 --subs 50 --qos 1', figure: 'delivered_s' },
+  d500q0: { what: 'fan-out 1 to 500, QoS 0', parameters: '--pubs 1 --subs 500 --qos 0', figure: 'delivered_s' },
 }
 
 /** From node A to node B. */
 const ACROSS = {
   x1q0: { what: 'node A to node B, 1 to 1, QoS 0', parameters: '--pubs 1 --subs 1 --qos 0', figure: 'delivered_s' },
+  x50q0: {
+    what: 'node A to node B, 50 pairs, QoS 0',
+    parameters: '--pubs 50 --subs 50 --topic-map paired --qos 0',
+    figure: 'delivered_s',
+  },
   x1q1: { what: 'node A to node B, 1 to 1, QoS 1', parameters: '--pubs 1 --subs 1 --qos 1', figure: 'delivered_s' },
 }
 
