@@ -84,9 +84,11 @@ class ProcessEnding {
     process.on('unhandledRejection', this.onUncaught)
   }
 
+  /**
+   * Ends the watch for uncaught errors. The signals stay caught to the very end of the process: the second half of a
+   * Ctrl-C under npm may come after the node has stopped, and would turn its clean end into a death by signal.
+   */
   dispose(): void {
-    process.off('SIGINT', this.onSignal)
-    process.off('SIGTERM', this.onSignal)
     process.off('uncaughtException', this.onUncaught)
     process.off('unhandledRejection', this.onUncaught)
   }
