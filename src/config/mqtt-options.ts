@@ -1,0 +1,66 @@
+/** Options of the protocol: what clients may do, and the limits that hold for each. */
+
+import { z } from 'zod'
+import { count, duration, size } from './option.js'
+
+export const mqttSchema = z.strictObject({
+  maximumPacketSize: size(
+    '1mb',
+    ['1kb', '256mb'],
+    'The largest packet accepted from a client, announced to MQTT 5 clients.',
+  ),
+  receiveMaximum: count(
+    100,
+    [1, 65_535],
+    'QoS 1 and 2 messages a client may have unacknowledged towards the broker, announced to MQTT 5 clients.',
+  ),
+  inflightWindow: count(
+    100,
+    [1, 65_535],
+    'QoS 1 and 2 messages sent to a client and unacknowledged, at most; also at most what the client announced.',
+  ),
+  topicAliasMaximum: count(64, [0, 65_535], 'Topic aliases a client may use when publishing (MQTT 5); 0 allows none.'),
+  queueLength: count(1_000, [1, 10_000_000], 'Messages that wait behind the in-flight window of one session.'),
+  queueBytes: size('16mb', ['1kb', '4gb'], 'Bytes of messages that wait behind the in-flight window of one session.'),
+  queueHoldTime: duration(
+    '5s',
+    ['0', '5m'],
+    'How long a full queue holds back the acknowledgements of QoS 1 and 2 publishers before messages are dropped and counted.',
+  ),
+  sessionExpiryLimit: duration(
+    '2h',
+    ['0', '3650d'],
+    'How long a session outlives its connection at most, whatever the client asks for. MQTT 3.1.1 sessions that are not clean get this.',
+  ),
+  outboxLimit: size(
+    '4mb',
+    ['64kb', '1gb'],
+    'Bytes waiting to be written to one client. Above it QoS 0 is dropped and counted, and the client is read no further until it has read.',
+  ),
+  connectTimeout: duration('10s', ['100ms', '10m'], 'How long a new connection may take to send CONNECT.'),
+  drainTimeout: duration(
+    '30s',
+    ['100ms', '1h'],
+    'How long a client may take to read what waits for it before it is disconnected.',
+  ),
+  keepAliveLimit: count(
+    0,
+    [0, 65_535],
+    'The longest keep-alive in seconds for MQTT 5 clients, which are told of it; earlier ones cannot be told and keep theirs. 0 takes what the client asks for.',
+  ),
+  maximumTopicLevels: count(128, [1, 32_768], 'Levels of a topic name or topic filter.'),
+  maximumClientIdLength: count(256, [23, 65_535], 'Bytes of a client ID.'),
+  maximumSubscriptions: count(10_000, [1, 10_000_000], 'Subscriptions of one session.'),
+  matchCacheTopics: count(10_000, [1, 10_000_000], 'Topic names whose matching subscriptions are remembered.'),
+  retainedMessages: count(
+    100_000,
+    [0, 100_000_000],
+    'Topics with a retained message, from which on a message that a client of this node wants retained for a further topic is delivered but not kept, and counted. What other nodes have kept is always taken, so give all nodes the same value.',
+  ),
+  maximumSessions: count(
+    200_000,
+    [1, 100_000_000],
+    'Sessions held here, those of clients that are away included; a client that would begin a further one is refused.',
+  ),
+  maximumConnections: count(100_000, [1, 10_000_000], 'Client connections of this node; further ones are refused.'),
+})
