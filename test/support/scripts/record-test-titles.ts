@@ -1,0 +1,25 @@
+/**
+ * Prints, as JSON, the names of all tests in the files it is given: the files are loaded with a `node:test` that only
+ * takes names. So a name that a loop or a table makes is the name that the runner shows.
+ */
+
+import { createRequire, syncBuiltinESMExports } from 'node:module'
+import { relative, sep } from 'node:path'
+import { pathToFileURL } from 'node:url'
+import { ROOT, type TestTitle } from './test-titles.js'
+
+const titles: TestTitle[] = []
+let file = ''
+
+const runner = createRequire(import.meta.url)('node:test') as Record<string, unknown>
+runner.test = (title: string): void => {
+  titles.push({ file, title })
+}
+for (const hook of ['before', 'after', 'beforeEach', 'afterEach']) runner[hook] = (): void => undefined
+syncBuiltinESMExports()
+
+for (const path of process.argv.slice(2)) {
+  file = relative(ROOT, path).split(sep).join('/')
+  await import(pathToFileURL(path).href)
+}
+process.stdout.write(JSON.stringify(titles))
