@@ -31,6 +31,7 @@ export class SessionOpener implements SessionLifecycle {
   ) {
     this.sessionOptions = {
       queue: { length: options.queueLength, bytes: options.queueBytes },
+      inFlightBytes: options.inflightBytes,
       queueHoldTime: options.queueHoldTime,
     }
   }

@@ -72,6 +72,7 @@ export class SubscriptionDesk {
   /** [MQTT-3.3.1-9] to [MQTT-3.3.1-11]: what the subscription's Retain Handling asks for. */
   sendRetained(session: Session, { topicFilter, options, isNew }: Grant): void {
     if (options.retainHandling === 2 || (options.retainHandling === 1 && !isNew)) return
+    if (this.modules.retained.size === 0) return
     const subscriptionIds = options.subscriptionId === undefined ? undefined : [options.subscriptionId]
     const { qos, noLocal, retainAsPublished } = options
     const delivery = { qos, noLocal, retainAsPublished, subscriptionIds }

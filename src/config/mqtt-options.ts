@@ -15,9 +15,14 @@ export const mqttSchema = z.strictObject({
     'QoS 1 and 2 messages a client may have unacknowledged towards the broker, announced to MQTT 5 clients.',
   ),
   inflightWindow: count(
-    100,
+    1_000,
     [1, 65_535],
     'QoS 1 and 2 messages sent to a client and unacknowledged, at most; also at most what the client announced.',
+  ),
+  inflightBytes: size(
+    '16mb',
+    ['1kb', '4gb'],
+    'Bytes of QoS 1 and 2 messages sent to a client and kept until it acknowledges them; from then on the next ones wait in its queue. Sessions that end with their connection keep none.',
   ),
   topicAliasMaximum: count(64, [0, 65_535], 'Topic aliases a client may use when publishing (MQTT 5); 0 allows none.'),
   queueLength: count(1_000, [1, 10_000_000], 'Messages that wait behind the in-flight window of one session.'),

@@ -5,6 +5,7 @@
 
 import type { Message } from '../wire/message.js'
 import type { QoS } from '../wire/packets.js'
+import { messageBytes } from './message-queue.js'
 
 /** One PUBLISH in flight. */
 export interface InFlight {
@@ -24,6 +25,7 @@ export class InFlightWindow {
   private readonly entries = new Map<number, InFlight>()
   /** Entries sent on the present connection; these count against the client's Receive Maximum. */
   private sentCount = 0
+  private keptBytes = 0
   /** What a resumed connection has yet to send again, oldest first. */
   private unsent: InFlight[] = []
 
@@ -33,6 +35,11 @@ export class InFlightWindow {
 
   get sent(): number {
     return this.sentCount
+  }
+
+  /** Bytes of the messages that are kept here to be sent again. */
+  get bytes(): number {
+    return this.keptBytes
   }
 
   has(packetId: number): boolean {
@@ -45,6 +52,7 @@ export class InFlightWindow {
 
   add(entry: InFlight): void {
     this.entries.set(entry.packetId, entry)
+    if (entry.message !== undefined) this.keptBytes += messageBytes(entry.message)
     this.sentCount++
   }
 
@@ -54,7 +62,19 @@ export class InFlightWindow {
     if (entry === undefined) return undefined
     this.entries.delete(packetId)
     if (entry.isSent) this.sentCount--
+    this.discount(entry)
     return entry
+  }
+
+  /** QoS 2: the client has the message (PUBREC); from now on only its packet id is in flight. */
+  release(entry: InFlight): void {
+    this.discount(entry)
+    entry.isReleased = true
+    entry.message = undefined
+  }
+
+  private discount({ message }: InFlight): void {
+    if (message !== undefined) this.keptBytes -= messageBytes(message)
   }
 
   /** The connection has gone: all that is in flight has to be sent again on the next one. [MQTT-4.4.0-1] */

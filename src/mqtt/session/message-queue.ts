@@ -66,13 +66,13 @@ export class MessageQueue {
   /** Appends a message; false when not even the messages of held-back publishers fit any more. */
   push(item: QueuedMessage): boolean {
     if (this.byteCount >= this.limits.bytes * BYTES_OVERHANG || !this.items.push(item)) return false
-    this.byteCount += sizeOf(item.message)
+    this.byteCount += messageBytes(item.message)
     return true
   }
 
   shift(): QueuedMessage | undefined {
     const item = this.items.shift()
-    if (item !== undefined) this.byteCount -= sizeOf(item.message)
+    if (item !== undefined) this.byteCount -= messageBytes(item.message)
     return item
   }
 
@@ -81,7 +81,8 @@ export class MessageQueue {
   }
 }
 
-function sizeOf(message: Message): number {
+/** What a kept message counts for: payload, properties, topic and a rough cost of its entry. */
+export function messageBytes(message: Message): number {
   const properties = message.properties === undefined ? 0 : message.properties.length
   return message.payloadEnd - message.payloadStart + properties + message.topic.length + ENTRY_OVERHEAD_BYTES
 }

@@ -65,6 +65,8 @@ interface RetainedFeed {
 
 export interface SessionOptions {
   readonly queue: QueueLimits
+  /** Bytes of unacknowledged messages kept for sending again, from which on further ones wait in the queue. */
+  readonly inFlightBytes: number
   /** How long publishers are held back by a full queue before messages are dropped, in milliseconds. */
   readonly queueHoldTime: number
 }
@@ -204,12 +206,12 @@ export class Session {
 
   /** PUBREC: answers with PUBREL, or with a failure code ends the exchange. False when the id is not in flight. */
   markReceived(packetId: number, reasonCode: number): boolean {
-    const entry = this.inFlight?.get(packetId)
-    if (entry === undefined || entry.qos !== 2) return false
+    const window = this.inFlight
+    const entry = window?.get(packetId)
+    if (window === undefined || entry === undefined || entry.qos !== 2) return false
     // A PUBREC with an error ends the exchange: no PUBREL follows. [MQTT-4.3.3-4]
     if (reasonCode >= ReasonCode.UnspecifiedError) return this.acknowledge(packetId) !== undefined
-    entry.isReleased = true
-    entry.message = undefined
+    window.release(entry)
     this.outlet?.sendPubrel(packetId)
     return true
   }
@@ -228,6 +230,7 @@ export class Session {
         this.sendAgain(outlet, again)
         continue
       }
+      if (window.bytes >= this.options.inFlightBytes) break
       const next = this.queue?.shift()
       if (next === undefined) {
         if (this.retainedFeeds === undefined) break
@@ -293,13 +296,17 @@ export class Session {
     if (
       outlet !== undefined &&
       (this.queue === undefined || this.queue.length === 0) &&
-      (this.inFlight === undefined || (!this.inFlight.hasUnsent && this.inFlight.sent < outlet.sendMaximum)) &&
+      (this.inFlight === undefined || this.hasRoom(this.inFlight, outlet)) &&
       !outlet.isCongested
     ) {
       // No packet id free means the window is as full as it can be: then it waits in the queue like the others.
       if (this.sendInFlight(outlet, message, qos, retain, subscriptionIds, false)) return
     }
     this.enqueue({ message: message.detach(), qos, retain, subscriptionIds }, pending)
+  }
+
+  private hasRoom(window: InFlightWindow, outlet: Outlet): boolean {
+    return !window.hasUnsent && window.sent < outlet.sendMaximum && window.bytes < this.options.inFlightBytes
   }
 
   private enqueue(item: QueuedMessage, pending: Hold | undefined): void {

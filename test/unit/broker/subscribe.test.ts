@@ -36,7 +36,7 @@ function setUp(options: Partial<MqttOptions> = {}) {
   const session = new Session(
     'me',
     60,
-    { queue: { length: 100, bytes: 1_000_000 }, queueHoldTime: 1_000 },
+    { queue: { length: 100, bytes: 1_000_000 }, inFlightBytes: 1_000_000, queueHoldTime: 1_000 },
     { timers: new TimerWheel(), metrics: createSessionMetrics(new MetricRegistry()) },
   )
   const outlet = new RecordingOutlet()

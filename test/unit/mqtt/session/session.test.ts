@@ -23,7 +23,7 @@ function setUp(context: TestContext, options: Partial<SessionOptions> = {}, expi
   const session = new Session(
     'me',
     expiryInterval,
-    { queue: { length: 8, bytes: 1_000_000 }, queueHoldTime: HOLD_MS, ...options },
+    { queue: { length: 8, bytes: 1_000_000 }, inFlightBytes: 1_000_000, queueHoldTime: HOLD_MS, ...options },
     { timers: clock.timers, metrics },
   )
   return {
@@ -166,6 +166,33 @@ describe('a session that is attached', () => {
     assert.deepEqual(outlet.take(), ['4', '5'])
     assert.equal(session.queueLength, 0)
     assert.equal(session.inFlightCount, 2)
+  })
+
+  it('keeps no more bytes in flight than its limit, and sends them all again after a resume', (t) => {
+    const { session, deliver } = setUp(t, { inFlightBytes: 300 })
+    const outlet = new RecordingOutlet()
+    session.attach(outlet)
+    const large = numbers(1, 4).map((digit) => digit.repeat(100))
+    for (const payload of large) deliver(payload, 2)
+    assert.deepEqual(outlet.take(), large.slice(0, 2))
+    session.detach()
+    session.attach(outlet)
+    assert.deepEqual(outlet.take(), large.slice(0, 2))
+    // The client has the first one: its bytes are let go of, and the exchange ends with PUBCOMP.
+    assert.equal(session.markReceived(1, 0), true)
+    session.acknowledge(1)
+    assert.deepEqual(outlet.take(), ['pubrel', large[2]])
+    session.acknowledge(2)
+    session.acknowledge(3)
+    assert.deepEqual(outlet.take(), large.slice(3))
+  })
+
+  it('lets any number of bytes be in flight that need not be kept', (t) => {
+    const { session, deliver } = setUp(t, { inFlightBytes: 1 }, 0)
+    const outlet = new RecordingOutlet()
+    session.attach(outlet)
+    for (const payload of numbers(1, 5)) deliver(payload)
+    assert.deepEqual(outlet.take(), numbers(1, 5))
   })
 
   it('counts a QoS 2 message in flight until PUBCOMP', (t) => {
