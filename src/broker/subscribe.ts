@@ -2,11 +2,12 @@
 
 import type { Subscription as AedesSubscription } from 'aedes'
 import type { MqttOptions } from '../config/options.js'
+import { subscriptionProblem, topicLimitProblem } from '../mqtt/capabilities.js'
 import type { Grant } from '../mqtt/host.js'
 import type { Session } from '../mqtt/session/session.js'
 import type { QoS, SubscriptionOptions, SubscriptionRequest } from '../mqtt/wire/packets.js'
-import { ReasonCode } from '../mqtt/wire/reason-codes.js'
-import { isShared, levelCount, topicFilterProblem } from '../mqtt/wire/topic.js'
+import { MqttError, ReasonCode } from '../mqtt/wire/reason-codes.js'
+import { isShared, topicFilterProblem } from '../mqtt/wire/topic.js'
 import type { SubscriptionTable } from '../router/subscription-table.js'
 import type { RetainedMessages } from './retained.js'
 import type { Subscriber } from './subscriber.js'
@@ -81,18 +82,23 @@ export class SubscriptionDesk {
 
   private subscribeOne(
     session: Session,
-    { topicFilter, options: requested }: SubscriptionRequest,
+    request: SubscriptionRequest,
     guard: SubscribeGuard,
     done: (grant: Grant) => void,
   ): void {
-    const refuse = (reasonCode: number): void => done({ topicFilter, reasonCode, options: requested, isNew: false })
-    const problem = this.problemOf(session, topicFilter)
-    if (problem !== ReasonCode.Success) return refuse(problem)
+    const { topicFilter, options: requested } = request
+    const refuse = (reasonCode: number, reason: string): void => {
+      done({ topicFilter, reasonCode, reason, options: requested, isNew: false })
+    }
+    const problem = this.problemOf(session, request)
+    if (problem !== undefined) return refuse(problem.reasonCode, problem.message)
     const { qos, noLocal, retainAsPublished, retainHandling } = requested
     guard({ topic: topicFilter, qos, nl: noLocal, rap: retainAsPublished, rh: retainHandling }, (allowed) => {
-      if (session.isEnded) return refuse(ReasonCode.UnspecifiedError)
-      if (allowed === undefined) return refuse(ReasonCode.NotAuthorized)
-      const options: SubscriptionOptions = { ...requested, qos: Math.min(allowed.qos, qos) as QoS }
+      if (session.isEnded) return refuse(ReasonCode.UnspecifiedError, 'the session has ended')
+      if (allowed === undefined) return refuse(ReasonCode.NotAuthorized, 'not authorized')
+      // [MQTT-3.2.2-9], [MQTT-3.2.2-10]
+      const granted = Math.min(allowed.qos, qos, this.options.maximumQos) as QoS
+      const options: SubscriptionOptions = { ...requested, qos: granted }
       session.addSubscription(topicFilter, options)
       // The same filter again replaces the options. [MQTT-3.8.4-3]
       const isNew = this.modules.subscriptions.subscribe(session, topicFilter, options)
@@ -100,12 +106,17 @@ export class SubscriptionDesk {
     })
   }
 
-  private problemOf(session: Session, filter: string): number {
-    if (topicFilterProblem(filter) !== undefined) return ReasonCode.TopicFilterInvalid
-    if (levelCount(filter) > this.options.maximumTopicLevels) return ReasonCode.TopicFilterInvalid
-    if (isShared(filter)) return ReasonCode.SharedSubscriptionsNotSupported
-    const isAtLimit = session.subscriptionCount >= this.options.maximumSubscriptions
-    if (isAtLimit && !session.subscriptions.has(filter)) return ReasonCode.QuotaExceeded
-    return ReasonCode.Success
+  private problemOf(session: Session, request: SubscriptionRequest): MqttError | undefined {
+    const { topicFilter } = request
+    const { maximumSubscriptions } = this.options
+    const problem = topicFilterProblem(topicFilter) ?? topicLimitProblem(topicFilter, this.options)
+    if (problem !== undefined) return new MqttError(ReasonCode.TopicFilterInvalid, problem)
+    const unavailable = subscriptionProblem(request, this.options)
+    if (unavailable !== undefined) return unavailable
+    if (isShared(topicFilter)) {
+      return new MqttError(ReasonCode.SharedSubscriptionsNotSupported, 'shared subscriptions are not available')
+    }
+    if (session.subscriptionCount < maximumSubscriptions || session.subscriptions.has(topicFilter)) return undefined
+    return new MqttError(ReasonCode.QuotaExceeded, `no more than ${maximumSubscriptions} subscriptions`)
   }
 }

@@ -1,13 +1,39 @@
 /** Options of the protocol: what clients may do, and the limits that hold for each. */
 
 import { z } from 'zod'
-import { count, duration, size } from './option.js'
+import { boolean, count, duration, size } from './option.js'
 
 export const mqttSchema = z.strictObject({
   maximumPacketSize: size(
     '1mb',
     ['1kb', '256mb'],
     'The largest packet accepted from a client, announced to MQTT 5 clients.',
+  ),
+  maximumPayload: size(
+    '0',
+    ['0', '256mb'],
+    'The largest payload of a message from a client; a will counts too. A larger one is refused: with 0x97 in MQTT 5, by closing the connection before; at QoS 0 it is dropped. 0: whatever fits a packet.',
+  ),
+  maximumQos: count(
+    2,
+    [0, 2],
+    'The highest QoS at which clients may publish and receive, announced to MQTT 5 clients. A PUBLISH above it closes the connection (0x9B), a will above it refuses it, a subscription gets less.',
+  ),
+  retainAvailable: boolean(
+    true,
+    'Whether clients may publish retained messages. If not, MQTT 5 clients are told; a PUBLISH with RETAIN closes the connection (0x9A), a will with RETAIN refuses it.',
+  ),
+  wildcardSubscriptions: boolean(
+    true,
+    'Whether clients may subscribe to filters with wildcards. If not, MQTT 5 clients are told, and one that does so all the same is closed (0xA2); before MQTT 5 the subscription is refused.',
+  ),
+  sharedSubscriptions: boolean(
+    true,
+    'Whether clients may use `$share` and `$queue`. If not, MQTT 5 clients are told, and one that does so all the same is closed (0x9E); before MQTT 5 the subscription is refused.',
+  ),
+  subscriptionIdentifiers: boolean(
+    true,
+    'Whether MQTT 5 clients may give their subscriptions identifiers. If not, they are told, and one that does so all the same is closed (0xA1).',
   ),
   receiveMaximum: count(
     100,
@@ -53,6 +79,7 @@ export const mqttSchema = z.strictObject({
     [0, 65_535],
     'The longest keep-alive in seconds for MQTT 5 clients, which are told of it; earlier ones cannot be told and keep theirs. 0 takes what the client asks for.',
   ),
+  maximumTopicLength: count(65_535, [16, 65_535], 'Bytes of a topic name or topic filter.'),
   maximumTopicLevels: count(128, [1, 32_768], 'Levels of a topic name or topic filter.'),
   maximumClientIdLength: count(256, [23, 65_535], 'Bytes of a client ID.'),
   maximumSubscriptions: count(10_000, [1, 10_000_000], 'Subscriptions of one session.'),

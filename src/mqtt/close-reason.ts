@@ -22,6 +22,8 @@ export const CLOSE_REASONS = [
   'packet_too_large',
   'receive_maximum_exceeded',
   'topic_invalid',
+  /** It asked for what it was told this node does not offer: a QoS, RETAIN, a kind of subscription. */
+  'not_supported',
   'quota_exceeded',
   'server_shutdown',
   /** An operator or the embedding program closed it. */
@@ -48,6 +50,12 @@ export function closeReasonOf(reasonCode: number): CloseReason {
       return 'topic_invalid'
     case ReasonCode.QuotaExceeded:
       return 'quota_exceeded'
+    case ReasonCode.RetainNotSupported:
+    case ReasonCode.QoSNotSupported:
+    case ReasonCode.SharedSubscriptionsNotSupported:
+    case ReasonCode.SubscriptionIdentifiersNotSupported:
+    case ReasonCode.WildcardSubscriptionsNotSupported:
+      return 'not_supported'
     default:
       return 'protocol_error'
   }

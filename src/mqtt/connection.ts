@@ -15,6 +15,7 @@ import { TimerEntry } from '../util/timer-wheel.js'
 import type { TurnTask } from '../util/turn.js'
 import { type CloseReason, closeReasonOf } from './close-reason.js'
 import { dispatchFrame } from './dispatch.js'
+import { DrainWatch } from './drain-watch.js'
 import { PublishTopics } from './handle-publish.js'
 import type { ConnectionModules, Host } from './host.js'
 import { type AckSender, type InboundAck, InboundAcks } from './inbound-acks.js'
@@ -29,7 +30,7 @@ import {
   PUBREL_FIRST_BYTE,
 } from './wire/encode.js'
 import type { Frame } from './wire/message.js'
-import type { OutboundPacket, ProtocolVersion, Will } from './wire/packets.js'
+import type { OutboundPacket, ProtocolVersion, ResponseProperties, Will } from './wire/packets.js'
 import { MqttError, ReasonCode } from './wire/reason-codes.js'
 
 export type ConnectionState = 'waiting' | 'opening' | 'open' | 'closed'
@@ -65,9 +66,7 @@ export class Connection extends TimerEntry implements InputOwner, Outlet, AckSen
   private readonly outbox: Outbox
   private currentState: ConnectionState = 'waiting'
   private lastReceived = performance.now()
-  private congestedSince = 0
-  /** Where the outbox stood then: the client has the drain time to read as far. */
-  private drainMark = 0
+  private readonly drain: DrainWatch
   private closeReason: CloseReason = 'client_closed'
   private closeError: Error | undefined
 
@@ -101,6 +100,7 @@ export class Connection extends TimerEntry implements InputOwner, Outlet, AckSen
     const { options, outbox, timers, metrics } = host.modules
     this.input = new Input(stream, this, outbox.turn, options.maximumPacketSize)
     this.outbox = new Outbox(stream, options.outboxLimit, outbox, this)
+    this.drain = new DrainWatch(this.outbox, options.drainTimeout)
     this.sendMaximum = options.inflightWindow
     metrics.connectionsOpened.value++
     timers.schedule(this, options.connectTimeout)
@@ -189,6 +189,7 @@ export class Connection extends TimerEntry implements InputOwner, Outlet, AckSen
   open(session: Session, connack: OutboundPacket): void {
     this.session = session
     this.send(connack)
+    if (!this.isReading) return
     this.moveTo('open')
     this.lastReceived = performance.now()
     if (this.keepAlive > 0) this.modules.timers.schedule(this, this.keepAliveLimit)
@@ -218,8 +219,7 @@ export class Connection extends TimerEntry implements InputOwner, Outlet, AckSen
     if (!this.isReading) return
     this.closeReason = reason
     if (this.currentState === 'open' && this.isV5 && reasonCode !== undefined) {
-      const properties = reasonString !== undefined && this.wantsProblemInformation ? { reasonString } : {}
-      this.send({ cmd: 'disconnect', reasonCode, properties })
+      this.send({ cmd: 'disconnect', reasonCode, properties: this.problem(reasonString) })
     }
     this.outbox.flush()
     this.finish()
@@ -236,7 +236,6 @@ export class Connection extends TimerEntry implements InputOwner, Outlet, AckSen
   /** Answers CONNECT with a refusal and ends the connection. [MQTT-3.1.4-1] */
   refuse(connack: OutboundPacket | undefined): void {
     if (connack !== undefined) this.send(connack)
-    this.modules.metrics.connectRefused.value++
     this.close('refused')
   }
 
@@ -306,17 +305,11 @@ export class Connection extends TimerEntry implements InputOwner, Outlet, AckSen
       // A client whose input is held cannot show that it lives: its time begins anew.
       if (this.input.isHeld) this.lastReceived = now
       next = this.keepAliveLeft(now)
-      if (next <= 0) return this.close('keep_alive_timeout', ReasonCode.KeepAliveTimeout)
+      if (next <= 0) return this.close('keep_alive_timeout', ReasonCode.KeepAliveTimeout, 'no packet came in time')
     }
-    if (this.congestedSince !== 0) {
-      const { drainTimeout } = this.modules.options
-      if (this.congestedSince + drainTimeout <= now) {
-        if (this.outbox.writtenBytes < this.drainMark) return this.closeSlow()
-        // Slow but reading: what came since has its own drain time.
-        this.markCongestion(now)
-      }
-      next = Math.min(next, this.congestedSince + drainTimeout - now)
-    }
+    const drainLeft = this.drain.left(now)
+    if (drainLeft === 0) return this.closeSlow()
+    next = Math.min(next, drainLeft)
     if (next !== Number.POSITIVE_INFINITY) this.modules.timers.schedule(this, next)
   }
 
@@ -328,8 +321,18 @@ export class Connection extends TimerEntry implements InputOwner, Outlet, AckSen
 
   // ── output ───────────────────────────────────────────────────────────────────────────────────────────────────
 
+  /** The properties that say what was wrong, for a client that wants to know. [MQTT-3.1.2-29] */
+  problem(reasonString: string | undefined): ResponseProperties {
+    return reasonString !== undefined && this.wantsProblemInformation ? { reasonString } : {}
+  }
+
+  /** A packet that is larger than the client accepts must not be sent, and it waits for this one. [MQTT-3.1.2-24] */
   send(packet: OutboundPacket): void {
     const bytes = encodePacket(packet, this.version, this.maximumPacketSize)
+    if (bytes.length > this.maximumPacketSize) {
+      if (packet.cmd !== 'disconnect') this.close('packet_too_large', ReasonCode.PacketTooLarge)
+      return
+    }
     this.modules.metrics.packetsSent[packet.cmd].value++
     this.outbox.write(bytes, 0, bytes.length)
   }
@@ -368,7 +371,8 @@ export class Connection extends TimerEntry implements InputOwner, Outlet, AckSen
   sendPublishAck(ack: InboundAck): void {
     if (ack.reasonCode !== ReasonCode.Success && this.isV5) {
       const cmd = ack.qos === 1 ? 'puback' : 'pubrec'
-      this.send({ cmd, packetId: ack.packetId, reasonCode: ack.reasonCode, properties: {} })
+      const properties = this.problem(ack.reasonString)
+      this.send({ cmd, packetId: ack.packetId, reasonCode: ack.reasonCode, properties })
     } else if (ack.qos === 1) {
       this.modules.metrics.packetsSent.puback.value++
       this.outbox.writeShortAck(PUBACK_FIRST_BYTE, ack.packetId)
@@ -396,22 +400,17 @@ export class Connection extends TimerEntry implements InputOwner, Outlet, AckSen
 
   /** The outbox found the stream unwilling to take more. */
   congested(): void {
-    if (this.congestedSince !== 0 || this.currentState !== 'open') return
+    if (this.drain.isRunning || this.currentState !== 'open') return
     const now = performance.now()
-    this.markCongestion(now)
+    this.drain.begin(now)
     // With a keep-alive the timer is armed already, but perhaps for later than the drain time ends.
-    const next = Math.min(this.modules.options.drainTimeout, this.keepAliveLeft(now))
+    const next = Math.min(this.drain.left(now), this.keepAliveLeft(now))
     this.modules.timers.schedule(this, Math.max(0, next))
-  }
-
-  private markCongestion(now: number): void {
-    this.congestedSince = now
-    this.drainMark = this.outbox.totalBytes
   }
 
   /** The stream takes more again. */
   drained(): void {
-    this.congestedSince = 0
+    this.drain.end()
     this.session?.pump()
     this.input.letGo(HoldReason.Outbox)
   }

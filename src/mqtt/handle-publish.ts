@@ -5,13 +5,17 @@
  * then the host's publish; and when the message is kept everywhere it has to be, the acknowledgement.
  */
 
+import type { MqttOptions } from '../config/options.js'
+import { publishProblem, topicLimitProblem } from './capabilities.js'
+import { closeReasonOf } from './close-reason.js'
 import type { Connection } from './connection.js'
 import type { InboundAck } from './inbound-acks.js'
+import { PUBLISH_REFUSAL_TEXTS, type PublishRefusal, publishRefusalOf } from './refusals.js'
 import { InboundTopicAliases } from './topic-alias.js'
 import { decodePublish, decodeTopic, type PublishHeader } from './wire/decode.js'
 import { Message } from './wire/message.js'
 import { MqttError, ReasonCode } from './wire/reason-codes.js'
-import { levelCount, topicNameProblem } from './wire/topic.js'
+import { topicNameProblem } from './wire/topic.js'
 
 /**
  * The topics of one publisher: its aliases, and the last topic it used. Publishers repeat their topic, and comparing
@@ -25,26 +29,23 @@ export class PublishTopics {
   constructor(private readonly aliasMaximum: number) {}
 
   /** @throws MqttError for a topic name that is not valid, or an alias that is not known. */
-  resolve(chunk: Buffer, header: PublishHeader, maximumLevels: number): string {
+  resolve(chunk: Buffer, header: PublishHeader, options: MqttOptions): string {
     const { topicStart, topicEnd, topicAlias } = header
     if (topicAlias === 0) {
       if (topicStart === topicEnd) throw new MqttError(ReasonCode.ProtocolError, 'empty topic without a topic alias')
-      return this.decode(chunk, topicStart, topicEnd, maximumLevels)
+      return this.decode(chunk, topicStart, topicEnd, options)
     }
     this.aliases ??= new InboundTopicAliases(this.aliasMaximum)
-    const topic = topicStart === topicEnd ? '' : this.decode(chunk, topicStart, topicEnd, maximumLevels)
+    const topic = topicStart === topicEnd ? '' : this.decode(chunk, topicStart, topicEnd, options)
     return this.aliases.resolve(topicAlias, topic)
   }
 
-  private decode(chunk: Buffer, start: number, end: number, maximumLevels: number): string {
+  private decode(chunk: Buffer, start: number, end: number, options: MqttOptions): string {
     const last = this.lastBytes
     if (last !== undefined && last.length === end - start && isSame(chunk, start, last)) return this.lastTopic
     const topic = decodeTopic(chunk, start, end)
-    const problem = topicNameProblem(topic)
+    const problem = topicNameProblem(topic) ?? topicLimitProblem(topic, options)
     if (problem !== undefined) throw new MqttError(ReasonCode.TopicNameInvalid, problem) // [MQTT-3.3.2-2]
-    if (levelCount(topic) > maximumLevels) {
-      throw new MqttError(ReasonCode.TopicNameInvalid, `more than ${maximumLevels} topic levels`)
-    }
     this.lastBytes = Buffer.from(chunk.subarray(start, end))
     this.lastTopic = topic
     return topic
@@ -67,10 +68,12 @@ export function handlePublish(
   end: number,
 ): void {
   const { modules } = connection.host
+  const { options } = modules
   const header = modules.publishHeader
   decodePublish(chunk, firstByte, bodyStart, end, connection.isV5, header)
   const { qos } = header
-  const topic = connection.topics.resolve(chunk, header, modules.options.maximumTopicLevels)
+  if (qos > options.maximumQos || (header.retain && !options.retainAvailable)) throw publishProblem(qos, options)
+  const topic = connection.topics.resolve(chunk, header, options)
   const message = new Message(
     {
       topic,
@@ -134,8 +137,14 @@ function checkQuota(connection: Connection, unacknowledged: number): void {
 }
 
 function publish(connection: Connection, message: Message, ack: InboundAck | undefined): void {
+  const { maximumPayload } = connection.host.modules.options
+  if (maximumPayload !== 0 && message.payloadEnd - message.payloadStart > maximumPayload) {
+    return refuse(connection, ack, ReasonCode.QuotaExceeded, 'payload_too_large')
+  }
   const reasonCode = connection.host.publish(connection, message, ack)
-  if (reasonCode >= ReasonCode.UnspecifiedError) return refuse(connection, ack, reasonCode)
+  if (reasonCode >= ReasonCode.UnspecifiedError) {
+    return refuse(connection, ack, reasonCode, publishRefusalOf(reasonCode))
+  }
   if (ack === undefined) return
   // Remembered only from here on: a message that was refused, or whose connection broke before it was authorized, was
   // not taken, and must be when it comes again.
@@ -150,16 +159,28 @@ function publishGuarded(connection: Connection, message: Message, ack: InboundAc
   connection.host.authorizePublish(connection, message, (reasonCode, allowed) => {
     if (connection.state !== 'open') return
     if (reasonCode === ReasonCode.Success) publish(connection, allowed, ack)
-    else refuse(connection, ack, reasonCode)
+    else refuse(connection, ack, reasonCode, publishRefusalOf(reasonCode))
     connection.proceed()
   })
 }
 
-/** [MQTT-3.3.5-2] of 3.1.1 leaves only closing; in 5.0 the acknowledgement says so, and QoS 0 is dropped. */
-function refuse(connection: Connection, ack: InboundAck | undefined, reasonCode: number): void {
-  connection.host.modules.metrics.publishesRefused.not_authorized.value++
-  if (!connection.isV5) return connection.close('not_authorized')
+/**
+ * [MQTT-3.3.5-2] of 3.1.1 leaves only closing; in 5.0 the acknowledgement says so. QoS 0 is dropped, save that a client
+ * before MQTT 5 learns in no other way that it is not authorized.
+ */
+function refuse(
+  connection: Connection,
+  ack: InboundAck | undefined,
+  reasonCode: number,
+  refusal: PublishRefusal,
+): void {
+  connection.host.modules.metrics.publishesRefused[refusal].value++
+  if (!connection.isV5) {
+    if (ack !== undefined || refusal === 'not_authorized') connection.close(closeReasonOf(reasonCode))
+    return
+  }
   if (ack === undefined) return
   ack.reasonCode = reasonCode
+  ack.reasonString = PUBLISH_REFUSAL_TEXTS[refusal]
   ack.release()
 }

@@ -2,7 +2,9 @@
 
 import { randomUUID } from 'node:crypto'
 import type { MqttOptions } from '../config/options.js'
+import { capabilityProperties, willProblem } from './capabilities.js'
 import type { Connection } from './connection.js'
+import { connectRefusalOf } from './refusals.js'
 import { announcedVersion, decodePacket } from './wire/decode.js'
 import type { ConnackPacket, ConnackProperties, ConnectPacket } from './wire/packets.js'
 import { MqttError, ReasonCode } from './wire/reason-codes.js'
@@ -24,22 +26,22 @@ export function handleConnect(
   metrics.packetsReceived.connect.value++
   connection.version = packet.protocolVersion
   connection.isV5 = packet.protocolVersion === 5
+  connection.maximumPacketSize = packet.properties.maximumPacketSize ?? connection.maximumPacketSize
   const refusal = checkConnect(packet, options)
-  if (refusal !== undefined) return connection.refuse(refusalOf(refusal))
+  if (refusal !== undefined) return refuse(connection, refusal)
 
   const isAssigned = packet.clientId === ''
   // A client that leaves the choice to us gets a unique id [MQTT-3.1.3-6], told in MQTT 5.
   connection.clientId = isAssigned ? `auto-${randomUUID()}` : packet.clientId
   connection.username = packet.username
   connection.wantsProblemInformation = packet.properties.requestProblemInformation !== false
-  connection.maximumPacketSize = packet.properties.maximumPacketSize ?? connection.maximumPacketSize
   connection.sendMaximum = Math.min(options.inflightWindow, packet.properties.receiveMaximum ?? DEFAULT_RECEIVE_MAXIMUM)
   connection.keepAlive = keepAliveOf(packet, options)
   connection.beginOpening()
   connection.host.open(connection, packet, (outcome) => {
     if (connection.state !== 'opening') return
     if ('refusal' in outcome) {
-      return connection.refuse(refusalOf(new MqttError(outcome.refusal, outcome.reason)))
+      return refuse(connection, new MqttError(outcome.refusal, outcome.reason))
     }
     connection.will = packet.will
     connection.open(outcome.session, {
@@ -78,8 +80,7 @@ function readConnect(
     connection.version = version === 5 ? 5 : 4
     connection.isV5 = version === 5
     const isAnswerable = version === 5 || error.reasonCode === ReasonCode.UnsupportedProtocolVersion
-    connection.host.modules.log.debug({ reasonCode: error.reasonCode, detail: error.message }, 'CONNECT refused')
-    connection.refuse(isAnswerable ? refusalOf(error) : undefined)
+    refuse(connection, error, isAnswerable)
     return undefined
   }
 }
@@ -100,16 +101,21 @@ function checkConnect(packet: ConnectPacket, options: MqttOptions): MqttError | 
       `the client ID is longer than ${options.maximumClientIdLength} bytes`,
     )
   }
-  return undefined
+  return packet.will === undefined ? undefined : willProblem(packet.will, options)
 }
 
-function refusalOf(error: MqttError): ConnackPacket {
-  return {
+/** Answers with a CONNACK where the client can read one, counts, and ends the connection. */
+function refuse(connection: Connection, { reasonCode, message }: MqttError, isAnswerable = true): void {
+  const { metrics, log } = connection.host.modules
+  metrics.connectRefused[connectRefusalOf(reasonCode)].value++
+  log.debug({ clientId: connection.clientId, reasonCode, detail: message }, 'CONNECT refused')
+  const connack: ConnackPacket = {
     cmd: 'connack',
     sessionPresent: false, // [MQTT-3.2.2-6]
-    reasonCode: error.reasonCode,
-    properties: { reasonString: error.message },
+    reasonCode,
+    properties: { reasonString: message },
   }
+  connection.refuse(isAnswerable ? connack : undefined)
 }
 
 function keepAliveOf(packet: ConnectPacket, options: MqttOptions): number {
@@ -126,12 +132,7 @@ function connackProperties(
   options: MqttOptions,
   isAssigned: boolean,
 ): ConnackProperties {
-  const properties: ConnackProperties = {
-    receiveMaximum: options.receiveMaximum,
-    maximumPacketSize: options.maximumPacketSize,
-    topicAliasMaximum: options.topicAliasMaximum,
-    sharedSubscriptionAvailable: false,
-  }
+  const properties: ConnackProperties = { ...capabilityProperties(options), sharedSubscriptionAvailable: false }
   if (isAssigned) properties.assignedClientIdentifier = connection.clientId // [MQTT-3.2.2-16]
   const expiryInterval = sessionExpiryOf(packet, options)
   if (expiryInterval !== (packet.properties.sessionExpiryInterval ?? 0)) {

@@ -37,6 +37,8 @@ export interface Grant {
   readonly topicFilter: string
   /** The granted QoS, or why it was refused. */
   readonly reasonCode: number
+  /** Why it was refused, in words. */
+  readonly reason?: string
   readonly options: SubscriptionOptions
   /** False when it replaced one that the session had already. */
   readonly isNew: boolean

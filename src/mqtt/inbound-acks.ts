@@ -19,6 +19,8 @@ export class InboundAck implements Hold, ReceivedQos2 {
   private followers: Hold[] | undefined
   /** The reason code to answer with. */
   reasonCode = 0
+  /** What an MQTT 5 client is told about a refusal. */
+  reasonString: string | undefined
 
   constructor(
     private owner: InboundAcks | undefined,

@@ -2,6 +2,14 @@
 
 import type { Counter, MetricRegistry } from '../telemetry/registry.js'
 import { CLOSE_REASONS, type CloseReason } from './close-reason.js'
+import {
+  CONNECT_REFUSALS,
+  type ConnectRefusal,
+  PUBLISH_REFUSALS,
+  type PublishRefusal,
+  SUBSCRIPTION_REFUSALS,
+  type SubscriptionRefusal,
+} from './refusals.js'
 
 /** Control packets by name; a PUBLISH is counted by QoS in `messages_received_total` and `messages_sent_total`. */
 export const PACKET_TYPES = [
@@ -23,19 +31,17 @@ export const PACKET_TYPES = [
 
 export type PacketType = (typeof PACKET_TYPES)[number]
 
-/** Why a received PUBLISH did not go any further. */
-export const REFUSALS = ['not_authorized', 'duplicate_qos2', 'quota_exceeded'] as const
-
 export interface MqttMetrics {
   readonly connectionsOpened: Counter
   readonly connectionsClosed: Record<CloseReason, Counter>
-  readonly connectRefused: Counter
+  readonly connectRefused: Record<ConnectRefusal, Counter>
   readonly bytesReceived: Counter
   readonly bytesSent: Counter
   readonly packetsReceived: Record<PacketType, Counter>
   readonly packetsSent: Record<PacketType, Counter>
   readonly messagesReceived: Record<'0' | '1' | '2', Counter>
-  readonly publishesRefused: Record<(typeof REFUSALS)[number], Counter>
+  readonly publishesRefused: Record<PublishRefusal, Counter>
+  readonly subscriptionsRefused: Record<SubscriptionRefusal, Counter>
 }
 
 export function createMqttMetrics(registry: MetricRegistry): MqttMetrics {
@@ -49,10 +55,11 @@ export function createMqttMetrics(registry: MetricRegistry): MqttMetrics {
       'reason',
       CLOSE_REASONS,
     ),
-    connectRefused: registry.counter({
-      name: 'connect_refused_total',
-      help: 'CONNECT packets answered with a refusal.',
-    }),
+    connectRefused: registry.counters(
+      { name: 'connect_refused_total', help: 'CONNECT packets that were refused, by reason.' },
+      'reason',
+      CONNECT_REFUSALS,
+    ),
     bytesReceived: registry.counter({ name: 'received_bytes_total', help: 'Bytes received from clients.' }),
     bytesSent: registry.counter({ name: 'sent_bytes_total', help: 'Bytes handed to client sockets.' }),
     packetsReceived: registry.counters(
@@ -76,7 +83,12 @@ export function createMqttMetrics(registry: MetricRegistry): MqttMetrics {
         help: 'PUBLISH packets from clients that were not delivered to anybody, by reason.',
       },
       'reason',
-      REFUSALS,
+      PUBLISH_REFUSALS,
+    ),
+    subscriptionsRefused: registry.counters(
+      { name: 'subscriptions_refused_total', help: 'Subscriptions that clients asked for and did not get, by reason.' },
+      'reason',
+      SUBSCRIPTION_REFUSALS,
     ),
   }
 }
