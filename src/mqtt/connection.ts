@@ -66,7 +66,7 @@ export class Connection extends TimerEntry implements InputOwner, Outlet, AckSen
   private readonly outbox: Outbox
   private currentState: ConnectionState = 'waiting'
   private lastReceived = performance.now()
-  private readonly drain: DrainWatch
+  private drain: DrainWatch | undefined
   private closeReason: CloseReason = 'client_closed'
   private closeError: Error | undefined
 
@@ -100,7 +100,6 @@ export class Connection extends TimerEntry implements InputOwner, Outlet, AckSen
     const { options, outbox, timers, metrics } = host.modules
     this.input = new Input(stream, this, outbox.turn, options.maximumPacketSize)
     this.outbox = new Outbox(stream, options.outboxLimit, outbox, this)
-    this.drain = new DrainWatch(this.outbox, options.drainTimeout)
     this.sendMaximum = options.inflightWindow
     metrics.connectionsOpened.value++
     timers.schedule(this, options.connectTimeout)
@@ -307,7 +306,7 @@ export class Connection extends TimerEntry implements InputOwner, Outlet, AckSen
       next = this.keepAliveLeft(now)
       if (next <= 0) return this.close('keep_alive_timeout', ReasonCode.KeepAliveTimeout, 'no packet came in time')
     }
-    const drainLeft = this.drain.left(now)
+    const drainLeft = this.drain?.left(now) ?? Number.POSITIVE_INFINITY
     if (drainLeft === 0) return this.closeSlow()
     next = Math.min(next, drainLeft)
     if (next !== Number.POSITIVE_INFINITY) this.modules.timers.schedule(this, next)
@@ -400,7 +399,9 @@ export class Connection extends TimerEntry implements InputOwner, Outlet, AckSen
 
   /** The outbox found the stream unwilling to take more. */
   congested(): void {
-    if (this.drain.isRunning || this.currentState !== 'open') return
+    if (this.currentState !== 'open') return
+    this.drain ??= new DrainWatch(this.outbox, this.modules.options.drainTimeout)
+    if (this.drain.isRunning) return
     const now = performance.now()
     this.drain.begin(now)
     // With a keep-alive the timer is armed already, but perhaps for later than the drain time ends.
@@ -410,7 +411,7 @@ export class Connection extends TimerEntry implements InputOwner, Outlet, AckSen
 
   /** The stream takes more again. */
   drained(): void {
-    this.drain.end()
+    this.drain?.end()
     this.session?.pump()
     this.input.letGo(HoldReason.Outbox)
   }
