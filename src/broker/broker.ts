@@ -157,6 +157,11 @@ export class Broker extends Aedes implements ForwardedSink {
 
   // ── as an embedding program uses it: Aedes' methods ──────────────────────────────────────────────────────────
 
+  /** A Broker needs its modules: the package's own `createBroker` makes one with all of them, and so does a node. */
+  static override createBroker(_options?: AedesOptions): Promise<Aedes> {
+    return Promise.reject(new TypeError('a Broker is made by createBroker of this package, or by a node'))
+  }
+
   /** There is no heartbeat, birth message or will sweep to start: the cluster does what they were for. */
   override async listen(): Promise<void> {
     this.closed = false
@@ -188,6 +193,7 @@ export class Broker extends Aedes implements ForwardedSink {
     for (const connection of this.host.connections) {
       connection.close('server_shutdown', ReasonCode.ServerShuttingDown)
     }
+    this.sessions.stop()
     this.router.close(() => {
       this.emit('closed')
       callback?.()

@@ -93,6 +93,11 @@ export class SessionOpener implements SessionLifecycle {
     if (cause === 'expired') this.modules.brokerMetrics.sessionsExpired.value++
   }
 
+  /** Sessions and wills wait no longer: the broker is closed. */
+  stop(): void {
+    for (const entry of this.registry.values()) entry.resume()
+  }
+
   /** [MQTT-3.1.4-3]: the connection that the client ID has already is closed. */
   private takeOver(clientId: string): void {
     const old = this.registry.get(clientId)?.connection

@@ -21,6 +21,12 @@ export class Scrape {
       .reduce((sum, one) => sum + one.value, 0)
   }
 
+  /** The values that a label has in the series of this name. */
+  labels(name: string, label: string): string[] {
+    const values = this.series.filter((one) => one.name === name).map((one) => one.labels[label] ?? '')
+    return [...new Set(values)]
+  }
+
   names(): string[] {
     return [...new Set(this.series.map((one) => one.name))]
   }

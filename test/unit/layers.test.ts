@@ -15,10 +15,12 @@ const BELOW_NODE = ['admin', 'cluster', 'store', ...BELOW_CLUSTER]
 
 /** The rooms of the house and what each may import, leaves aside; arrows point down only. */
 const ROOMS: Readonly<Record<string, readonly string[]>> = {
-  index: ['node', ...BELOW_NODE],
+  index: ['node', 'embedded', ...BELOW_NODE],
   main: ['node', ...BELOW_NODE],
   cli: ['main', 'node', ...BELOW_NODE],
   node: BELOW_NODE,
+  // A broker without a node around it.
+  embedded: BELOW_CLUSTER,
   admin: ['cluster', 'store', ...BELOW_CLUSTER],
   // Siblings: both implement broker/ports.ts and meet only in node.ts.
   cluster: BELOW_CLUSTER,

@@ -16,6 +16,7 @@ import { ROOT, run, runScript, ScriptError } from './run-command.mjs'
 const SUITES = [
   { name: 'unit' },
   { name: 'mqtt' },
+  { name: 'fuzz', concurrency: 1 },
   { name: 'interop', concurrency: 1 },
   { name: 'cluster', concurrency: 1 },
 ]
