@@ -12,6 +12,9 @@ import { MqttError, ReasonCode } from './wire/reason-codes.js'
 /** What a client without Receive Maximum accepts. [MQTT 5.0 section 3.1.2.11.3] */
 const DEFAULT_RECEIVE_MAXIMUM = 65_535
 
+/** Characters of a client ID before 3.1.1, which asks for 23 bytes only to be accepted. [MQTT 3.1 section 3.1] */
+const V3_1_CLIENT_ID_LENGTH = 23
+
 /** @throws MqttError for a CONNECT so broken that no answer is possible; other faults are answered here. */
 export function handleConnect(
   connection: Connection,
@@ -92,8 +95,8 @@ function checkConnect(packet: ConnectPacket, options: MqttOptions): MqttError | 
   if (packet.clientId === '' && packet.protocolVersion < 5 && !packet.cleanStart) {
     return new MqttError(ReasonCode.ClientIdentifierNotValid, 'an empty client ID needs a clean session') // 3.1.1 [MQTT-3.1.3-8]
   }
-  if (packet.clientId === '' && packet.protocolVersion === 3) {
-    return new MqttError(ReasonCode.ClientIdentifierNotValid, 'MQTT 3.1 has no empty client ID')
+  if (packet.protocolVersion === 3 && (packet.clientId === '' || [...packet.clientId].length > V3_1_CLIENT_ID_LENGTH)) {
+    return new MqttError(ReasonCode.ClientIdentifierNotValid, 'MQTT 3.1 has client IDs of 1 to 23 characters')
   }
   if (Buffer.byteLength(packet.clientId) > options.maximumClientIdLength) {
     return new MqttError(

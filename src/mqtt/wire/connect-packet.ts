@@ -47,16 +47,23 @@ export function decodeConnect(reader: ByteReader): ConnectPacket {
   return { cmd: 'connect', protocolVersion, clientId, cleanStart, keepAlive, will, username, password, properties }
 }
 
+/** Levels from here on are those of bridges, which mark themselves with the highest bit. */
+const BRIDGE_LEVELS = 0x80
+
 /**
- * The version that the body of a CONNECT announces, also when the rest of it is refused, so that the refusal can be
- * written in the client's own form; undefined when it is none of ours.
+ * The version in whose form a CONNECT that is refused can be answered: the one it announces, also when the rest of it
+ * is wrong; for a level yet to come the newest; undefined when it is none of ours.
  */
 export function announcedVersion(chunk: Buffer, start: number, end: number): ProtocolVersion | undefined {
   const nameStart = start + 2
   if (nameStart > end) return undefined
   const nameEnd = nameStart + chunk.readUInt16BE(start)
   if (nameEnd >= end) return undefined
-  return protocolVersionOf(chunk.toString('latin1', nameStart, nameEnd), chunk[nameEnd] as number)
+  const name = chunk.toString('latin1', nameStart, nameEnd)
+  const level = chunk[nameEnd] as number
+  // Mosquitto's bridges try again without their mark when they read 3.1.1's return code 1.
+  if (name === 'MQTT' && level > 5 && level < BRIDGE_LEVELS) return 5
+  return protocolVersionOf(name, level)
 }
 
 function protocolVersionOf(name: string, level: number): ProtocolVersion | undefined {
