@@ -78,7 +78,11 @@ export class Broker extends Aedes implements ForwardedSink {
     super({ ...options.aedes, id: options.id, mq: router })
     this.router = router
     this.options = options.mqtt
-    this.retained = new RetainedMessages({ maximum: options.mqtt.retainedMessages }, metrics.retainedRefused)
+    const { retainedMessages, retainedBytes } = options.mqtt
+    this.retained = new RetainedMessages(
+      { maximum: retainedMessages, maximumBytes: retainedBytes },
+      { refused: metrics.retainedRefused, timers },
+    )
     const matches = new MatchCache<Subscriber>(
       { maximumTopics: options.mqtt.matchCacheTopics },
       { subscriptions, routes },
@@ -230,6 +234,7 @@ export class Broker extends Aedes implements ForwardedSink {
       sessions: () => registry.size,
       subscriptions: () => subscriptions.size,
       retainedMessages: () => this.retained.size,
+      retainedBytes: () => this.retained.bytes,
       queuedMessages: () => sum((session) => session.queueLength),
       queuedBytes: () => sum((session) => session.queueBytes),
       inFlightMessages: () => sum((session) => session.inFlightCount),

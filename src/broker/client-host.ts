@@ -107,6 +107,10 @@ export class ClientHost implements Host {
     if (message.topic.charCodeAt(0) === DOLLAR && isReservedTopic(message.topic) && !this.isPublishGuarded) {
       return ReasonCode.NotAuthorized
     }
+    // Who can be told that a message is not retained is told before anybody has it.
+    if (message.retain && message.qos > 0 && connection.isV5 && !this.publisher.admitsRetained(message)) {
+      return ReasonCode.QuotaExceeded
+    }
     const isMatched = this.publishFor(connection, message, pending)
     return isMatched ? ReasonCode.Success : ReasonCode.NoMatchingSubscribers
   }

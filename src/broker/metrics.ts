@@ -4,6 +4,7 @@ import type { MqttMetrics } from '../mqtt/metrics.js'
 import { createMqttMetrics } from '../mqtt/metrics.js'
 import { createSessionMetrics, type SessionMetrics } from '../mqtt/session/session-metrics.js'
 import type { Counter, MetricRegistry } from '../telemetry/registry.js'
+import { RETAINED_REFUSALS, type RetainedRefusal } from './retained.js'
 
 /** What the gauges read; the broker supplies it. */
 export interface BrokerGauges {
@@ -11,6 +12,7 @@ export interface BrokerGauges {
   sessions(): number
   subscriptions(): number
   retainedMessages(): number
+  retainedBytes(): number
   queuedMessages(): number
   queuedBytes(): number
   inFlightMessages(): number
@@ -21,7 +23,7 @@ export interface BrokerMetrics {
   readonly session: SessionMetrics
   readonly unmatched: Counter
   readonly forwardedIn: Counter
-  readonly retainedRefused: Counter
+  readonly retainedRefused: Record<RetainedRefusal, Counter>
   readonly takeovers: Counter
   readonly wills: Counter
   readonly sessionsExpired: Counter
@@ -38,6 +40,9 @@ export function createBrokerMetrics(registry: MetricRegistry): BrokerMetrics {
   gauge('sessions', 'Sessions held here, those of clients that are away included.', (from) => from.sessions())
   gauge('subscriptions', 'Subscriptions of the sessions held here.', (from) => from.subscriptions())
   gauge('retained_messages', 'Retained messages that this node has a copy of.', (from) => from.retainedMessages())
+  gauge('retained_bytes', 'Bytes of topic names, payloads and properties of the retained messages.', (from) =>
+    from.retainedBytes(),
+  )
   gauge('queue_messages', 'Messages waiting in the queues of all sessions.', (from) => from.queuedMessages())
   gauge('queue_bytes', 'Bytes of the messages waiting in the queues of all sessions.', (from) => from.queuedBytes())
   gauge('inflight_messages', 'Messages sent to clients and not acknowledged yet.', (from) => from.inFlightMessages())
@@ -52,10 +57,14 @@ export function createBrokerMetrics(registry: MetricRegistry): BrokerMetrics {
       name: 'messages_from_peers_total',
       help: 'Messages that peers forwarded to the sessions of this node.',
     }),
-    retainedRefused: registry.counter({
-      name: 'retained_refused_total',
-      help: 'Retained messages that were not kept because the limit on their number was reached.',
-    }),
+    retainedRefused: registry.counters(
+      {
+        name: 'retained_refused_total',
+        help: 'Retained messages that were not kept because of the limit on their number or on their bytes, by reason.',
+      },
+      'reason',
+      RETAINED_REFUSALS,
+    ),
     takeovers: registry.counter({
       name: 'takeovers_total',
       help: 'Connections closed because their client ID connected again.',

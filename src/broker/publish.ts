@@ -40,6 +40,11 @@ export class Publisher implements ForwardedSink {
     this.forwarder.whenRoutesConfirmed(done)
   }
 
+  /** Whether there is room for a message with the RETAIN flag; counted when not. */
+  admitsRetained(message: Message): boolean {
+    return this.modules.retained.admits(message)
+  }
+
   /** A message that entered the cluster here. Returns whether any subscription, here or on a peer, matched. */
   publish(message: Message, pending: PendingPublish | undefined): boolean {
     if (message.retain) this.modules.retained.keep(message)

@@ -7,29 +7,51 @@ import { decodePublish, decodeTopic, PublishHeader } from '../mqtt/wire/decode.j
 import { Message } from '../mqtt/wire/message.js'
 import type { QoS } from '../mqtt/wire/packets.js'
 import { readVariableInteger, variableIntegerSize } from '../mqtt/wire/variable-integer.js'
+import type { Counter } from '../telemetry/registry.js'
+import type { TimerWheel } from '../util/timer-wheel.js'
 import type { Replica } from './ports.js'
+import { RetainedExpiry } from './retained-expiry.js'
 import { TopicTree } from './topic-tree.js'
 
 /** A replicated value: the deadline in milliseconds since the epoch as a double, the QoS as a byte, the frame. */
 const QOS_AT = 8
 const FRAME_AT = 9
 
+/** Why a message was not kept. */
+export const RETAINED_REFUSALS = ['messages', 'bytes'] as const
+
+export type RetainedRefusal = (typeof RETAINED_REFUSALS)[number]
+
 export interface RetainedOptions {
   /** Topics with a retained message at most; further topics are refused and counted. */
   readonly maximum: number
+  /** Bytes of topic names, payloads and properties at most; what would exceed them is refused and counted. */
+  readonly maximumBytes: number
+}
+
+export interface RetainedModules {
+  readonly refused: Record<RetainedRefusal, Counter>
+  readonly timers: TimerWheel
 }
 
 export class RetainedMessages {
   private readonly messages = new TopicTree<Message>()
+  private byteCount = 0
   private replica: Replica | undefined
+  private expiry: RetainedExpiry | undefined
 
   constructor(
     private readonly options: RetainedOptions,
-    private readonly refused: { value: number },
+    private readonly modules: RetainedModules,
   ) {}
 
   get size(): number {
     return this.messages.size
+  }
+
+  /** Of topic names, payloads and properties. */
+  get bytes(): number {
+    return this.byteCount
   }
 
   /** From now on what is kept or removed here goes to the peers too. */
@@ -39,21 +61,39 @@ export class RetainedMessages {
 
   /** Takes a PUBLISH with the RETAIN flag: an empty payload removes what was there. [MQTT-3.3.1-6], [MQTT-3.3.1-7] */
   keep(message: Message): void {
-    if (message.payloadStart === message.payloadEnd) {
-      this.messages.delete(message.topic)
+    if (isRemoval(message)) {
+      this.remove(message.topic)
       this.replica?.set(message.topic, undefined)
       return
     }
+    if (!this.admits(message)) {
+      // What there is was replaced by a message that is not there: the topic has none. [MQTT-3.3.1-5]
+      if (this.remove(message.topic)) this.replica?.set(message.topic, undefined)
+      return
+    }
     const kept = message.detach()
-    if (!this.put(kept)) return
-    this.replica?.set(message.topic, encodeRetained(kept))
+    this.put(kept)
+    if (this.replica !== undefined) this.replica.set(message.topic, encodeRetained(kept))
+    else if (kept.expiresAt !== 0) this.watch(kept)
+  }
+
+  /** Whether a message with the RETAIN flag can be kept, or needs no room; counted when not. */
+  admits(message: Message): boolean {
+    if (isRemoval(message)) return true
+    const { maximum, maximumBytes } = this.options
+    const old = this.messages.get(message.topic)
+    const isTooMany = old === undefined && this.messages.size >= maximum
+    const grown = this.byteCount + sizeOf(message) - (old === undefined ? 0 : sizeOf(old))
+    if (!isTooMany && grown <= maximumBytes) return true
+    this.modules.refused[isTooMany ? 'messages' : 'bytes'].value++
+    return false
   }
 
   /** A peer's decision has arrived. @param value undefined when the topic has no retained message any more. */
   applyReplicated(topic: string, value: Buffer | undefined): void {
-    // Whatever the limit: it binds the node where a client publishes, and all nodes have to serve the same.
-    if (value === undefined) this.messages.delete(topic)
-    else this.messages.set(topic, decodeRetained(value))
+    // Whatever the limits: they bind the node where a client publishes, and all nodes have to serve the same.
+    if (value === undefined) this.remove(topic)
+    else this.put(decodeRetained(value))
   }
 
   /** What a new subscription with this filter gets; expired ones are forgotten on the way. [MQTT-3.3.2-5] */
@@ -61,23 +101,47 @@ export class RetainedMessages {
     // Taken one by one over many turns: the tree may change in between, and gives what is there when it gets there.
     for (const message of this.messages.matching(filter)) {
       if (message === undefined || !message.isExpired(Date.now())) yield message
-      else if (this.messages.get(message.topic) === message) this.expire(message.topic)
+      else if (this.isCurrent(message)) this.expire(message)
     }
   }
 
-  private expire(topic: string): void {
-    this.messages.delete(topic)
+  private isCurrent(message: Message): boolean {
+    return this.messages.get(message.topic) === message
+  }
+
+  private expire({ topic }: Message): void {
+    this.remove(topic)
     this.replica?.expire(topic)
   }
 
-  private put(message: Message): boolean {
-    if (this.messages.size >= this.options.maximum && this.messages.get(message.topic) === undefined) {
-      this.refused.value++
-      return false
-    }
-    this.messages.set(message.topic, message)
+  private watch(message: Message): void {
+    this.expiry ??= new RetainedExpiry({
+      timers: this.modules.timers,
+      isCurrent: (one) => this.isCurrent(one),
+      onExpired: (one) => this.expire(one),
+    })
+    this.expiry.add(message)
+  }
+
+  private put(message: Message): void {
+    const replaced = this.messages.set(message.topic, message)
+    this.byteCount += sizeOf(message) - (replaced === undefined ? 0 : sizeOf(replaced))
+  }
+
+  private remove(topic: string): boolean {
+    const removed = this.messages.delete(topic)
+    if (removed === undefined) return false
+    this.byteCount -= sizeOf(removed)
     return true
   }
+}
+
+function isRemoval(message: Message): boolean {
+  return message.payloadStart === message.payloadEnd
+}
+
+function sizeOf({ topic, payloadStart, payloadEnd, properties }: Message): number {
+  return Buffer.byteLength(topic) + payloadEnd - payloadStart + (properties === undefined ? 0 : properties.length)
 }
 
 /** Deadline, QoS and the MQTT 5 frame of a message (as QoS 0, which needs no packet id): what peers exchange. */

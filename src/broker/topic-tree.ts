@@ -27,7 +27,8 @@ export class TopicTree<V extends object> {
     return node.value
   }
 
-  set(topic: string, value: V): void {
+  /** Returns what it replaces. */
+  set(topic: string, value: V): V | undefined {
     let node = this.root
     for (const level of topic.split('/')) {
       node.children ??= new Map()
@@ -38,21 +39,24 @@ export class TopicTree<V extends object> {
       }
       node = child
     }
-    if (node.value === undefined) this.count++
+    const replaced = node.value
+    if (replaced === undefined) this.count++
     node.value = value
+    return replaced
   }
 
-  /** Removes a topic and the branches that only led to it. */
-  delete(topic: string): boolean {
+  /** Removes a topic and the branches that only led to it; returns what was there. */
+  delete(topic: string): V | undefined {
     const levels = topic.split('/')
     const path: TopicNode<V>[] = [this.root]
     for (const level of levels) {
       const child = path.at(-1)?.children?.get(level)
-      if (child === undefined) return false
+      if (child === undefined) return undefined
       path.push(child)
     }
     const leaf = path.at(-1)
-    if (leaf?.value === undefined) return false
+    if (leaf?.value === undefined) return undefined
+    const removed = leaf.value
     leaf.value = undefined
     this.count--
     for (let depth = levels.length; depth > 0; depth--) {
@@ -60,7 +64,7 @@ export class TopicTree<V extends object> {
       if (node === undefined || node.value !== undefined || (node.children?.size ?? 0) > 0) break
       path[depth - 1]?.children?.delete(levels[depth - 1] as string)
     }
-    return true
+    return removed
   }
 
   /**

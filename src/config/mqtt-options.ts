@@ -87,7 +87,12 @@ export const mqttSchema = z.strictObject({
   retainedMessages: count(
     100_000,
     [0, 100_000_000],
-    'Topics with a retained message, from which on a message that a client of this node wants retained for a further topic is delivered but not kept, and counted. What other nodes have kept is always taken, so give all nodes the same value.',
+    'Topics with a retained message. A message that a client of this node wants retained for a further topic is refused with 0x97 at QoS 1 and 2 in MQTT 5, and otherwise delivered but not kept, and counted. What other nodes have kept is always taken, so give all nodes the same value.',
+  ),
+  retainedBytes: size(
+    '256mb',
+    ['0', '1024gb'],
+    'Bytes of topic names, payloads and properties of retained messages. What would exceed them is treated as by `retainedMessages`; a message that is not kept also ends the one before it.',
   ),
   maximumSessions: count(
     200_000,

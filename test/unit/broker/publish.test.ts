@@ -11,6 +11,7 @@ import { MatchCache } from '../../../src/router/match-cache.js'
 import { RouteTable } from '../../../src/router/route-table.js'
 import { SubscriptionTable } from '../../../src/router/subscription-table.js'
 import { MetricRegistry } from '../../../src/telemetry/registry.js'
+import { TimerWheel } from '../../../src/util/timer-wheel.js'
 import { CountingHold } from '../mqtt/session/recording-outlet.js'
 import { RecordingForwarder } from './lone-broker.js'
 
@@ -34,7 +35,10 @@ function setUp() {
   const routes = new RouteTable()
   const metrics = createBrokerMetrics(new MetricRegistry())
   const forwarder = new RecordingForwarder()
-  const retained = new RetainedMessages({ maximum: 10 }, metrics.retainedRefused)
+  const retained = new RetainedMessages(
+    { maximum: 10, maximumBytes: 1_000_000 },
+    { refused: metrics.retainedRefused, timers: new TimerWheel() },
+  )
   const matches = new MatchCache<Subscriber>({ maximumTopics: 10 }, { subscriptions, routes })
   const publisher = new Publisher(LONE_FORWARDER, { matches, retained, metrics })
   publisher.forwardThrough(forwarder)

@@ -1,13 +1,17 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
+import { createBrokerMetrics } from '../../../src/broker/metrics.js'
 import { RetainedMessages } from '../../../src/broker/retained.js'
 import { Message } from '../../../src/mqtt/wire/message.js'
 import type { PublishProperties, QoS } from '../../../src/mqtt/wire/packets.js'
 import { decodePublishProperties } from '../../../src/mqtt/wire/publish-frame.js'
+import { MetricRegistry } from '../../../src/telemetry/registry.js'
+import { TimerWheel } from '../../../src/util/timer-wheel.js'
+import { DrivenClock } from '../mqtt/driven-clock.js'
 
-function setUp(maximum = 100) {
-  const refused = { value: 0 }
-  const retained = new RetainedMessages({ maximum }, refused)
+function setUp(maximum = 100, maximumBytes = 1_000_000) {
+  const refused = createBrokerMetrics(new MetricRegistry()).retainedRefused
+  const retained = new RetainedMessages({ maximum, maximumBytes }, { refused, timers: new TimerWheel() })
   const replicated: [string, Buffer | undefined][] = []
   const expired: string[] = []
   retained.replicateThrough({
@@ -55,7 +59,7 @@ describe('retained messages', () => {
     const here = setUp(2)
     for (const [topic, value] of there.replicated) here.retained.applyReplicated(topic, value)
     assert.deepEqual(here.texts(), there.texts())
-    assert.equal(here.refused.value, 0)
+    assert.deepEqual(here.refused, { messages: { value: 0 }, bytes: { value: 0 } })
   })
 
   it('are forgotten with their copies when they have expired, without a word that outlives a later one', () => {
@@ -75,7 +79,7 @@ describe('retained messages', () => {
     for (const topic of ['a', 'b', 'c']) retained.keep(message(topic, '1'))
     retained.keep(message('a', '2'))
     assert.deepEqual(texts(), ['a 2', 'b 1'])
-    assert.equal(refused.value, 1)
+    assert.deepEqual(refused, { messages: { value: 1 }, bytes: { value: 0 } })
     assert.equal(
       replicated.some(([topic]) => topic === 'c'),
       false,
@@ -84,6 +88,72 @@ describe('retained messages', () => {
     retained.keep(message('b', ''))
     retained.keep(message('c', '3'))
     assert.deepEqual(texts(), ['a 2', 'c 3'])
+  })
+
+  it('have a bound in bytes: what would exceed it is not kept, counted, and leaves its topic without one', () => {
+    const { retained, refused, texts, replicated } = setUp(100, 20)
+    retained.keep(message('a', '123456789'))
+    retained.keep(message('b', '123456789'))
+    assert.equal(retained.bytes, 20)
+    retained.keep(message('c', '1'))
+    assert.deepEqual(texts(), ['a 123456789', 'b 123456789'])
+    assert.equal(refused.bytes.value, 1)
+    retained.keep(message('a', 'abcdefghi'))
+    assert.deepEqual(texts(), ['a abcdefghi', 'b 123456789'], 'as long as before')
+    replicated.length = 0
+    retained.keep(message('b', '123456789x'))
+    assert.deepEqual(
+      texts(),
+      ['a abcdefghi'],
+      'the last message of the topic is not there, and nobody gets an older one',
+    )
+    assert.deepEqual(replicated, [['b', undefined]])
+    assert.deepEqual([retained.bytes, refused.bytes.value], [10, 2])
+    retained.keep(message('a', ''))
+    assert.equal(retained.bytes, 0)
+  })
+
+  it('count their properties too, and those that peers have kept', () => {
+    const there = setUp()
+    there.retained.keep(message('a', '1', 1, { contentType: 'text/plain' }))
+    const [topic, value] = there.replicated[0] ?? []
+    const here = setUp(100, 1)
+    here.retained.applyReplicated(topic ?? '', value)
+    assert.equal(here.retained.bytes, 2 + 3 + 'text/plain'.length)
+    assert.equal(here.retained.bytes, there.retained.bytes)
+    here.retained.applyReplicated(topic ?? '', undefined)
+    assert.equal(here.retained.bytes, 0)
+  })
+
+  it('are dropped in time when they expire on a node without peers, also when nobody asks for them', (t) => {
+    t.mock.timers.enable({ apis: ['Date'], now: 1_000_000 })
+    const clock = new DrivenClock(t)
+    const { retainedRefused } = createBrokerMetrics(new MetricRegistry())
+    const retained = new RetainedMessages(
+      { maximum: 10_000, maximumBytes: 1_000_000 },
+      { refused: retainedRefused, timers: clock.timers },
+    )
+    const pass = (milliseconds: number): void => {
+      t.mock.timers.setTime(Date.now() + milliseconds)
+      clock.advance(milliseconds)
+    }
+    retained.keep(message('late', '1', 1, { messageExpiryInterval: 60 }))
+    retained.keep(message('soon', '2', 1, { messageExpiryInterval: 10 }))
+    retained.keep(message('never', '3'))
+    retained.keep(message('prolonged', '4', 1, { messageExpiryInterval: 10 }))
+    retained.keep(message('prolonged', '5', 1, { messageExpiryInterval: 100 }))
+    // Replaced ones do not pile up behind the first.
+    for (let round = 0; round < 5_000; round += 1)
+      retained.keep(message('late', `${round}`, 1, { messageExpiryInterval: 60 }))
+    pass(9_000)
+    assert.equal(retained.size, 4)
+    pass(1_100)
+    assert.deepEqual(textsOf(retained, '#'), ['late 4999', 'never 3', 'prolonged 5'])
+    pass(50_000)
+    assert.equal(retained.size, 2)
+    pass(40_000)
+    assert.deepEqual([retained.size, retained.bytes], [1, 'never3'.length])
+    assert.equal(clock.timers.size, 0)
   })
 
   it('arrive at a peer as they were, properties, QoS and deadline included', (t) => {

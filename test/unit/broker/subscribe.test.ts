@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
+import { createBrokerMetrics } from '../../../src/broker/metrics.js'
 import { RetainedMessages } from '../../../src/broker/retained.js'
 import { type SubscribeGuard, SubscriptionDesk } from '../../../src/broker/subscribe.js'
 import type { Subscriber } from '../../../src/broker/subscriber.js'
@@ -31,7 +32,10 @@ function request(topicFilter: string, options: Partial<SubscriptionOptions> = {}
 
 function setUp(options: Partial<MqttOptions> = {}) {
   const subscriptions = new SubscriptionTable<Subscriber>()
-  const retained = new RetainedMessages({ maximum: 100 }, { value: 0 })
+  const retained = new RetainedMessages(
+    { maximum: 100, maximumBytes: 1_000_000 },
+    { refused: createBrokerMetrics(new MetricRegistry()).retainedRefused, timers: new TimerWheel() },
+  )
   const desk = new SubscriptionDesk({ ...DEFAULTS.mqtt, ...options }, { subscriptions, retained })
   const session = new Session(
     'me',
