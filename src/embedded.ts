@@ -10,6 +10,7 @@ import { createBrokerMetrics } from './broker/metrics.js'
 import type { Subscriber } from './broker/subscriber.js'
 import { loadConfig } from './config/load.js'
 import type { MqttOptions } from './config/options.js'
+import type { EnhancedAuthenticator } from './mqtt/authenticator.js'
 import { RouteTable } from './router/route-table.js'
 import { SubscriptionTable } from './router/subscription-table.js'
 import { createLogger, type Logger } from './telemetry/logger.js'
@@ -29,6 +30,8 @@ export interface EmbeddedOptions extends AedesOptions {
    * Aedes that says the same (`connectTimeout`, `drainTimeout`, `maxTopicLevels`) comes before it.
    */
   mqtt?: { readonly [K in keyof MqttOptions]?: MqttOptions[K] | string }
+  /** Methods of MQTT 5 enhanced authentication, such as a `ScramSha256`. */
+  authenticators?: readonly EnhancedAuthenticator[]
   /** Where the broker logs; nowhere when left out. */
   log?: Logger
 }
@@ -40,13 +43,13 @@ export class EmbeddedBroker extends Broker {
 
   /** @throws TypeError for an option of Aedes that has no meaning here, ConfigError for one of `mqtt` that is not accepted. */
   constructor(options: EmbeddedOptions = {}) {
-    const { mqtt, log = createLogger({ level: 'silent', format: 'json' }, {}), ...aedes } = options
+    const { mqtt, authenticators = [], log = createLogger({ level: 'silent', format: 'json' }, {}), ...aedes } = options
     const taken = TAKEN_OVER.find((name) => aedes[name] !== undefined && aedes[name] !== null)
     if (taken !== undefined)
       throw new TypeError(`the option ${taken} of Aedes is not taken: that part is the broker's own`)
     const metrics = new MetricRegistry()
     super(
-      { id: aedes.id ?? randomUUID(), mqtt: mqttOptions(mqtt ?? {}, aedes), aedes },
+      { id: aedes.id ?? randomUUID(), mqtt: mqttOptions(mqtt ?? {}, aedes), aedes, authenticators },
       {
         subscriptions: new SubscriptionTable<Subscriber>(),
         routes: new RouteTable(),

@@ -2,14 +2,21 @@
 
 import { loadConfig } from './config/load.js'
 import type { Config } from './config/options.js'
-import { Node } from './node.js'
+import { Node, type NodeModules } from './node.js'
 import { createLogger, type Logger } from './telemetry/logger.js'
 
+export { type ScramCredentials, type ScramOptions, ScramSha256, scramCredentials } from './access/scram.js'
 export type { Broker } from './broker/broker.js'
 export type { ClusterStatus, NodeStatus } from './cluster/status.js'
 export { ConfigError } from './config/load.js'
 export type { Config } from './config/options.js'
 export { createBroker, EmbeddedBroker as Aedes, type EmbeddedOptions } from './embedded.js'
+export type {
+  AuthenticatingClient,
+  AuthenticationExchange,
+  AuthenticationStep,
+  EnhancedAuthenticator,
+} from './mqtt/authenticator.js'
 export { Message } from './mqtt/wire/message.js'
 export { MqttError, ReasonCode } from './mqtt/wire/reason-codes.js'
 export { Node } from './node.js'
@@ -25,9 +32,14 @@ type PartialDeep<T> = {
  * Makes a node; nothing listens until `start`. Hooks may be set on `node.broker` before or after. The environment is
  * not read.
  * @param log where the node logs; pino's defaults by the `log` options when left out.
+ * @param modules.authenticators methods of MQTT 5 enhanced authentication
  * @throws ConfigError for options that are not accepted.
  */
-export function createNode(options: NodeOptions = {}, log?: Logger): Node {
+export function createNode(
+  options: NodeOptions = {},
+  log?: Logger,
+  modules: Pick<NodeModules, 'authenticators'> = {},
+): Node {
   const config = loadConfig({ values: options, env: {}, flags: {} })
-  return new Node(config, { log: log ?? createLogger(config.log, { node: config.name }) })
+  return new Node(config, { ...modules, log: log ?? createLogger(config.log, { node: config.name }) })
 }

@@ -12,6 +12,7 @@ import { Cluster } from './cluster/cluster.js'
 import type { ClusterStatus } from './cluster/status.js'
 import { parseListener } from './config/addresses.js'
 import { type Config, DEFAULTS } from './config/options.js'
+import type { EnhancedAuthenticator } from './mqtt/authenticator.js'
 import { Listener } from './mqtt/listener.js'
 import { RouteTable } from './router/route-table.js'
 import { SubscriptionTable } from './router/subscription-table.js'
@@ -25,6 +26,8 @@ import { VERSION } from './version.js'
 
 export interface NodeModules {
   readonly log: Logger
+  /** Methods of MQTT 5 enhanced authentication beside those that the node has itself. */
+  readonly authenticators?: readonly EnhancedAuthenticator[]
 }
 
 export class Node {
@@ -47,7 +50,7 @@ export class Node {
 
   constructor(
     private readonly config: Config,
-    { log }: NodeModules,
+    { log, authenticators = [] }: NodeModules,
   ) {
     this.name = config.name
     this.log = log
@@ -55,7 +58,7 @@ export class Node {
     this.timers = new TimerWheel({ onError: (error) => log.error({ err: error }, 'a timer failed') })
     this.turn = new TurnQueue({ onError: (error) => log.error({ err: error }, 'a task of the turn failed') })
     this.broker = new Broker(
-      { id: config.name, mqtt: config.mqtt },
+      { id: config.name, mqtt: config.mqtt, authenticators },
       {
         subscriptions: this.subscriptions,
         routes: this.routes,

@@ -9,6 +9,7 @@ import type { Duplex } from 'node:stream'
 import { Aedes, type AedesOptions, type AedesPublishPacket, type Client } from 'aedes'
 import type { Logger } from 'pino'
 import type { MqttOptions } from '../config/options.js'
+import type { EnhancedAuthenticator } from '../mqtt/authenticator.js'
 import { Connection, type ConnectionOrigin } from '../mqtt/connection.js'
 import { Slab } from '../mqtt/outbox.js'
 import { PublishHeader } from '../mqtt/wire/decode.js'
@@ -47,6 +48,8 @@ export interface BrokerOptions {
   readonly mqtt: MqttOptions
   /** Hooks and settings as Aedes takes them; its limits that have a counterpart in `mqtt` are not used. */
   readonly aedes?: AedesOptions
+  /** Methods of enhanced authentication, each once. A client that names another one is refused with 0x8C. */
+  readonly authenticators?: readonly EnhancedAuthenticator[]
 }
 
 export interface BrokerModules {
@@ -113,6 +116,7 @@ export class Broker extends Aedes implements ForwardedSink {
         },
         publishHeader: new PublishHeader(),
         metrics: metrics.mqtt,
+        authenticators: new Map((options.authenticators ?? []).map((one) => [one.method, one])),
         log,
       },
       log,

@@ -65,7 +65,7 @@ export class ClientHost implements Host {
 
   open(connection: Connection, packet: ConnectPacket, done: (outcome: OpenOutcome) => void): void {
     const client = (): AedesClient => this.clientOf(connection)
-    this.hooks.admit(client, packet, (reasonCode, reason) => {
+    this.hooks.admit(client, packet, connection.authentication !== undefined, (reasonCode, reason) => {
       if (connection.state !== 'opening') return
       if (reasonCode !== ReasonCode.Success) return done({ refusal: reasonCode, reason })
       this.enter(connection, packet, done)

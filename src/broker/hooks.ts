@@ -61,11 +61,19 @@ export class Hooks {
     return this.owner.published !== this.defaults.published || this.given.published !== undefined
   }
 
-  /** preConnect and authenticate, one after the other; `done` gets a reason code, 0 when the client may come in. */
-  admit(client: () => Client, packet: ConnectPacket, callback: (reasonCode: number, reason: string) => void): void {
+  /**
+   * preConnect and authenticate, one after the other; `done` gets a reason code, 0 when the client may come in.
+   * @param isAuthenticated by enhanced authentication: there is no password to ask about
+   */
+  admit(
+    client: () => Client,
+    packet: ConnectPacket,
+    isAuthenticated: boolean,
+    callback: (reasonCode: number, reason: string) => void,
+  ): void {
     const done = once(callback)
     const authenticate = once((): void => {
-      if (!this.has('authenticate')) return done(ReasonCode.Success, '')
+      if (isAuthenticated || !this.has('authenticate')) return done(ReasonCode.Success, '')
       this.owner.authenticate(client(), packet.username, packet.password, (error, isAdmitted) => {
         if (isError(error)) {
           return done(REASON_OF_RETURN_CODE[error.returnCode] ?? ReasonCode.NotAuthorized, error.message)

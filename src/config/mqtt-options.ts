@@ -68,7 +68,16 @@ export const mqttSchema = z.strictObject({
     ['64kb', '1gb'],
     'Bytes waiting to be written to one client. Above it QoS 0 is dropped and counted, and the client is read no further until it has read.',
   ),
-  connectTimeout: duration('10s', ['100ms', '10m'], 'How long a new connection may take to send CONNECT.'),
+  connectTimeout: duration(
+    '10s',
+    ['100ms', '10m'],
+    'How long a new connection may take to send CONNECT and be authenticated.',
+  ),
+  authenticationTimeout: duration(
+    '10s',
+    ['100ms', '10m'],
+    'How long an MQTT 5 client may take to re-authenticate. The exchange before CONNACK is within `mqtt.connectTimeout`.',
+  ),
   drainTimeout: duration(
     '30s',
     ['100ms', '1h'],

@@ -10,6 +10,8 @@ export const CLOSE_REASONS = [
   'socket_error',
   'keep_alive_timeout',
   'connect_timeout',
+  /** A re-authentication was begun and not finished. */
+  'authentication_timeout',
   'drain_timeout',
   /** CONNECT was answered with a refusal. */
   'refused',

@@ -13,6 +13,7 @@ import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { TimerEntry } from '../util/timer-wheel.js'
 import type { TurnTask } from '../util/turn.js'
+import type { Authentication } from './authentication.js'
 import { type CloseReason, closeReasonOf } from './close-reason.js'
 import { dispatchFrame } from './dispatch.js'
 import { DrainWatch } from './drain-watch.js'
@@ -22,6 +23,7 @@ import { type AckSender, type InboundAck, InboundAcks } from './inbound-acks.js'
 import { HoldReason, Input, type InputOwner } from './input.js'
 import { Outbox } from './outbox.js'
 import type { Outlet, Session } from './session/session.js'
+import { bindStream, type StreamOwner } from './stream-events.js'
 import {
   encodePacket,
   PUBACK_FIRST_BYTE,
@@ -56,7 +58,7 @@ export interface ConnectionOrigin {
   readonly request: IncomingMessage | undefined
 }
 
-export class Connection extends TimerEntry implements InputOwner, Outlet, AckSender, TurnTask {
+export class Connection extends TimerEntry implements InputOwner, StreamOwner, Outlet, AckSender, TurnTask {
   isQueued = false
   readonly stream: Duplex
   readonly origin: ConnectionOrigin
@@ -87,6 +89,8 @@ export class Connection extends TimerEntry implements InputOwner, Outlet, AckSen
   readonly openedAt = Date.now()
   /** The face that Aedes' hooks and events see, made when it is first asked for. */
   facade: object | undefined
+  /** Set for a client that named an Authentication Method. [MQTT 5.0 section 4.12] */
+  authentication: Authentication | undefined
   private publishTopics: PublishTopics | undefined
   private acks: InboundAcks | undefined
   private pendingSubacks = 0
@@ -103,14 +107,7 @@ export class Connection extends TimerEntry implements InputOwner, Outlet, AckSen
     this.sendMaximum = options.inflightWindow
     metrics.connectionsOpened.value++
     timers.schedule(this, options.connectTimeout)
-    // One function per event for all connections: the stream finds its connection through its symbol.
-    const bound = stream as BoundStream
-    bound[CONNECTION] = this
-    stream.on('data', onData)
-    stream.on('drain', onDrain)
-    stream.on('end', onEnd)
-    stream.on('error', onError)
-    stream.on('close', onClose)
+    bindStream(stream, this)
   }
 
   get state(): ConnectionState {
@@ -239,12 +236,16 @@ export class Connection extends TimerEntry implements InputOwner, Outlet, AckSen
   }
 
   /** The socket ended by itself. */
-  socketEnded(reason: CloseReason, error?: Error): void {
+  private socketEnded(reason: CloseReason, error?: Error): void {
     if (error !== undefined) this.closeError = error
     if (this.isReading) {
       this.closeReason = reason
       this.finish()
     }
+  }
+
+  socketFailed(error: Error): void {
+    this.socketEnded('socket_error', error)
   }
 
   /** The client has ended its half of the stream: what is gathered still leaves, then ours ends too. */
@@ -269,6 +270,7 @@ export class Connection extends TimerEntry implements InputOwner, Outlet, AckSen
     this.modules.metrics.connectionsClosed[this.closeReason].value++
     this.outbox.close()
     this.acks?.close()
+    this.authentication?.abandon()
     this.session?.detach()
     this.host.closed(this, this.closeReason, this.closeError)
   }
@@ -415,30 +417,4 @@ export class Connection extends TimerEntry implements InputOwner, Outlet, AckSen
     this.session?.pump()
     this.input.letGo(HoldReason.Outbox)
   }
-}
-
-const CONNECTION = Symbol('connection')
-
-interface BoundStream extends Duplex {
-  [CONNECTION]?: Connection
-}
-
-function onData(this: BoundStream, chunk: Buffer): void {
-  this[CONNECTION]?.receive(chunk)
-}
-
-function onDrain(this: BoundStream): void {
-  this[CONNECTION]?.drained()
-}
-
-function onEnd(this: BoundStream): void {
-  this[CONNECTION]?.inputEnded()
-}
-
-function onError(this: BoundStream, error: Error): void {
-  this[CONNECTION]?.socketEnded('socket_error', error)
-}
-
-function onClose(this: BoundStream): void {
-  this[CONNECTION]?.socketClosed()
 }

@@ -1,5 +1,6 @@
 /** From a frame to its handler; says which packets each state of a connection allows. */
 
+import { handleAuth, handleWhileOpening } from './authentication.js'
 import type { Connection } from './connection.js'
 import { handlePuback, handlePubcomp, handlePubrec, handlePubrel } from './handle-acks.js'
 import { handlePublish } from './handle-publish.js'
@@ -28,6 +29,7 @@ export function dispatchFrame(
     else dispatchPacket(connection, chunk, firstByte, bodyStart, end)
     return
   }
+  if (connection.state === 'opening') return handleWhileOpening(connection, chunk, firstByte, bodyStart, end)
   // The first packet must be a CONNECT. [MQTT-3.1.0-1]
   if (type !== CONNECT) throw new MqttError(ReasonCode.ProtocolError, `packet type ${type} before CONNECT`)
   handleConnect(connection, chunk, firstByte, bodyStart, end)
@@ -57,7 +59,7 @@ function dispatchPacket(connection: Connection, chunk: Buffer, firstByte: number
     case 'connect':
       throw new MqttError(ReasonCode.ProtocolError, 'a second CONNECT') // [MQTT-3.1.0-2]
     case 'auth':
-      throw new MqttError(ReasonCode.ProtocolError, 'AUTH without an authentication method in CONNECT')
+      return handleAuth(connection, packet)
   }
 }
 

@@ -2,11 +2,12 @@
 
 import { randomUUID } from 'node:crypto'
 import type { MqttOptions } from '../config/options.js'
+import { Authentication } from './authentication.js'
 import { capabilityProperties, willProblem } from './capabilities.js'
+import { refuseConnect } from './connect-refusal.js'
 import type { Connection } from './connection.js'
-import { connectRefusalOf } from './refusals.js'
 import { announcedVersion, decodePacket } from './wire/decode.js'
-import type { ConnackPacket, ConnackProperties, ConnectPacket } from './wire/packets.js'
+import type { ConnackProperties, ConnectPacket } from './wire/packets.js'
 import { MqttError, ReasonCode } from './wire/reason-codes.js'
 
 /** What a client without Receive Maximum accepts. [MQTT 5.0 section 3.1.2.11.3] */
@@ -31,27 +32,53 @@ export function handleConnect(
   connection.isV5 = packet.protocolVersion === 5
   connection.maximumPacketSize = packet.properties.maximumPacketSize ?? connection.maximumPacketSize
   const refusal = checkConnect(packet, options)
-  if (refusal !== undefined) return refuse(connection, refusal)
+  if (refusal !== undefined) return refuseConnect(connection, refusal)
 
-  const isAssigned = packet.clientId === ''
+  const { authenticationMethod } = packet.properties
+  const authenticator =
+    authenticationMethod === undefined ? undefined : connection.host.modules.authenticators.get(authenticationMethod)
+  if (authenticationMethod !== undefined && authenticator === undefined) {
+    metrics.authentications.unknown_method.value++
+    const detail = 'the authentication method is not one of this server'
+    return refuseConnect(connection, new MqttError(ReasonCode.BadAuthenticationMethod, detail)) // [MQTT-4.12.0-1]
+  }
+  takeTerms(connection, packet, options)
+  connection.beginOpening()
+  if (authenticator === undefined) return openSession(connection, packet, undefined)
+  connection.authentication = new Authentication(connection, authenticator)
+  connection.authentication.open(packet.properties.authenticationData, (data) => {
+    // Whom the exchange has proved is the user, whatever CONNECT says.
+    packet.username = connection.username
+    openSession(connection, packet, data)
+  })
+}
+
+/** What CONNECT says about the connection, within our limits. */
+function takeTerms(connection: Connection, packet: ConnectPacket, options: MqttOptions): void {
   // A client that leaves the choice to us gets a unique id [MQTT-3.1.3-6], told in MQTT 5.
-  connection.clientId = isAssigned ? `auto-${randomUUID()}` : packet.clientId
+  connection.clientId = packet.clientId === '' ? `auto-${randomUUID()}` : packet.clientId
   connection.username = packet.username
   connection.wantsProblemInformation = packet.properties.requestProblemInformation !== false
   connection.sendMaximum = Math.min(options.inflightWindow, packet.properties.receiveMaximum ?? DEFAULT_RECEIVE_MAXIMUM)
   connection.keepAlive = keepAliveOf(packet, options)
-  connection.beginOpening()
+}
+
+/** @param authenticationData of the last step of an enhanced authentication, for CONNACK */
+function openSession(connection: Connection, packet: ConnectPacket, authenticationData: Buffer | undefined): void {
+  const { options } = connection.host.modules
   connection.host.open(connection, packet, (outcome) => {
     if (connection.state !== 'opening') return
     if ('refusal' in outcome) {
-      return refuse(connection, new MqttError(outcome.refusal, outcome.reason))
+      return refuseConnect(connection, new MqttError(outcome.refusal, outcome.reason))
     }
     connection.will = packet.will
+    const properties = connection.isV5 ? connackProperties(connection, packet, options) : {}
+    if (authenticationData !== undefined) properties.authenticationData = authenticationData
     connection.open(outcome.session, {
       cmd: 'connack',
       sessionPresent: outcome.sessionPresent, // [MQTT-3.2.2-2], [MQTT-3.2.2-3]
       reasonCode: ReasonCode.Success,
-      properties: connection.isV5 ? connackProperties(connection, packet, options, isAssigned) : {},
+      properties,
     })
   })
 }
@@ -83,15 +110,12 @@ function readConnect(
     connection.version = version === 5 ? 5 : 4
     connection.isV5 = version === 5
     const isAnswerable = version === 5 || error.reasonCode === ReasonCode.UnsupportedProtocolVersion
-    refuse(connection, error, isAnswerable)
+    refuseConnect(connection, error, isAnswerable)
     return undefined
   }
 }
 
 function checkConnect(packet: ConnectPacket, options: MqttOptions): MqttError | undefined {
-  if (packet.properties.authenticationMethod !== undefined) {
-    return new MqttError(ReasonCode.BadAuthenticationMethod, 'no enhanced authentication is configured')
-  }
   if (packet.clientId === '' && packet.protocolVersion < 5 && !packet.cleanStart) {
     return new MqttError(ReasonCode.ClientIdentifierNotValid, 'an empty client ID needs a clean session') // 3.1.1 [MQTT-3.1.3-8]
   }
@@ -107,20 +131,6 @@ function checkConnect(packet: ConnectPacket, options: MqttOptions): MqttError | 
   return packet.will === undefined ? undefined : willProblem(packet.will, options)
 }
 
-/** Answers with a CONNACK where the client can read one, counts, and ends the connection. */
-function refuse(connection: Connection, { reasonCode, message }: MqttError, isAnswerable = true): void {
-  const { metrics, log } = connection.host.modules
-  metrics.connectRefused[connectRefusalOf(reasonCode)].value++
-  log.debug({ clientId: connection.clientId, reasonCode, detail: message }, 'CONNECT refused')
-  const connack: ConnackPacket = {
-    cmd: 'connack',
-    sessionPresent: false, // [MQTT-3.2.2-6]
-    reasonCode,
-    properties: { reasonString: message },
-  }
-  connection.refuse(isAnswerable ? connack : undefined)
-}
-
 function keepAliveOf(packet: ConnectPacket, options: MqttOptions): number {
   const limit = options.keepAliveLimit
   // A client before MQTT 5 cannot be told, and would be closed again and again for what it was never asked.
@@ -129,18 +139,16 @@ function keepAliveOf(packet: ConnectPacket, options: MqttOptions): number {
 }
 
 /** Only what differs from the protocol's defaults or from what the client asked for is said. */
-function connackProperties(
-  connection: Connection,
-  packet: ConnectPacket,
-  options: MqttOptions,
-  isAssigned: boolean,
-): ConnackProperties {
+function connackProperties(connection: Connection, packet: ConnectPacket, options: MqttOptions): ConnackProperties {
   const properties: ConnackProperties = { ...capabilityProperties(options), sharedSubscriptionAvailable: false }
-  if (isAssigned) properties.assignedClientIdentifier = connection.clientId // [MQTT-3.2.2-16]
+  if (packet.clientId === '') properties.assignedClientIdentifier = connection.clientId // [MQTT-3.2.2-16]
   const expiryInterval = sessionExpiryOf(packet, options)
   if (expiryInterval !== (packet.properties.sessionExpiryInterval ?? 0)) {
     properties.sessionExpiryInterval = expiryInterval
   }
   if (connection.keepAlive !== packet.keepAlive) properties.serverKeepAlive = connection.keepAlive // [MQTT-3.2.2-21]
+  if (connection.authentication !== undefined) {
+    properties.authenticationMethod = connection.authentication.method // [MQTT-4.12.0-5]
+  }
   return properties
 }

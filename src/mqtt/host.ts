@@ -6,6 +6,7 @@
 import type { Logger } from 'pino'
 import type { MqttOptions } from '../config/options.js'
 import type { TimerWheel } from '../util/timer-wheel.js'
+import type { EnhancedAuthenticator } from './authenticator.js'
 import type { CloseReason } from './close-reason.js'
 import type { Connection } from './connection.js'
 import type { MqttMetrics } from './metrics.js'
@@ -24,6 +25,8 @@ export interface ConnectionModules {
   /** Scratch of the PUBLISH decoder: valid until the next PUBLISH is decoded. */
   readonly publishHeader: PublishHeader
   readonly metrics: MqttMetrics
+  /** By Authentication Method. */
+  readonly authenticators: ReadonlyMap<string, EnhancedAuthenticator>
   readonly log: Logger
 }
 
@@ -47,7 +50,7 @@ export interface Grant {
 export interface Host {
   readonly modules: ConnectionModules
 
-  /** Authenticates the client, closes another connection of its client ID, finds or makes its session. */
+  /** Authenticates the client, unless its `authentication` has done so; closes another connection of its client ID, finds or makes its session. */
   open(connection: Connection, packet: ConnectPacket, done: (outcome: OpenOutcome) => void): void
 
   /** The CONNACK is out and the session attached. */

@@ -31,6 +31,9 @@ export const PACKET_TYPES = [
 
 export type PacketType = (typeof PACKET_TYPES)[number]
 
+/** How an enhanced authentication ended; `failed` is an error of the authenticator. */
+export const AUTHENTICATION_RESULTS = ['accepted', 'refused', 'unknown_method', 'timed_out', 'failed'] as const
+
 export interface MqttMetrics {
   readonly connectionsOpened: Counter
   readonly connectionsClosed: Record<CloseReason, Counter>
@@ -42,6 +45,7 @@ export interface MqttMetrics {
   readonly messagesReceived: Record<'0' | '1' | '2', Counter>
   readonly publishesRefused: Record<PublishRefusal, Counter>
   readonly subscriptionsRefused: Record<SubscriptionRefusal, Counter>
+  readonly authentications: Record<(typeof AUTHENTICATION_RESULTS)[number], Counter>
 }
 
 export function createMqttMetrics(registry: MetricRegistry): MqttMetrics {
@@ -76,6 +80,14 @@ export function createMqttMetrics(registry: MetricRegistry): MqttMetrics {
       { name: 'messages_received_total', help: 'PUBLISH packets received from clients, by QoS.' },
       'qos',
       ['0', '1', '2'],
+    ),
+    authentications: registry.counters(
+      {
+        name: 'enhanced_authentications_total',
+        help: 'MQTT 5 authentication exchanges and re-authentications, by result; one that its connection did not outlive is not counted.',
+      },
+      'result',
+      AUTHENTICATION_RESULTS,
     ),
     publishesRefused: registry.counters(
       {

@@ -7,6 +7,7 @@ import { createBrokerMetrics } from '../../../src/broker/metrics.js'
 import type { Forwarder, NodeId, PendingPublish } from '../../../src/broker/ports.js'
 import type { Subscriber } from '../../../src/broker/subscriber.js'
 import { DEFAULTS, type MqttOptions } from '../../../src/config/options.js'
+import type { EnhancedAuthenticator } from '../../../src/mqtt/authenticator.js'
 import type { CloseReason } from '../../../src/mqtt/close-reason.js'
 import type { Connection } from '../../../src/mqtt/connection.js'
 import type { Message } from '../../../src/mqtt/wire/message.js'
@@ -42,6 +43,7 @@ export class RecordingForwarder implements Forwarder {
 export interface LoneBrokerOptions {
   mqtt?: Partial<MqttOptions>
   aedes?: AedesOptions
+  authenticators?: readonly EnhancedAuthenticator[]
 }
 
 /** A broker without a node around it, on a clock that the test drives. */
@@ -70,6 +72,7 @@ export class LoneBroker {
         id: 'n1@test',
         mqtt: { ...DEFAULTS.mqtt, ...options.mqtt },
         ...(options.aedes ? { aedes: options.aedes } : {}),
+        ...(options.authenticators ? { authenticators: options.authenticators } : {}),
       },
       {
         subscriptions: this.subscriptions,

@@ -1,0 +1,169 @@
+import assert from 'node:assert/strict'
+import { createHash, createHmac, pbkdf2Sync } from 'node:crypto'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { after, before, type TestContext, test } from 'node:test'
+import { connect, type IConnackPacket, type MqttClient } from 'mqtt'
+import type { IAuthPacket } from 'mqtt-packet'
+import { createNode, type Node, ScramSha256, scramCredentials } from '../../src/index.js'
+import { createLogger } from '../../src/telemetry/logger.js'
+import { PacketClient } from '../support/packet-client.js'
+
+const METHOD = 'SCRAM-SHA-256'
+const SALT = Buffer.from('0123456789abcdef')
+
+let node: Node
+let data: string
+let port: number
+
+before(async () => {
+  data = mkdtempSync(join(tmpdir(), 'shoalmq-authentication-'))
+  const ann = scramCredentials('secret', SALT, 4_096)
+  const scram = new ScramSha256({
+    credentials: (username) => (username === 'ann' ? ann : undefined),
+    saltKey: Buffer.alloc(32, 1),
+  })
+  node = createNode(
+    { data, listen: ['mqtt://127.0.0.1:0'], admin: { listen: '127.0.0.1:0' }, cluster: { listen: 'off' } },
+    createLogger({ level: 'silent', format: 'json' }, {}),
+    { authenticators: [scram] },
+  )
+  await node.start()
+  port = Number(new URL(node.listening[0] ?? '').port)
+})
+
+after(async () => {
+  await node.stop()
+  rmSync(data, { recursive: true })
+})
+
+/** The client's side of SCRAM, written down from RFC 5802 section 3: one message after the other. */
+class ScramClient {
+  readonly first: string
+  private readonly bare: string
+  private serverSignature = ''
+
+  constructor(
+    username: string,
+    private readonly password: string,
+  ) {
+    this.bare = `n=${username},r=client+nonce`
+    this.first = `n,,${this.bare}`
+  }
+
+  final(serverFirst: string): string {
+    const fields = new Map(serverFirst.split(',').map((part) => [part.slice(0, 1), part.slice(2)]))
+    assert.ok(fields.get('r')?.startsWith('client+nonce'))
+    const salt = Buffer.from(fields.get('s') ?? '', 'base64')
+    const salted = pbkdf2Sync(this.password, salt, Number(fields.get('i')), 32, 'sha256')
+    const clientKey = hmac(salted, 'Client Key')
+    const withoutProof = `c=biws,r=${fields.get('r')}`
+    const authMessage = `${this.bare},${serverFirst},${withoutProof}`
+    const signature = hmac(createHash('sha256').update(clientKey).digest(), authMessage)
+    this.serverSignature = hmac(hmac(salted, 'Server Key'), authMessage).toString('base64')
+    const proof = clientKey.map((byte, index) => byte ^ (signature[index] ?? 0))
+    return `${withoutProof},p=${Buffer.from(proof).toString('base64')}`
+  }
+
+  /** The server is the one that knows the user. */
+  verify(serverFinal: string): void {
+    assert.equal(serverFinal, `v=${this.serverSignature}`)
+  }
+}
+
+function hmac(key: Buffer, text: string): Buffer {
+  return createHmac('sha256', key).update(text).digest()
+}
+
+/** MQTT.js, which asks its own `handleAuth`; connected once this returns. */
+async function connectMqttJs(t: TestContext, username: string, password: string): Promise<MqttClient> {
+  const scram = new ScramClient(username, password)
+  const client = connect(`mqtt://127.0.0.1:${port}`, {
+    protocolVersion: 5,
+    reconnectPeriod: 0,
+    properties: { authenticationMethod: METHOD, authenticationData: Buffer.from(scram.first) },
+  })
+  t.after(() => client.end(true))
+  client.handleAuth = (packet, callback) => {
+    const final = scram.final(String(packet.properties?.authenticationData))
+    callback(undefined, authPacket(0x18, final))
+  }
+  const connack = await new Promise<IConnackPacket>((resolve, reject) => {
+    client.once('connect', resolve)
+    client.once('error', reject)
+  })
+  assert.equal(connack.properties?.authenticationMethod, METHOD)
+  scram.verify(String(connack.properties?.authenticationData))
+  return client
+}
+
+function authPacket(reasonCode: number, data: string): IAuthPacket {
+  const properties = { authenticationMethod: METHOD, authenticationData: Buffer.from(data) }
+  return { cmd: 'auth', reasonCode, properties } as IAuthPacket
+}
+
+test('MQTT.js logs in by SCRAM-SHA-256, and each side has proved itself', async (t) => {
+  const client = await connectMqttJs(t, 'ann', 'secret')
+  await client.subscribeAsync('a')
+  const received = new Promise((resolve) => client.once('message', (_topic, payload) => resolve(String(payload))))
+  await client.publishAsync('a', 'x', { qos: 1 })
+  assert.equal(await received, 'x')
+})
+
+test('MQTT.js is refused with a wrong password, and as a user that does not exist', async (t) => {
+  for (const [username, password] of [
+    ['ann', 'secrets'],
+    ['bob', 'secret'],
+  ] as const) {
+    await assert.rejects(connectMqttJs(t, username, password), { code: 0x87 })
+  }
+})
+
+test('a client proves itself again while its messages flow, and is disconnected when it cannot', async (t) => {
+  const client = await PacketClient.open(t, port)
+  const opening = new ScramClient('ann', 'secret')
+  client.sendConnect({ properties: { authenticationMethod: METHOD, authenticationData: Buffer.from(opening.first) } })
+  const asked = await client.next('auth')
+  client.send(authPacket(0x18, opening.final(String(asked.properties?.authenticationData))))
+  const connack = await client.next('connack')
+  opening.verify(String(connack.properties?.authenticationData))
+  await client.subscribe('b', 1)
+
+  const again = new ScramClient('ann', 'secret')
+  client.send(authPacket(0x19, again.first))
+  const askedAgain = await client.next('auth')
+  client.publish({ topic: 'b', payload: 'meanwhile' })
+  assert.equal(String((await client.receive(1))[0]?.payload), 'meanwhile')
+  client.send(authPacket(0x18, again.final(String(askedAgain.properties?.authenticationData))))
+  const done = await client.next('auth')
+  assert.equal(done.reasonCode ?? 0, 0)
+  again.verify(String(done.properties?.authenticationData))
+
+  const wrong = new ScramClient('ann', 'wrong')
+  client.send(authPacket(0x19, wrong.first))
+  const askedLast = await client.next('auth')
+  client.send(authPacket(0x18, wrong.final(String(askedLast.properties?.authenticationData))))
+  await client.closedFor(0x87)
+})
+
+test('AUTH that is not well-formed closes the connection', async (t) => {
+  const client = await PacketClient.open(t, port)
+  const opening = new ScramClient('ann', 'secret')
+  client.sendConnect({ properties: { authenticationMethod: METHOD, authenticationData: Buffer.from(opening.first) } })
+  await client.next('auth')
+  // Reason code 0x00 is the server's to say. [MQTT-3.15.2-1]
+  client.write(Buffer.from([0xf0, 0]))
+  assert.deepEqual(
+    (await client.closed()).map(({ cmd }) => cmd),
+    ['connack'],
+  )
+  // Flags other than 0. [MQTT-3.15.1-1]
+  const flags = await PacketClient.connect(t, port)
+  flags.write(Buffer.from([0xf1, 2, 0x18, 0]))
+  await flags.closedFor(0x81)
+  // Type 15 does not exist before 5.0.
+  const early = await PacketClient.connect(t, port, 4)
+  early.write(Buffer.from([0xf0, 0]))
+  await early.closedFor(0x81)
+})
