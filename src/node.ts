@@ -6,6 +6,7 @@
 import { AdminServer } from './admin/http-server.js'
 import { Broker } from './broker/broker.js'
 import { createBrokerMetrics } from './broker/metrics.js'
+import { createOverloadMetrics, Overload } from './broker/overload.js'
 import { retainedDeadline } from './broker/retained-deadline.js'
 import type { Subscriber } from './broker/subscriber.js'
 import { Cluster } from './cluster/cluster.js'
@@ -19,6 +20,7 @@ import { SubscriptionTable } from './router/subscription-table.js'
 import { type NodeIdentity, openNodeIdentity } from './store/node-identity.js'
 import { Health } from './telemetry/health.js'
 import { createLogger, type Logger } from './telemetry/logger.js'
+import { ProcessLoad } from './telemetry/process-load.js'
 import { MetricRegistry } from './telemetry/registry.js'
 import { TimerWheel } from './util/timer-wheel.js'
 import { TurnQueue } from './util/turn.js'
@@ -37,6 +39,8 @@ export class Node {
   private readonly log: Logger
   private readonly timers: TimerWheel
   private readonly turn: TurnQueue
+  private readonly load = new ProcessLoad()
+  private readonly overload: Overload
   private readonly subscriptions = new SubscriptionTable<Subscriber>()
   private readonly routes = new RouteTable()
   readonly broker: Broker
@@ -57,6 +61,11 @@ export class Node {
     this.metrics.collectProcessMetrics()
     this.timers = new TimerWheel({ onError: (error) => log.error({ err: error }, 'a timer failed') })
     this.turn = new TurnQueue({ onError: (error) => log.error({ err: error }, 'a task of the turn failed') })
+    this.overload = new Overload(config.mqtt.overload, {
+      load: this.load,
+      metrics: createOverloadMetrics(this.metrics),
+      log: log.child({ room: 'broker' }),
+    })
     this.broker = new Broker(
       { id: config.name, mqtt: config.mqtt, authenticators },
       {
@@ -65,6 +74,7 @@ export class Node {
         timers: this.timers,
         turn: this.turn,
         metrics: createBrokerMetrics(this.metrics),
+        overload: this.overload,
         log: log.child({ room: 'broker' }),
       },
     )
@@ -86,6 +96,9 @@ export class Node {
       log: log.child({ room: 'admin' }),
     })
     this.health.add('serving', () => (this.isServing ? undefined : 'the node is starting or stopping'))
+    this.health.add('overload', () =>
+      this.overload.reason === undefined ? undefined : `new clients are refused: ${this.overload.reason}`,
+    )
     this.health.add('cluster', () =>
       this.cluster === undefined || this.cluster.isReady ? undefined : 'the mesh is not whole yet',
     )
@@ -121,6 +134,8 @@ export class Node {
       this.startedAt = Date.now()
       await this.admin.start()
       if (this.config.cluster.listen !== '') await this.createCluster(this.identity.incarnation).start()
+      this.load.start()
+      this.overload.start()
       await this.broker.listen()
       for (const listener of this.listeners) await listener.start()
       this.isServing = true
@@ -175,6 +190,8 @@ export class Node {
     await Promise.all(closed)
     await this.cluster?.stop()
     await this.admin.stop()
+    this.overload.stop()
+    this.load.stop()
     this.turn.stop()
     this.timers.stop()
   }

@@ -28,6 +28,7 @@ import { Hooks } from './hooks.js'
 import { ListenerSubscriber } from './listener-subscriber.js'
 import type { BrokerMetrics } from './metrics.js'
 import { SessionOpener } from './open-session.js'
+import type { OverloadGate } from './overload.js'
 import {
   type ForwardedSink,
   type Forwarder,
@@ -58,6 +59,8 @@ export interface BrokerModules {
   readonly timers: TimerWheel
   readonly turn: TurnQueue
   readonly metrics: BrokerMetrics
+  /** Refuses new clients while the node is overloaded; without it nothing does. */
+  readonly overload?: OverloadGate
   readonly log: Logger
 }
 
@@ -104,6 +107,7 @@ export class Broker extends Aedes implements ForwardedSink {
       sessions: this.sessions,
       desk: new SubscriptionDesk(options.mqtt, { subscriptions, retained: this.retained }),
       publisher: this.publisher,
+      overload: modules.overload,
       metrics,
       connection: {
         options: options.mqtt,

@@ -18,6 +18,7 @@ import { afterHook, publishProblem, toAedesPacket } from './aedes-packets.js'
 import { type Hooks, isReservedTopic } from './hooks.js'
 import type { BrokerMetrics } from './metrics.js'
 import type { SessionOpener } from './open-session.js'
+import type { OverloadGate } from './overload.js'
 import type { Publisher } from './publish.js'
 import type { SubscriptionDesk } from './subscribe.js'
 
@@ -28,6 +29,7 @@ export interface ClientHostModules {
   readonly sessions: SessionOpener
   readonly desk: SubscriptionDesk
   readonly publisher: Publisher
+  readonly overload: OverloadGate | undefined
   readonly metrics: BrokerMetrics
   readonly connection: ConnectionModules
   readonly log: Logger
@@ -44,17 +46,19 @@ export class ClientHost implements Host {
   private readonly sessions: SessionOpener
   private readonly desk: SubscriptionDesk
   private readonly publisher: Publisher
+  private readonly overload: OverloadGate | undefined
   private readonly metrics: BrokerMetrics
   private readonly log: Logger
   private packetCounter = 0
 
-  constructor({ aedes, hooks, sessions, desk, publisher, metrics, connection, log }: ClientHostModules) {
+  constructor({ aedes, hooks, sessions, desk, publisher, overload, metrics, connection, log }: ClientHostModules) {
     this.modules = connection
     this.aedes = aedes
     this.hooks = hooks
     this.sessions = sessions
     this.desk = desk
     this.publisher = publisher
+    this.overload = overload
     this.metrics = metrics
     this.log = log
   }
@@ -64,6 +68,9 @@ export class ClientHost implements Host {
   }
 
   open(connection: Connection, packet: ConnectPacket, done: (outcome: OpenOutcome) => void): void {
+    // Before anybody is asked who this is: that costs what the node does not have.
+    const refusal = this.overload?.refuse()
+    if (refusal !== undefined) return done({ refusal: refusal.reasonCode, reason: refusal.message })
     const client = (): AedesClient => this.clientOf(connection)
     this.hooks.admit(client, packet, connection.authentication !== undefined, (reasonCode, reason) => {
       if (connection.state !== 'opening') return

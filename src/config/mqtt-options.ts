@@ -3,6 +3,19 @@
 import { z } from 'zod'
 import { boolean, count, duration, size } from './option.js'
 
+const overloadSchema = z.strictObject({
+  loopDelay: duration(
+    '500ms',
+    ['0', '1m'],
+    'How late the event loop may run, on average over a second, two seconds in a row. From there on new clients are refused (0x89 in MQTT 5, return code 3 before) until it is below four fifths of this. 0: no such limit.',
+  ),
+  memory: count(
+    90,
+    [0, 100],
+    'How much of its memory the node may use, in percent: of the heap of V8 or of the limit of its container. From there on new clients are refused (0x97 in MQTT 5, return code 3 before) until it is below four fifths of this. 0: no such limit.',
+  ),
+})
+
 export const mqttSchema = z.strictObject({
   maximumPacketSize: size(
     '1mb',
@@ -109,4 +122,5 @@ export const mqttSchema = z.strictObject({
     'Sessions held here, those of clients that are away included; a client that would begin a further one is refused.',
   ),
   maximumConnections: count(100_000, [1, 10_000_000], 'Client connections of this node; further ones are refused.'),
+  overload: overloadSchema.prefault({}),
 })

@@ -39,4 +39,10 @@ for (const version of VERSIONS) {
     await quiet.expectNothing()
     for (const talker of talkers) assert.ok(!talker.isClosed)
   })
+
+  test(`[MQTT-3.12.4-1] PINGREQ is answered ${v}`, async (t) => {
+    const client = await PacketClient.connect(t, broker().port, version)
+    client.send({ cmd: 'pingreq' })
+    await client.next('pingresp')
+  })
 }

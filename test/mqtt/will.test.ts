@@ -34,6 +34,14 @@ for (const version of VERSIONS) {
     )
   })
 
+  test(`[MQTT-3.14.4-3] a will is discarded by DISCONNECT ${v}`, async (t) => {
+    const watcher = await PacketClient.connect(t, broker().port, version)
+    await watcher.subscribe('will/disconnect', 1)
+    const client = await PacketClient.connect(t, broker().port, version, willOn('will/disconnect'))
+    await client.disconnect()
+    await watcher.expectNothing()
+  })
+
   test(`a will is published when the client breaks the protocol ${v}`, async (t) => {
     const watcher = await PacketClient.connect(t, broker().port, version)
     await watcher.subscribe('will/broken', 1)
@@ -71,6 +79,14 @@ for (const version of VERSIONS) {
     await cleaner.publishAcked({ topic, retain: true })
   })
 }
+
+test('a DISCONNECT with reason 0x04 publishes the will', async (t) => {
+  const watcher = await PacketClient.connect(t, broker().port)
+  await watcher.subscribe('will/with/disconnect', 1)
+  const client = await PacketClient.connect(t, broker().port, 5, willOn('will/with/disconnect'))
+  await client.disconnect({ reasonCode: 0x04 })
+  assert.deepEqual((await watcher.receive(1)).map(textOf), ['will/with/disconnect gone'])
+})
 
 test('[MQTT-3.1.3-9] a delayed will is not published when its client is back in time', async (t) => {
   const clientId = uniqueClientId()

@@ -4,6 +4,7 @@ import type { AedesOptions } from 'aedes'
 import { pino } from 'pino'
 import { Broker } from '../../../src/broker/broker.js'
 import { createBrokerMetrics } from '../../../src/broker/metrics.js'
+import type { OverloadGate } from '../../../src/broker/overload.js'
 import type { Forwarder, NodeId, PendingPublish } from '../../../src/broker/ports.js'
 import type { Subscriber } from '../../../src/broker/subscriber.js'
 import { DEFAULTS, type MqttOptions } from '../../../src/config/options.js'
@@ -43,6 +44,7 @@ export class RecordingForwarder implements Forwarder {
 export interface LoneBrokerOptions {
   mqtt?: Partial<MqttOptions>
   aedes?: AedesOptions
+  overload?: OverloadGate
   authenticators?: readonly EnhancedAuthenticator[]
 }
 
@@ -81,6 +83,7 @@ export class LoneBroker {
         turn,
         metrics: this.metrics,
         log: pino({ level: 'silent' }),
+        ...(options.overload ? { overload: options.overload } : {}),
       },
     )
     this.broker.forwardThrough(this.forwarder)

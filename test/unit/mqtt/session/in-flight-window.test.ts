@@ -10,16 +10,9 @@ function entry(packetId: number): InFlight {
     retain: false,
     subscriptionIds: undefined,
     message: undefined,
-    releaseOrder: 0,
+    isReleased: false,
     isSent: true,
   }
-}
-
-/** Takes the entry with this id out; false when there is none. */
-function remove(window: InFlightWindow, packetId: number): boolean {
-  const known = window.get(packetId)
-  if (known !== undefined) window.remove(known)
-  return known !== undefined
 }
 
 function takeAll(window: InFlightWindow): number[] {
@@ -32,7 +25,7 @@ describe('in-flight window', () => {
   it('gives back what was sent, in order of sending, when the connection has gone [MQTT-4.4.0-1]', () => {
     const window = new InFlightWindow()
     for (const id of [7, 3, 65_535, 1]) window.add(entry(id))
-    remove(window, 3)
+    window.remove(3)
     assert.equal(window.sent, 3)
     window.rewind()
     assert.equal(window.sent, 0)
@@ -41,19 +34,11 @@ describe('in-flight window', () => {
     assert.equal(window.sent, 3)
   })
 
-  it('gives back what was released behind the messages, in the order of the releases [MQTT-4.6.0-4]', () => {
-    const window = new InFlightWindow()
-    for (const id of [1, 2, 3, 4]) window.add(entry(id))
-    for (const id of [4, 1, 4]) window.release(window.get(id) as InFlight)
-    window.rewind()
-    assert.deepEqual(takeAll(window), [2, 3, 4, 1])
-  })
-
   it('does not send again what was acknowledged before its turn came', () => {
     const window = new InFlightWindow()
     for (const id of [1, 2, 3]) window.add(entry(id))
     window.rewind()
-    assert.equal(remove(window, 2), true)
+    assert.equal(window.remove(2)?.packetId, 2)
     assert.deepEqual(takeAll(window), [1, 3])
     assert.equal(window.hasUnsent, false)
   })
@@ -62,7 +47,7 @@ describe('in-flight window', () => {
     const window = new InFlightWindow()
     window.add(entry(1))
     window.rewind()
-    remove(window, 1)
+    window.remove(1)
     window.add(entry(1))
     assert.deepEqual(takeAll(window), [])
     assert.equal(window.sent, 1)
@@ -84,7 +69,7 @@ describe('in-flight window', () => {
             window.add(entry(id))
             model.set(id, true)
           } else if (action === 'remove') {
-            assert.equal(remove(window, id), model.delete(id))
+            assert.equal(window.remove(id) !== undefined, model.delete(id))
           } else if (action === 'rewind') {
             window.rewind()
             for (const known of model.keys()) model.set(known, false)
