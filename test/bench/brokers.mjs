@@ -10,6 +10,7 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { ROOT, ScriptError } from '../support/scripts/run-command.mjs'
 
 const START_TIMEOUT_MS = 20_000
+const MOSQUITTO = 'allow_anonymous true\nlog_type none\nmax_queued_messages 0\nmax_inflight_messages 100\n'
 const CLI = join(ROOT, 'dist/cli/cli.js')
 
 /** @typedef {{ name: string, port: number, admin: string, pid: number, stop: () => Promise<void> }} Running */
@@ -26,7 +27,8 @@ export async function freePort() {
 }
 
 /**
- * Mosquitto at its defaults, without persistence.
+ * Mosquitto without persistence, with unbounded queues and a window of 100: at its defaults it drops most of what it
+ * has acknowledged when many publish to one.
  * @param {string} cores as taskset takes them
  * @returns {Promise<Running>}
  */
@@ -34,8 +36,25 @@ export async function startMosquitto(cores) {
   const port = await freePort()
   const directory = mkdtempSync(join(tmpdir(), 'shoalmq-bench-'))
   const configFile = join(directory, 'mosquitto.conf')
-  writeFileSync(configFile, `listener ${port} 127.0.0.1\nallow_anonymous true\nlog_type none\n`)
+  writeFileSync(configFile, `listener ${port} 127.0.0.1\n${MOSQUITTO}`)
   return start({ name: 'mosquitto', port, admin: '', cores, directory, command: ['mosquitto', '-c', configFile] })
+}
+
+/**
+ * nats-server as an MQTT broker, which needs its JetStream store.
+ * @param {string} cores as taskset takes them
+ * @returns {Promise<Running>}
+ */
+export async function startNats(cores) {
+  const [port, ownPort] = [await freePort(), await freePort()]
+  const directory = mkdtempSync(join(tmpdir(), 'shoalmq-bench-'))
+  const configFile = join(directory, 'nats.conf')
+  writeFileSync(
+    configFile,
+    `server_name: bench\nlisten: 127.0.0.1:${ownPort}\nlog_file: ${join(directory, 'log')}\n` +
+      `jetstream { store_dir: ${directory} }\nmqtt { listen: 127.0.0.1:${port}, max_ack_pending: 100 }\n`,
+  )
+  return start({ name: 'nats-server', port, admin: '', cores, directory, command: ['nats-server', '-c', configFile] })
 }
 
 /**
@@ -91,7 +110,7 @@ export async function until(check, what, within = START_TIMEOUT_MS) {
 }
 
 async function start({ name, port, admin, cores, directory, command }) {
-  // SHOALMQ_MQLOAD and the like are ours; a node takes every SHOALMQ_ variable for its own and refuses what it does not know.
+  // A node takes every SHOALMQ_ variable for its own.
   const env = Object.fromEntries(Object.entries(process.env).filter(([key]) => !key.startsWith('SHOALMQ_')))
   const child = spawn('taskset', ['-c', cores, ...command], { cwd: ROOT, env, stdio: ['ignore', 'inherit', 'inherit'] })
   const onExit = () => {

@@ -5,11 +5,10 @@
 
 import { decodePublish, decodeTopic, PublishHeader } from '../../src/mqtt/wire/decode.js'
 import { type FrameSink, FrameSplitter } from '../../src/mqtt/wire/frame-splitter.js'
+import { measure } from './micro.js'
 
 const CHUNK_BYTES = 65_536
 const PAYLOAD_BYTES = 64
-const ROUND_MS = 1_000
-const ROUNDS = 3
 const TOPIC = 'bench/a/topic'
 
 class Decoder implements FrameSink {
@@ -51,21 +50,18 @@ function publish(isV5: boolean, properties: Buffer): Buffer {
   return Buffer.concat([Buffer.from([0x30, remaining]), variableHeader, Buffer.alloc(PAYLOAD_BYTES, 'x')])
 }
 
-function measure(name: string, frame: Buffer, decoder: Decoder): void {
+function measureDecoding(name: string, frame: Buffer, decoder: Decoder): void {
   const chunks = chunksOf(frame)
   const splitter = new FrameSplitter(1_048_576)
-  let best = 0
-  for (let round = 0; round < ROUNDS; round++) {
-    const framesBefore = decoder.frames
-    const start = performance.now()
-    while (performance.now() - start < ROUND_MS) for (const chunk of chunks) splitter.push(chunk, decoder)
-    best = Math.max(best, ((decoder.frames - framesBefore) / (performance.now() - start)) * 1_000)
-  }
-  process.stdout.write(`${name.padEnd(44)} ${(best / 1e6).toFixed(1).padStart(6)} M messages/s\n`)
+  measure(name, 'messages', () => {
+    const before = decoder.frames
+    for (const chunk of chunks) splitter.push(chunk, decoder)
+    return decoder.frames - before
+  })
 }
 
 const expiry = Buffer.from([0x02, 0, 0, 0, 60])
-measure('3.1.1: split, decode', publish(false, Buffer.alloc(0)), new Decoder(false, false))
-measure('3.1.1: split, decode, topic', publish(false, Buffer.alloc(0)), new Decoder(false, true))
-measure('5.0: split, decode', publish(true, Buffer.alloc(0)), new Decoder(true, false))
-measure('5.0 with an expiry interval: split, decode', publish(true, expiry), new Decoder(true, false))
+measureDecoding('3.1.1: split, decode', publish(false, Buffer.alloc(0)), new Decoder(false, false))
+measureDecoding('3.1.1: split, decode, topic', publish(false, Buffer.alloc(0)), new Decoder(false, true))
+measureDecoding('5.0: split, decode', publish(true, Buffer.alloc(0)), new Decoder(true, false))
+measureDecoding('5.0 with an expiry interval: split, decode', publish(true, expiry), new Decoder(true, false))
