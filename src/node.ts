@@ -3,6 +3,8 @@
  * and stopped in the order read upwards.
  */
 
+import { FileAccess } from './access/file-access.js'
+import { createAccessMetrics } from './access/metrics.js'
 import { AdminServer } from './admin/http-server.js'
 import { Broker } from './broker/broker.js'
 import { createBrokerMetrics } from './broker/metrics.js'
@@ -43,6 +45,7 @@ export class Node {
   private readonly overload: Overload
   private readonly subscriptions = new SubscriptionTable<Subscriber>()
   private readonly routes = new RouteTable()
+  private readonly access: FileAccess
   readonly broker: Broker
   private readonly listeners: Listener[]
   private readonly admin: AdminServer
@@ -66,8 +69,12 @@ export class Node {
       metrics: createOverloadMetrics(this.metrics),
       log: log.child({ room: 'broker' }),
     })
+    this.access = new FileAccess(
+      { ...config.access, allowAnonymous: config.allowAnonymous },
+      { metrics: createAccessMetrics(this.metrics), log: log.child({ room: 'access' }) },
+    )
     this.broker = new Broker(
-      { id: config.name, mqtt: config.mqtt, authenticators },
+      { id: config.name, mqtt: config.mqtt, authenticators: [...this.access.authenticators, ...authenticators] },
       {
         subscriptions: this.subscriptions,
         routes: this.routes,
@@ -76,8 +83,10 @@ export class Node {
         metrics: createBrokerMetrics(this.metrics),
         overload: this.overload,
         log: log.child({ room: 'broker' }),
+        access: this.access,
       },
     )
+    this.access.onChange = () => this.broker.reviewAccess()
     this.listeners = config.listen.map(
       (listener) =>
         new Listener(
@@ -126,12 +135,13 @@ export class Node {
 
   /**
    * Resolves when clients are served; the mesh forms in the background, `/readyz` tells when it is whole.
-   * @throws IdentityError, ListenError, AdminListenError, or what the cluster says of its port; all is stopped then.
+   * @throws AccessFileError, IdentityError, ListenError, AdminListenError, or what the cluster says of its port; all is stopped then.
    */
   async start(): Promise<void> {
     try {
       this.identity = openNodeIdentity(this.config.data, this.name)
       this.startedAt = Date.now()
+      this.access.start()
       await this.admin.start()
       if (this.config.cluster.listen !== '') await this.createCluster(this.identity.incarnation).start()
       this.load.start()
@@ -188,6 +198,7 @@ export class Node {
     const closed = this.listeners.map((listener) => listener.stop())
     await new Promise<void>((resolve) => this.broker.close(resolve))
     await Promise.all(closed)
+    this.access.stop()
     await this.cluster?.stop()
     await this.admin.stop()
     this.overload.stop()

@@ -21,6 +21,7 @@ import { type Listener, Router } from '../router/router.js'
 import type { SubscriptionTable } from '../router/subscription-table.js'
 import type { TimerWheel } from '../util/timer-wheel.js'
 import type { TurnQueue } from '../util/turn.js'
+import { AccessDesk } from './access-desk.js'
 import { fromAedesPacket, type PublishRequest, publishProblem } from './aedes-packets.js'
 import { CallbackPending } from './callback-pending.js'
 import { ClientHost } from './client-host.js'
@@ -30,6 +31,7 @@ import type { BrokerMetrics } from './metrics.js'
 import { SessionOpener } from './open-session.js'
 import type { OverloadGate } from './overload.js'
 import {
+  type Access,
   type ForwardedSink,
   type Forwarder,
   LONE_FORWARDER,
@@ -62,11 +64,14 @@ export interface BrokerModules {
   /** Refuses new clients while the node is overloaded; without it nothing does. */
   readonly overload?: OverloadGate
   readonly log: Logger
+  /** Who may come in and do what; without it everybody may, as far as the hooks let them. */
+  readonly access?: Access
 }
 
 type DoneCallback = (error?: Error) => void
 
 export class Broker extends Aedes implements ForwardedSink {
+  private readonly access: AccessDesk
   private readonly host: ClientHost
   private readonly router: Router<Subscriber, AedesPublishPacket>
   private readonly sessions: SessionOpener
@@ -101,8 +106,10 @@ export class Broker extends Aedes implements ForwardedSink {
       brokerMetrics: metrics,
       publishWill: ({ will, connection }) => this.host.publishWill(connection, willMessage(will, connection.clientId)),
     })
+    this.access = new AccessDesk(modules.access, metrics)
     this.host = new ClientHost({
       aedes: this,
+      access: this.access,
       hooks: new Hooks(this, options.aedes ?? {}),
       sessions: this.sessions,
       desk: new SubscriptionDesk(options.mqtt, { subscriptions, retained: this.retained }),
@@ -146,6 +153,11 @@ export class Broker extends Aedes implements ForwardedSink {
   /** A peer has set or removed a retained message. */
   applyRetained(topic: string, value: Buffer | undefined): void {
     this.retained.applyReplicated(topic, value)
+  }
+
+  /** The rules of access have changed: what clients have already is held against the new ones. */
+  reviewAccess(): void {
+    this.access.reviewAll(this.host.connections, this.host)
   }
 
   deliverForwarded(message: Message, from: NodeId, pending: PendingPublish | undefined): void {
@@ -202,6 +214,7 @@ export class Broker extends Aedes implements ForwardedSink {
       return
     }
     this.closed = true
+    this.access.close()
     for (const connection of this.host.connections) {
       connection.close('server_shutdown', ReasonCode.ServerShuttingDown)
     }

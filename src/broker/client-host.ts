@@ -11,8 +11,9 @@ import type { ConnectionModules, Grant, Host, OpenOutcome } from '../mqtt/host.j
 import type { InFlight } from '../mqtt/session/in-flight-window.js'
 import { type Hold, Session } from '../mqtt/session/session.js'
 import type { Message } from '../mqtt/wire/message.js'
-import type { ConnectPacket, SubscriptionRequest } from '../mqtt/wire/packets.js'
+import type { ConnectPacket, QoS, SubscriptionRequest } from '../mqtt/wire/packets.js'
 import { ReasonCode } from '../mqtt/wire/reason-codes.js'
+import type { AccessDesk, AccessReviewer } from './access-desk.js'
 import { AedesClient } from './aedes-client.js'
 import { afterHook, publishProblem, toAedesPacket } from './aedes-packets.js'
 import { type Hooks, isReservedTopic } from './hooks.js'
@@ -25,6 +26,7 @@ import type { SubscriptionDesk } from './subscribe.js'
 export interface ClientHostModules {
   /** Whose hooks are called and on whom events are emitted. */
   readonly aedes: Aedes
+  readonly access: AccessDesk
   readonly hooks: Hooks
   readonly sessions: SessionOpener
   readonly desk: SubscriptionDesk
@@ -37,11 +39,12 @@ export interface ClientHostModules {
 
 const DOLLAR = 0x24
 
-export class ClientHost implements Host {
+export class ClientHost implements Host, AccessReviewer {
   readonly modules: ConnectionModules
   /** Every socket, those without a session yet included. */
   readonly connections = new Set<Connection>()
   private readonly aedes: Aedes
+  private readonly access: AccessDesk
   private readonly hooks: Hooks
   private readonly sessions: SessionOpener
   private readonly desk: SubscriptionDesk
@@ -51,9 +54,21 @@ export class ClientHost implements Host {
   private readonly log: Logger
   private packetCounter = 0
 
-  constructor({ aedes, hooks, sessions, desk, publisher, overload, metrics, connection, log }: ClientHostModules) {
+  constructor({
+    aedes,
+    access,
+    hooks,
+    sessions,
+    desk,
+    publisher,
+    overload,
+    metrics,
+    connection,
+    log,
+  }: ClientHostModules) {
     this.modules = connection
     this.aedes = aedes
+    this.access = access
     this.hooks = hooks
     this.sessions = sessions
     this.desk = desk
@@ -69,13 +84,18 @@ export class ClientHost implements Host {
 
   open(connection: Connection, packet: ConnectPacket, done: (outcome: OpenOutcome) => void): void {
     // Before anybody is asked who this is: that costs what the node does not have.
-    const refusal = this.overload?.refuse()
-    if (refusal !== undefined) return done({ refusal: refusal.reasonCode, reason: refusal.message })
-    const client = (): AedesClient => this.clientOf(connection)
-    this.hooks.admit(client, packet, connection.authentication !== undefined, (reasonCode, reason) => {
+    const overloaded = this.overload?.refuse()
+    if (overloaded !== undefined) return done({ refusal: overloaded.reasonCode, reason: overloaded.message })
+    this.access.admit(connection, packet, (refusal, why) => {
       if (connection.state !== 'opening') return
-      if (reasonCode !== ReasonCode.Success) return done({ refusal: reasonCode, reason })
-      this.enter(connection, packet, done)
+      if (refusal !== ReasonCode.Success) return done({ refusal, reason: why })
+      const client = (): AedesClient => this.clientOf(connection)
+      this.hooks.admit(client, packet, connection.authentication !== undefined, (reasonCode, reason) => {
+        if (connection.state !== 'opening') return
+        if (reasonCode !== ReasonCode.Success) return done({ refusal: reasonCode, reason })
+        if (this.hooks.has('authenticate')) connection.provenBy ??= 'hook'
+        this.enter(connection, packet, done)
+      })
     })
   }
 
@@ -86,6 +106,11 @@ export class ClientHost implements Host {
     if (connection.state === 'closed') return this.sessions.closed(connection)
     // Known from here on, so that a listener may subscribe the client, or close it.
     connection.session = opened.session
+    this.access.enter(connection)
+    if (opened.sessionPresent) {
+      const revoked = [...this.access.revoked(connection, opened.session)]
+      if (revoked.length > 0) this.revoke(connection, revoked)
+    }
     this.aedes.connectedClients++
     this.emitFor('client', connection)
     done(opened)
@@ -124,6 +149,11 @@ export class ClientHost implements Host {
 
   /** A will is its client's last message, and needs the same permission as the others. The connection is closed. */
   publishWill(connection: Connection, message: Message): void {
+    const { rights } = connection
+    if (rights !== undefined && !rights.mayPublish(message.topic, message.qos, message.retain)) {
+      this.modules.metrics.publishesRefused.access_denied.value++
+      return
+    }
     const decide = (isAllowed: boolean, allowed: Message): void => {
       if (isAllowed) {
         this.metrics.wills.value++
@@ -153,13 +183,23 @@ export class ClientHost implements Host {
     done: (granted: readonly Grant[]) => void,
   ): void {
     const client = (): AedesClient => this.clientOf(connection)
+    let isDenied = false
     // Packets behind it wait for the hook, not for the peers: an UNSUBSCRIBE must not overtake what it undoes.
     connection.holdInput()
     this.desk.subscribe(
       sessionOf(connection),
       subscriptions,
-      (subscription, decide) => this.hooks.authorizeSubscribe(client, subscription, decide),
+      (subscription, decide) => {
+        if (this.access.maySubscribe(connection, subscription.topic, subscription.qos as QoS)) {
+          return this.hooks.authorizeSubscribe(client, subscription, decide)
+        }
+        isDenied = true
+        decide(undefined)
+      },
       (granted) => {
+        if (isDenied && connection.rights?.closesWhenDenied) {
+          return connection.close('not_authorized', ReasonCode.NotAuthorized)
+        }
         if (this.aedes.listenerCount('subscribe') > 0) {
           // Aedes knows one code for a refusal, that of 3.1.1.
           const subscribed = granted.map(({ topicFilter, reasonCode }) => ({
@@ -187,6 +227,12 @@ export class ClientHost implements Host {
       this.aedes.emit('unsubscribe', [...topicFilters], this.clientOf(connection))
     }
     done(reasonCodes)
+  }
+
+  revoke(connection: Connection, filters: readonly string[]): void {
+    this.metrics.accessWithdrawn.subscription.value += filters.length
+    this.log.debug({ clientId: connection.clientId, filters: filters.length }, 'subscriptions revoked')
+    this.unsubscribe(connection, filters, () => undefined)
   }
 
   pinged(connection: Connection): void {

@@ -18,6 +18,9 @@ export interface BrokerGauges {
   inFlightMessages(): number
 }
 
+/** What clients had, and lost to a change of users or rules. */
+export const WITHDRAWALS = ['subscription', 'connection'] as const
+
 export interface BrokerMetrics {
   readonly mqtt: MqttMetrics
   readonly session: SessionMetrics
@@ -27,6 +30,7 @@ export interface BrokerMetrics {
   readonly takeovers: Counter
   readonly wills: Counter
   readonly sessionsExpired: Counter
+  readonly accessWithdrawn: Record<(typeof WITHDRAWALS)[number], Counter>
   /** Connects the gauges to the broker they read. */
   bind(gauges: BrokerGauges): void
 }
@@ -74,6 +78,14 @@ export function createBrokerMetrics(registry: MetricRegistry): BrokerMetrics {
       name: 'sessions_expired_total',
       help: 'Sessions that ended because their client stayed away for longer than they last.',
     }),
+    accessWithdrawn: registry.counters(
+      {
+        name: 'access_withdrawn_total',
+        help: 'What clients lost to a change of access: subscriptions that are not allowed any more, also in a session that another user resumes; connections whose user was removed.',
+      },
+      'what',
+      WITHDRAWALS,
+    ),
     bind(from) {
       gauges = from
     },

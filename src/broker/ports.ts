@@ -3,6 +3,7 @@
  * cluster the broker runs on `LONE_FORWARDER`, and its tests do just that.
  */
 
+import type { ClientRights } from '../mqtt/host.js'
 import type { Message } from '../mqtt/wire/message.js'
 import type { NodeId } from '../router/route-table.js'
 
@@ -59,4 +60,44 @@ export interface Replica {
    * also to one that has not arrived here yet; the other nodes remove it in the same way when they notice.
    */
   expire(key: string): void
+}
+
+/** Who a client is, as far as it has been proved. */
+export interface ClientIdentity {
+  readonly clientId: string
+  /** Undefined for an anonymous client: a user name that nobody has checked is none. */
+  readonly username: string | undefined
+  /** IP address; '' when there is none, as on a Unix domain socket. */
+  readonly address: string
+}
+
+/** A user name and a password to be checked. */
+export interface Login {
+  readonly username: string | undefined
+  readonly password: Uint8Array | undefined
+  /** False once the client is gone: its password need not be checked any more. */
+  isWaiting(): boolean
+}
+
+/** How a login ends. */
+export type LoginOutcome =
+  | {
+      readonly isAdmitted: true /** False: nothing was checked, the client is anonymous. */
+      readonly isProven: boolean
+    }
+  | { readonly isAdmitted: false /** For CONNACK. */; readonly reasonCode: number; readonly reason: string }
+
+/** Who may come in, and what each may do: asked before Aedes' hooks. `access/` implements it, by files. */
+export interface Access {
+  /** Whether publishing is restricted at all; the same for the life of the node. */
+  readonly limitsPublish: boolean
+
+  /** Checks a login; `done` is called once, now or later, also for a client that does not wait any more. */
+  authenticate(login: Login, done: (outcome: LoginOutcome) => void): void
+
+  /** What an admitted client may do, now and after every change of the rules. */
+  rightsOf(client: ClientIdentity): ClientRights
+
+  /** Whether there was such a user, and is none any more: connections that logged in as that user are closed. */
+  isRemoved(username: string): boolean
 }

@@ -6,6 +6,7 @@
 
 import { isIP } from 'node:net'
 import { z } from 'zod'
+import { accessSchema } from './access-options.js'
 import { AddressError, parseHostPort, parseListener, parseNodeName } from './addresses.js'
 import { type DeepReadonly, deepFreeze } from './deep-freeze.js'
 import { mqttSchema } from './mqtt-options.js'
@@ -120,13 +121,14 @@ export const configSchema = z.strictObject({
   listen: list(
     ['mqtt://127.0.0.1:1883', 'ws://127.0.0.1:8083/mqtt'],
     { accepted: 'a list of mqtt://host:port or ws://host:port/path', check: parseListener, flag: '--listen', least: 1 },
-    'Where clients connect: `mqtt://host:port` or `ws://host:port/path`. Off loopback it needs `allowAnonymous: true`.',
+    'Where clients connect: `mqtt://host:port` or `ws://host:port/path`. Off loopback it needs `access.usersFile` or `allowAnonymous: true`.',
   ),
   allowAnonymous: boolean(
     false,
-    'Lets anyone who reaches a listener connect. Needed, and to be written down, for listeners that are not on loopback.',
+    'Lets clients without a user name connect. Without a users file nobody else can, so listeners that are not on loopback need it to be written down.',
     '--allow-anonymous',
   ),
+  access: accessSchema.prefault({}),
   admin: adminSchema.prefault({}),
   cluster: clusterSchema.prefault({}),
   mqtt: mqttSchema.prefault({}),
@@ -135,6 +137,7 @@ export const configSchema = z.strictObject({
 
 /** What a node runs with: loaded, validated, frozen. Durations in milliseconds, sizes in bytes. */
 export type Config = DeepReadonly<z.output<typeof configSchema>>
+export type AccessOptions = Config['access']
 export type AdminOptions = Config['admin']
 export type ClusterOptions = Config['cluster']
 export type DnsOptions = ClusterOptions['dns']

@@ -12,12 +12,13 @@ export interface Rule {
 
 export const RULES: readonly Rule[] = [
   {
-    keys: ['listen', 'allowAnonymous'],
-    check: ({ listen, allowAnonymous }) =>
+    keys: ['listen', 'allowAnonymous', 'access.usersFile'],
+    check: ({ listen, allowAnonymous, access }) =>
       listen
-        .filter((text) => !allowAnonymous && !isLoopback(parseListener(text).host))
+        .filter((text) => !allowAnonymous && access.usersFile === '' && !isLoopback(parseListener(text).host))
         .map(
-          (text) => `${text} is not on loopback, so anyone could connect; write allowAnonymous: true if that is meant`,
+          (text) =>
+            `${text} is not on loopback, so anyone could connect; name the users in access.usersFile, or write allowAnonymous: true if that is meant`,
         ),
   },
   {

@@ -18,7 +18,7 @@ import { type CloseReason, closeReasonOf } from './close-reason.js'
 import { dispatchFrame } from './dispatch.js'
 import { DrainWatch } from './drain-watch.js'
 import { PublishTopics } from './handle-publish.js'
-import type { ConnectionModules, Host } from './host.js'
+import type { ClientRights, ConnectionModules, Host, IdentityProof } from './host.js'
 import { type AckSender, type InboundAck, InboundAcks } from './inbound-acks.js'
 import { HoldReason, Input, type InputOwner } from './input.js'
 import { Outbox } from './outbox.js'
@@ -78,6 +78,10 @@ export class Connection extends TimerEntry implements InputOwner, StreamOwner, O
   /** Seconds, as in force; 0: no limit. */
   keepAlive = 0
   username: string | undefined
+  /** How the user name was proved; set before `host.open` by what proves it earlier: TLS, an AUTH exchange. */
+  provenBy: IdentityProof | undefined
+  /** What the client may do; undefined: anything. */
+  rights: ClientRights | undefined
   /** Published when the connection ends other than by a DISCONNECT that forbids it. [MQTT-3.1.2-8] */
   will: Will | undefined
   session: Session | undefined

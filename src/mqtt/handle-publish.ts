@@ -14,6 +14,7 @@ import { PUBLISH_REFUSAL_TEXTS, type PublishRefusal, publishRefusalOf } from './
 import { InboundTopicAliases } from './topic-alias.js'
 import { decodePublish, decodeTopic, type PublishHeader } from './wire/decode.js'
 import { Message } from './wire/message.js'
+import type { QoS } from './wire/packets.js'
 import { MqttError, ReasonCode } from './wire/reason-codes.js'
 import { topicNameProblem } from './wire/topic.js'
 
@@ -92,7 +93,8 @@ export function handlePublish(
     if (!header.duplicate && header.topicAlias === 0) {
       message.adopt(connection.isV5, header.retain, { buffer: chunk, start, end, packetIdOffset: -1 })
     }
-    if (connection.host.isPublishGuarded) publishGuarded(connection, message, undefined)
+    if (isDenied(connection, topic, qos, header.retain)) deny(connection, undefined)
+    else if (connection.host.isPublishGuarded) publishGuarded(connection, message, undefined)
     else publish(connection, message, undefined)
     return
   }
@@ -119,7 +121,8 @@ function publishAcknowledged(connection: Connection, message: Message, qos: 1 | 
   // A QoS 2 id counts until PUBREL, and its PUBREC as long as it is owed, whatever the client releases early.
   checkQuota(connection, Math.max(acks.length, acks.qos1Count + session.inboundQos2Count))
   const ack = acks.begin(packetId, qos)
-  if (connection.host.isPublishGuarded) publishGuarded(connection, message, ack)
+  if (isDenied(connection, message.topic, qos, message.retain)) deny(connection, ack)
+  else if (connection.host.isPublishGuarded) publishGuarded(connection, message, ack)
   else publish(connection, message, ack)
   if (!connection.isV5 && acks.length >= options.receiveMaximum) connection.holdForAcks()
 }
@@ -134,6 +137,22 @@ function checkQuota(connection: Connection, unacknowledged: number): void {
   if (!connection.isV5 || unacknowledged < receiveMaximum) return
   connection.host.modules.metrics.publishesRefused.quota_exceeded.value++
   throw new MqttError(ReasonCode.ReceiveMaximumExceeded, `more than ${receiveMaximum} messages without acknowledgement`)
+}
+
+/** One property where nobody's rights are limited; one comparison for a publisher that stays with its topic. */
+function isDenied(connection: Connection, topic: string, qos: QoS, retain: boolean): boolean {
+  const { rights } = connection
+  return rights !== undefined && !rights.mayPublish(topic, qos, retain)
+}
+
+/** A client before MQTT 5 cannot be told: its message is acknowledged and dropped, unless clients are closed for it. */
+function deny(connection: Connection, ack: InboundAck | undefined): void {
+  connection.host.modules.metrics.publishesRefused.access_denied.value++
+  if (connection.rights?.closesWhenDenied) return connection.close('not_authorized', ReasonCode.NotAuthorized)
+  if (ack === undefined) return
+  ack.reasonCode = ReasonCode.NotAuthorized
+  ack.reasonString = PUBLISH_REFUSAL_TEXTS.access_denied
+  ack.release()
 }
 
 function publish(connection: Connection, message: Message, ack: InboundAck | undefined): void {

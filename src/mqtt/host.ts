@@ -15,7 +15,7 @@ import type { InFlight } from './session/in-flight-window.js'
 import type { Hold, Session } from './session/session.js'
 import type { PublishHeader } from './wire/decode.js'
 import type { Message } from './wire/message.js'
-import type { ConnectPacket, SubscriptionOptions, SubscriptionRequest } from './wire/packets.js'
+import type { ConnectPacket, QoS, SubscriptionOptions, SubscriptionRequest } from './wire/packets.js'
 
 /** What all connections of a node share. */
 export interface ConnectionModules {
@@ -46,6 +46,18 @@ export interface Grant {
   /** False when it replaced one that the session had already. */
   readonly isNew: boolean
 }
+
+/** What one client may do, asked for every message: answers at once. */
+export interface ClientRights {
+  /** Whether a client that oversteps its rights is disconnected, rather than its message or subscription refused. */
+  readonly closesWhenDenied: boolean
+  mayPublish(topic: string, qos: QoS, retain: boolean): boolean
+  /** @param filter as in the SUBSCRIBE packet, that of a shared subscription included. */
+  maySubscribe(filter: string, qos: QoS): boolean
+}
+
+/** How a client has shown who it is. */
+export type IdentityProof = 'password' | 'certificate' | 'preshared_key' | 'enhanced' | 'hook'
 
 export interface Host {
   readonly modules: ConnectionModules

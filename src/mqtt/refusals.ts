@@ -29,6 +29,8 @@ export type ConnectRefusal = (typeof CONNECT_REFUSALS)[number]
 /** Why a received PUBLISH did not go any further. */
 export const PUBLISH_REFUSALS = [
   'not_authorized',
+  /** By a rule of the ACL; the others are refused by a hook, or are nobody's to publish. */
+  'access_denied',
   'duplicate_qos2',
   /** More unacknowledged than `mqtt.receiveMaximum`. */
   'quota_exceeded',
@@ -122,6 +124,7 @@ export function publishRefusalOf(reasonCode: number): PublishRefusal {
 /** What a Reason String says of it. [MQTT 5.0 section 3.4.2.2.2] */
 export const PUBLISH_REFUSAL_TEXTS: Readonly<Record<PublishRefusal, string>> = {
   not_authorized: 'not authorized to publish to this topic',
+  access_denied: 'not authorized to publish to this topic',
   duplicate_qos2: 'the packet id is in use',
   quota_exceeded: 'too many messages without acknowledgement',
   payload_too_large: 'the payload is larger than this node accepts',

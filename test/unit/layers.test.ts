@@ -22,10 +22,10 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   // A broker without a node around it.
   embedded: BELOW_CLUSTER,
   admin: ['cluster', 'store', ...BELOW_CLUSTER],
-  // Siblings: both implement broker/ports.ts and meet only in node.ts.
+  // Siblings: all implement broker/ports.ts and meet only in node.ts.
+  access: BELOW_CLUSTER,
   cluster: BELOW_CLUSTER,
   store: BELOW_CLUSTER,
-  access: BELOW_CLUSTER,
   broker: BELOW_BROKER,
   // A connection knows a Host; the router knows only what it is given.
   mqtt: ['mqtt/session', 'mqtt/wire', 'util'],

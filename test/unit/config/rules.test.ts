@@ -22,7 +22,7 @@ interface RuleCase {
 
 const CASES: readonly RuleCase[] = [
   {
-    rule: 'a listener off loopback needs allowAnonymous written down',
+    rule: 'a listener off loopback needs a users file, or allowAnonymous written down',
     refused: [
       {
         env: { SHOALMQ_LISTEN: 'mqtt://0.0.0.0:1883' },
@@ -39,6 +39,7 @@ const CASES: readonly RuleCase[] = [
     ],
     accepted: [
       { SHOALMQ_LISTEN: 'mqtt://0.0.0.0:1883', SHOALMQ_ALLOW_ANONYMOUS: 'true' },
+      { SHOALMQ_LISTEN: 'mqtt://0.0.0.0:1883', SHOALMQ_ACCESS__USERS_FILE: '/etc/shoalmq/users' },
       { SHOALMQ_LISTEN: 'mqtt://127.3.2.1:1883,mqtt://[::1]:1883,mqtt://localhost:1884' },
     ],
   },
