@@ -15,6 +15,10 @@ const runner = createRequire(import.meta.url)('node:test') as Record<string, unk
 runner.test = (title: string): void => {
   titles.push({ file, title })
 }
+runner.describe = (...values: unknown[]): void => {
+  const body = values.at(-1)
+  if (typeof body === 'function') body()
+}
 for (const hook of ['before', 'after', 'beforeEach', 'afterEach']) runner[hook] = (): void => undefined
 syncBuiltinESMExports()
 
