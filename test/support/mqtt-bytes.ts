@@ -41,6 +41,17 @@ export function variable(value: number): Buffer {
   return Buffer.from(bytes)
 }
 
+/** A SUBSCRIBE: pairs of a topic filter and its options, which in 3.1.1 are the requested QoS. */
+export function subscribe(version: 4 | 5, packetId: number, ...pairs: readonly (readonly [string | Uint8Array, number])[]): Buffer {
+  const payload = pairs.flatMap(([filter, options]) => [text(filter), options])
+  return packet(0x82, twoBytes(packetId), ...(version === 5 ? [properties()] : []), ...payload)
+}
+
+/** An UNSUBSCRIBE. */
+export function unsubscribe(version: 4 | 5, packetId: number, ...filters: readonly (string | Uint8Array)[]): Buffer {
+  return packet(0xa2, twoBytes(packetId), ...(version === 5 ? [properties()] : []), ...filters.map(text))
+}
+
 function join(fields: readonly Field[]): Buffer {
   return Buffer.concat(fields.map((field) => (typeof field === 'number' ? Buffer.from([field]) : field)))
 }

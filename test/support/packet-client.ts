@@ -27,6 +27,7 @@ export class PacketClient {
   /** Given by `PacketClient.connect`. */
   connack: IConnackPacket | undefined
   private readonly arrived: Packet[] = []
+  private bytes: Buffer[] = []
   private wakeUp: (() => void) | undefined
   private hasClosed = false
   private lastPacketId = 0
@@ -42,7 +43,10 @@ export class PacketClient {
     })
     parser.on('error', (error) => socket.destroy(error))
     socket.setNoDelay(true)
-    socket.on('data', (chunk) => parser.parse(chunk))
+    socket.on('data', (chunk) => {
+      this.bytes.push(chunk)
+      parser.parse(chunk)
+    })
     // A reset is a way to be closed; what the broker had to say came before it.
     socket.on('error', () => socket.destroy())
     socket.on('close', () => {
@@ -95,6 +99,11 @@ export class PacketClient {
     this.socket.write(bytes)
   }
 
+  /** The bytes that arrived since the last call, of packets taken and not yet taken alike. */
+  takeBytes(): Buffer {
+    return Buffer.concat(this.bytes.splice(0))
+  }
+
   /** The next packet, which must be of this kind. */
   async next<C extends Packet['cmd']>(cmd: C): Promise<PacketOf<C>> {
     const packet = await this.nextOfAny()
@@ -131,7 +140,7 @@ export class PacketClient {
   }
 
   /** The next packet, or undefined when the broker has closed the connection. */
-  private async nextOfAny(): Promise<Packet | undefined> {
+  async nextOfAny(): Promise<Packet | undefined> {
     const deadline = performance.now() + ANSWER_TIMEOUT_MS
     while (this.arrived.length === 0 && !this.hasClosed) {
       const left = deadline - performance.now()
