@@ -4,7 +4,9 @@ import type { Connection } from './connection.js'
 import type { AckPacket } from './wire/packets.js'
 import { ReasonCode } from './wire/reason-codes.js'
 
-/** The client has a QoS 1 message. An id that is not in flight is ignored: it may be an answer from before a restart. */
+/**
+ * The client has a QoS 1 message. An id that no such message has is ignored: it may be an answer from before a restart.
+ */
 export function handlePuback(connection: Connection, packet: AckPacket): void {
   const acknowledged = connection.session?.acknowledge(packet.packetId)
   if (acknowledged !== undefined) connection.host.acknowledged(connection, acknowledged)
@@ -34,6 +36,6 @@ export function handlePubrel(connection: Connection, packet: AckPacket): void {
 
 /** The end of a QoS 2 delivery. */
 export function handlePubcomp(connection: Connection, packet: AckPacket): void {
-  const acknowledged = connection.session?.acknowledge(packet.packetId)
+  const acknowledged = connection.session?.complete(packet.packetId)
   if (acknowledged !== undefined) connection.host.acknowledged(connection, acknowledged)
 }

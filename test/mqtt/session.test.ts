@@ -43,22 +43,6 @@ test('a 5.0 session without an expiry interval ends with its connection', async 
   assert.equal(second.connack?.sessionPresent, false)
 })
 
-test('a DISCONNECT may change the expiry interval, but not from 0', async (t) => {
-  const clientId = uniqueClientId()
-  const first = await PacketClient.connect(t, broker().port, 5, {
-    clientId,
-    clean: false,
-    properties: { sessionExpiryInterval: 60 },
-  })
-  await first.disconnect({ properties: { sessionExpiryInterval: 0 } })
-  const second = await PacketClient.connect(t, broker().port, 5, { clientId, clean: false })
-  assert.equal(second.connack?.sessionPresent, false, 'ended by DISCONNECT')
-  second.send({ cmd: 'disconnect', reasonCode: 0, properties: { sessionExpiryInterval: 60 } })
-  await second.closedFor(0x82)
-  const third = await PacketClient.connect(t, broker().port, 5, { clientId, clean: false })
-  assert.equal(third.connack?.sessionPresent, false, 'and not brought back')
-})
-
 test('a 3.1.1 session without clean session outlives its connection, a clean one does not', async (t) => {
   const [kept, clean] = [uniqueClientId(), uniqueClientId()]
   const first = await PacketClient.connect(t, broker().port, 4, { clientId: kept, clean: false })

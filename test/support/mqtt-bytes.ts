@@ -42,7 +42,11 @@ export function variable(value: number): Buffer {
 }
 
 /** A SUBSCRIBE: pairs of a topic filter and its options, which in 3.1.1 are the requested QoS. */
-export function subscribe(version: 4 | 5, packetId: number, ...pairs: readonly (readonly [string | Uint8Array, number])[]): Buffer {
+export function subscribe(
+  version: 4 | 5,
+  packetId: number,
+  ...pairs: readonly (readonly [string | Uint8Array, number])[]
+): Buffer {
   const payload = pairs.flatMap(([filter, options]) => [text(filter), options])
   return packet(0x82, twoBytes(packetId), ...(version === 5 ? [properties()] : []), ...payload)
 }

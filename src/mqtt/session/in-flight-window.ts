@@ -15,8 +15,11 @@ export interface InFlight {
   readonly subscriptionIds: readonly number[] | undefined
   /** Undefined for a session that ends with its connection: such a message is never sent again. */
   message: Message | undefined
-  /** QoS 2: PUBREC has come, PUBREL is out; the message itself is not needed any more. */
-  isReleased: boolean
+  /**
+   * QoS 2: PUBREC has come, PUBREL is out; the message itself is not needed any more. The number says in which order
+   * the PUBRECs came, 0 that none has.
+   */
+  releaseOrder: number
   /** Whether it has been sent on the present connection; after a resume it has not. */
   isSent: boolean
 }
@@ -28,6 +31,7 @@ export class InFlightWindow {
   private keptBytes = 0
   /** What a resumed connection has yet to send again, oldest first. */
   private unsent: InFlight[] = []
+  private releases = 0
 
   get length(): number {
     return this.entries.size
@@ -56,32 +60,33 @@ export class InFlightWindow {
     this.sentCount++
   }
 
-  /** Takes an acknowledged packet out; undefined when the id is not in flight. */
-  remove(packetId: number): InFlight | undefined {
-    const entry = this.entries.get(packetId)
-    if (entry === undefined) return undefined
-    this.entries.delete(packetId)
+  /** Takes out one of its entries: it is acknowledged, and its packet id is free. */
+  remove(entry: InFlight): void {
+    this.entries.delete(entry.packetId)
     if (entry.isSent) this.sentCount--
     this.discount(entry)
-    return entry
   }
 
   /** QoS 2: the client has the message (PUBREC); from now on only its packet id is in flight. */
   release(entry: InFlight): void {
     this.discount(entry)
-    entry.isReleased = true
     entry.message = undefined
+    if (entry.releaseOrder === 0) entry.releaseOrder = ++this.releases
   }
 
   private discount({ message }: InFlight): void {
     if (message !== undefined) this.keptBytes -= messageBytes(message)
   }
 
-  /** The connection has gone: all that is in flight has to be sent again on the next one. [MQTT-4.4.0-1] */
+  /**
+   * The connection has gone: all that is in flight has to be sent again on the next one [MQTT-4.4.0-1]. Messages keep
+   * the order in which they were sent, and PUBRELs, behind them, that of their PUBRECs. [MQTT-4.6.0-1] [MQTT-4.6.0-4]
+   */
   rewind(): void {
     this.sentCount = 0
     this.unsent = [...this.entries.values()]
     for (const entry of this.unsent) entry.isSent = false
+    if (this.releases > 0) this.unsent.sort((a, b) => a.releaseOrder - b.releaseOrder)
     this.unsent.reverse()
   }
 

@@ -197,23 +197,35 @@ export class Session {
     this.pump()
   }
 
-  /** PUBACK and PUBCOMP: the packet id is free, the next message may go. Undefined when it was not in flight. */
+  /** PUBACK: the packet id is free, the next message may go. Undefined when no QoS 1 message has it. [MQTT-4.3.2-3] */
   acknowledge(packetId: number): InFlight | undefined {
-    const entry = this.inFlight?.remove(packetId)
-    if (entry !== undefined) this.pump()
-    return entry
+    const entry = this.inFlight?.get(packetId)
+    return entry?.qos === 1 ? this.finish(entry) : undefined
   }
 
-  /** PUBREC: answers with PUBREL, or with a failure code ends the exchange. False when the id is not in flight. */
+  /** PUBREC: answers with PUBREL, or with a failure code ends the exchange. False when no QoS 2 message has the id. */
   markReceived(packetId: number, reasonCode: number): boolean {
-    const window = this.inFlight
-    const entry = window?.get(packetId)
-    if (window === undefined || entry === undefined || entry.qos !== 2) return false
+    const entry = this.inFlight?.get(packetId)
+    if (entry?.qos !== 2) return false
     // A PUBREC with an error ends the exchange: no PUBREL follows. [MQTT-4.3.3-4]
-    if (reasonCode >= ReasonCode.UnspecifiedError) return this.acknowledge(packetId) !== undefined
-    window.release(entry)
-    this.outlet?.sendPubrel(packetId)
+    if (reasonCode >= ReasonCode.UnspecifiedError) this.finish(entry)
+    else {
+      this.inFlight?.release(entry)
+      this.outlet?.sendPubrel(packetId)
+    }
     return true
+  }
+
+  /** PUBCOMP: as PUBACK, for a QoS 2 message whose PUBREC has come. [MQTT-4.3.3-3] [MQTT-4.3.3-5] */
+  complete(packetId: number): InFlight | undefined {
+    const entry = this.inFlight?.get(packetId)
+    return entry !== undefined && entry.releaseOrder > 0 ? this.finish(entry) : undefined
+  }
+
+  private finish(entry: InFlight): InFlight {
+    this.inFlight?.remove(entry)
+    this.pump()
+    return entry
   }
 
   /** Sends what may be sent: first what a resumed session has in flight, then the queue, then retained messages. */
@@ -355,7 +367,7 @@ export class Session {
       subscriptionIds,
       // A session that ends with its connection never sends again, so it need not keep the bytes.
       message: this.expiryInterval === 0 ? undefined : message.detach(),
-      isReleased: false,
+      releaseOrder: 0,
       isSent: true,
     })
     outlet.sendPublish(frame, packetId, false)
@@ -364,14 +376,14 @@ export class Session {
   }
 
   private sendAgain(outlet: Outlet, entry: InFlight): void {
-    if (entry.isReleased || entry.message === undefined) {
+    if (entry.releaseOrder > 0 || entry.message === undefined) {
       outlet.sendPubrel(entry.packetId)
       return
     }
     const frame = this.frameOf(outlet, entry.message, entry.qos, entry.retain, entry.subscriptionIds, true)
     if (frame.end - frame.start > outlet.maximumPacketSize) {
       // The client has come back with a smaller maximum: this exchange counts as done. [MQTT-3.1.2-25]
-      this.inFlight?.remove(entry.packetId)
+      this.inFlight?.remove(entry)
       this.modules.metrics.dropped.too_large.value++
       return
     }

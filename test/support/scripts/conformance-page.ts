@@ -12,7 +12,7 @@ it kept. A test speaks MQTT over TCP (or WebSocket) to a node of its own and loo
 back; it cites the statements by number in its name. The statements themselves are in the specifications.
 `
 
-/** Chapters of both specifications, by the first two parts of a statement's number. */
+/** Chapters, by the first two parts of a statement's number; those that are of one specification only, with its name. */
 const CHAPTERS: Readonly<Record<string, string>> = {
   '1.5': 'Data representation',
   '2.1': 'Fixed header',
@@ -40,11 +40,14 @@ const CHAPTERS: Readonly<Record<string, string>> = {
   '4.5': 'Message receipt',
   '4.6': 'Message ordering',
   '4.7': 'Topic names and topic filters',
-  '4.8': 'Subscriptions',
+  '5.0 4.8': 'Subscriptions',
+  '3.1.1 4.8': 'Handling errors',
   '4.9': 'Flow control',
   '4.12': 'Enhanced authentication',
   '4.13': 'Handling errors',
   '6.0': 'WebSocket',
+  '7.0': 'Conformance',
+  '7.1': 'Conformance of servers',
 }
 
 export function conformancePage({ statements }: Conformance): string {
@@ -86,16 +89,15 @@ function specificationText(specification: Specification, statements: readonly St
   const clients = statements.filter(({ bindsServer }) => !bindsServer).map(({ id }) => `\`${id}\``)
   return [
     `## MQTT ${specification}\n`,
-    ...[...chapters].map(([chapter, list]) => chapterText(chapter, list)),
+    ...[...chapters].map(([chapter, list]) => chapterText(specification, chapter, list)),
     `### Bind a client only\n\n${clients.join(', ')}\n`,
   ].join('\n')
 }
 
-function chapterText(chapter: string, statements: readonly Statement[]): string {
+function chapterText(specification: Specification, chapter: string, statements: readonly Statement[]): string {
   const rows = statements.map((one) => `| \`${one.id}\` | ${[summary(one), evidence(one)].join('')} |`)
-  return [`### ${chapter} ${CHAPTERS[chapter] ?? ''}\n`, '| statement | shown by |', '| --- | --- |', ...rows, ''].join(
-    '\n',
-  )
+  const title = CHAPTERS[chapter] ?? CHAPTERS[`${specification} ${chapter}`] ?? ''
+  return [`### ${chapter} ${title}\n`, '| statement | shown by |', '| --- | --- |', ...rows, ''].join('\n')
 }
 
 function summary({ summary }: Statement): string {

@@ -27,7 +27,7 @@ export interface Conformance {
 }
 
 /** A citation in the name of a test: `[MQTT-3.1.0-2]`, or `[MQTT 3.1.1: MQTT-3.1.0-2]`. */
-const CITATION = /\[(?:MQTT (?<document>3\.1\.1): )?(?<id>MQTT-\d+\.\d+\.\d+-\d+)\]/g
+const CITATION = /\[(?:MQTT (?<document>3\.1\.1): )?(?<id>MQTT-\d+(?:\.\d+)+-\d+)\]/g
 
 const SUPPORT = new URL('../', import.meta.url)
 

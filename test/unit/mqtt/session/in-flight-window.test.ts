@@ -10,9 +10,16 @@ function entry(packetId: number): InFlight {
     retain: false,
     subscriptionIds: undefined,
     message: undefined,
-    isReleased: false,
+    releaseOrder: 0,
     isSent: true,
   }
+}
+
+/** Takes the entry with this id out; false when there is none. */
+function remove(window: InFlightWindow, packetId: number): boolean {
+  const known = window.get(packetId)
+  if (known !== undefined) window.remove(known)
+  return known !== undefined
 }
 
 function takeAll(window: InFlightWindow): number[] {
@@ -25,7 +32,7 @@ describe('in-flight window', () => {
   it('gives back what was sent, in order of sending, when the connection has gone [MQTT-4.4.0-1]', () => {
     const window = new InFlightWindow()
     for (const id of [7, 3, 65_535, 1]) window.add(entry(id))
-    window.remove(3)
+    remove(window, 3)
     assert.equal(window.sent, 3)
     window.rewind()
     assert.equal(window.sent, 0)
@@ -34,11 +41,19 @@ describe('in-flight window', () => {
     assert.equal(window.sent, 3)
   })
 
+  it('gives back what was released behind the messages, in the order of the releases [MQTT-4.6.0-4]', () => {
+    const window = new InFlightWindow()
+    for (const id of [1, 2, 3, 4]) window.add(entry(id))
+    for (const id of [4, 1, 4]) window.release(window.get(id) as InFlight)
+    window.rewind()
+    assert.deepEqual(takeAll(window), [2, 3, 4, 1])
+  })
+
   it('does not send again what was acknowledged before its turn came', () => {
     const window = new InFlightWindow()
     for (const id of [1, 2, 3]) window.add(entry(id))
     window.rewind()
-    assert.equal(window.remove(2)?.packetId, 2)
+    assert.equal(remove(window, 2), true)
     assert.deepEqual(takeAll(window), [1, 3])
     assert.equal(window.hasUnsent, false)
   })
@@ -47,7 +62,7 @@ describe('in-flight window', () => {
     const window = new InFlightWindow()
     window.add(entry(1))
     window.rewind()
-    window.remove(1)
+    remove(window, 1)
     window.add(entry(1))
     assert.deepEqual(takeAll(window), [])
     assert.equal(window.sent, 1)
@@ -69,7 +84,7 @@ describe('in-flight window', () => {
             window.add(entry(id))
             model.set(id, true)
           } else if (action === 'remove') {
-            assert.equal(window.remove(id) !== undefined, model.delete(id))
+            assert.equal(remove(window, id), model.delete(id))
           } else if (action === 'rewind') {
             window.rewind()
             for (const known of model.keys()) model.set(known, false)

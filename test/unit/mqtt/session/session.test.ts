@@ -180,11 +180,13 @@ describe('a session that is attached', () => {
     assert.deepEqual(outlet.take(), large.slice(0, 2))
     // The client has the first one: its bytes are let go of, and the exchange ends with PUBCOMP.
     assert.equal(session.markReceived(1, 0), true)
-    session.acknowledge(1)
+    session.complete(1)
     assert.deepEqual(outlet.take(), ['pubrel', large[2]])
-    session.acknowledge(2)
-    session.acknowledge(3)
-    assert.deepEqual(outlet.take(), large.slice(3))
+    for (const packetId of [2, 3]) {
+      session.markReceived(packetId, 0)
+      session.complete(packetId)
+    }
+    assert.deepEqual(outlet.take(), ['pubrel', large[3], 'pubrel'])
   })
 
   it('lets any number of bytes be in flight that need not be kept', (t) => {
@@ -204,7 +206,7 @@ describe('a session that is attached', () => {
     assert.deepEqual(outlet.take(), ['1'])
     assert.equal(session.markReceived(1, 0), true)
     assert.deepEqual(outlet.take(), ['pubrel'])
-    assert.equal(session.acknowledge(1)?.packetId, 1)
+    assert.equal(session.complete(1)?.packetId, 1)
     assert.deepEqual(outlet.take(), ['2'])
   })
 
@@ -219,16 +221,22 @@ describe('a session that is attached', () => {
     assert.equal(session.inFlightCount, 0)
   })
 
-  it('does not take PUBREC for a QoS 1 message or an unknown id', (t) => {
+  it('takes no acknowledgement for a message that it does not belong to [MQTT-4.3.2-3] [MQTT-4.3.3-3]', (t) => {
     const { session, deliver } = setUp(t)
     const outlet = new RecordingOutlet()
     session.attach(outlet)
     deliver('1', 1)
+    deliver('2', 2)
     outlet.take()
-    assert.equal(session.markReceived(1, 0), false)
-    assert.equal(session.markReceived(9, 0), false)
-    assert.equal(session.acknowledge(9), undefined)
-    assert.equal(session.inFlightCount, 1)
+    for (const packetId of [1, 9]) {
+      assert.equal(session.markReceived(packetId, 0), false)
+      assert.equal(session.complete(packetId), undefined)
+    }
+    for (const packetId of [2, 9]) assert.equal(session.acknowledge(packetId), undefined)
+    assert.equal(session.complete(2), undefined, 'its PUBREC has not come')
+    assert.equal(session.markReceived(2, 0), true)
+    assert.equal(session.acknowledge(2), undefined)
+    assert.equal(session.inFlightCount, 2)
   })
 
   it('queues QoS 1 and 2 while the socket is congested, and drops QoS 0 only when the outbox is full', (t) => {
@@ -330,7 +338,7 @@ describe('a session whose client is away', () => {
     assert.equal(session.queueLength, 3)
   })
 
-  it('sends again what was in flight, first and in order, with DUP and the same ids, PUBREL after PUBREC', (t) => {
+  it('sends again what was in flight, first and in order, with DUP and the same ids: messages, then PUBREL after PUBREC', (t) => {
     const { session, deliver } = setUp(t)
     const first = new RecordingOutlet({ sendMaximum: 4 })
     session.attach(first)
@@ -353,9 +361,9 @@ describe('a session whose client is away', () => {
       second.takeSent().map(({ cmd, payload, packetId, duplicate }) => [payload ?? cmd, packetId, duplicate]),
       [
         ['1', 1, true],
-        ['pubrel', 2, undefined],
         ['3', 3, true],
         ['5', 5, true],
+        ['pubrel', 2, undefined],
         ['6', 6, false],
       ],
     )
