@@ -18,6 +18,7 @@ import { ReasonCode } from '../mqtt/wire/reason-codes.js'
 import { MatchCache } from '../router/match-cache.js'
 import type { RouteTable } from '../router/route-table.js'
 import { type Listener, Router } from '../router/router.js'
+import { SharedGroups } from '../router/shared-groups.js'
 import type { SubscriptionTable } from '../router/subscription-table.js'
 import type { TimerWheel } from '../util/timer-wheel.js'
 import type { TurnQueue } from '../util/turn.js'
@@ -40,6 +41,7 @@ import {
   type Replica,
 } from './ports.js'
 import { Publisher } from './publish.js'
+import { Redispatch } from './redispatch.js'
 import { RetainedMessages } from './retained.js'
 import { SubscriptionDesk } from './subscribe.js'
 import type { Subscriber } from './subscriber.js'
@@ -81,6 +83,8 @@ export class Broker extends Aedes implements ForwardedSink {
 
   constructor(options: BrokerOptions, modules: BrokerModules) {
     const { subscriptions, routes, timers, metrics, log } = modules
+    const { sharedStrategy, sharedGroups } = options.mqtt
+    const groups = new SharedGroups<Subscriber>({ strategy: sharedStrategy, strategies: sharedGroups })
     const router = new Router<Subscriber, AedesPublishPacket>({
       subscriptions,
       subscriberFor: (listener) => new ListenerSubscriber(listener, options.id),
@@ -96,15 +100,20 @@ export class Broker extends Aedes implements ForwardedSink {
     )
     const matches = new MatchCache<Subscriber>(
       { maximumTopics: options.mqtt.matchCacheTopics },
-      { subscriptions, routes },
+      { subscriptions, groups, routes },
     )
     this.publisher = new Publisher(LONE_FORWARDER, { matches, retained: this.retained, metrics })
+    const redispatch = new Redispatch({ groups, publisher: this.publisher, metrics })
+    const desk = new SubscriptionDesk(options.mqtt, { subscriptions, groups, retained: this.retained })
     this.sessions = new SessionOpener(options.mqtt, {
       timers,
       metrics: metrics.session,
-      subscriptions,
       brokerMetrics: metrics,
       publishWill: ({ will, connection }) => this.host.publishWill(connection, willMessage(will, connection.clientId)),
+      onEnding: (session) => {
+        desk.unsubscribeAll(session)
+        if (!this.closed) redispatch.sessionEnding(session)
+      },
     })
     this.access = new AccessDesk(modules.access, metrics)
     this.host = new ClientHost({
@@ -112,7 +121,8 @@ export class Broker extends Aedes implements ForwardedSink {
       access: this.access,
       hooks: new Hooks(this, options.aedes ?? {}),
       sessions: this.sessions,
-      desk: new SubscriptionDesk(options.mqtt, { subscriptions, retained: this.retained }),
+      desk,
+      redispatch,
       publisher: this.publisher,
       overload: modules.overload,
       metrics,
@@ -135,7 +145,7 @@ export class Broker extends Aedes implements ForwardedSink {
     this.handle = (stream, request) => this.host.clientOf(this.accept(stream, originOf(request)))
     this.connectedClients = 0
     this.closed = false
-    this.bindGauges(subscriptions, metrics)
+    this.bindGauges(() => subscriptions.size + groups.size, metrics)
   }
 
   // ── as a node uses it ────────────────────────────────────────────────────────────────────────────────────────
@@ -241,7 +251,7 @@ export class Broker extends Aedes implements ForwardedSink {
     pending.release()
   }
 
-  private bindGauges(subscriptions: SubscriptionTable<Subscriber>, metrics: BrokerMetrics): void {
+  private bindGauges(subscriptions: () => number, metrics: BrokerMetrics): void {
     const { registry } = this.sessions
     const sum = (
       of: (session: { queueLength: number; queueBytes: number; inFlightCount: number }) => number,
@@ -253,7 +263,7 @@ export class Broker extends Aedes implements ForwardedSink {
     metrics.bind({
       connections: () => this.connectedClients,
       sessions: () => registry.size,
-      subscriptions: () => subscriptions.size,
+      subscriptions,
       retainedMessages: () => this.retained.size,
       retainedBytes: () => this.retained.bytes,
       queuedMessages: () => sum((session) => session.queueLength),

@@ -21,6 +21,7 @@ import type { BrokerMetrics } from './metrics.js'
 import type { SessionOpener } from './open-session.js'
 import type { OverloadGate } from './overload.js'
 import type { Publisher } from './publish.js'
+import type { Redispatch } from './redispatch.js'
 import type { SubscriptionDesk } from './subscribe.js'
 
 export interface ClientHostModules {
@@ -30,6 +31,7 @@ export interface ClientHostModules {
   readonly hooks: Hooks
   readonly sessions: SessionOpener
   readonly desk: SubscriptionDesk
+  readonly redispatch: Redispatch
   readonly publisher: Publisher
   readonly overload: OverloadGate | undefined
   readonly metrics: BrokerMetrics
@@ -48,6 +50,7 @@ export class ClientHost implements Host, AccessReviewer {
   private readonly hooks: Hooks
   private readonly sessions: SessionOpener
   private readonly desk: SubscriptionDesk
+  private readonly redispatch: Redispatch
   private readonly publisher: Publisher
   private readonly overload: OverloadGate | undefined
   private readonly metrics: BrokerMetrics
@@ -60,6 +63,7 @@ export class ClientHost implements Host, AccessReviewer {
     hooks,
     sessions,
     desk,
+    redispatch,
     publisher,
     overload,
     metrics,
@@ -72,6 +76,7 @@ export class ClientHost implements Host, AccessReviewer {
     this.hooks = hooks
     this.sessions = sessions
     this.desk = desk
+    this.redispatch = redispatch
     this.publisher = publisher
     this.overload = overload
     this.metrics = metrics
@@ -117,6 +122,7 @@ export class ClientHost implements Host, AccessReviewer {
   }
 
   opened(connection: Connection): void {
+    this.redispatch.clientConnected(sessionOf(connection))
     this.emitFor('clientReady', connection)
   }
 
@@ -257,6 +263,7 @@ export class ClientHost implements Host, AccessReviewer {
     this.log.debug({ clientId, listener: origin.listener, reason, detail: error?.message }, 'connection closed')
     if (session === undefined) return
     this.aedes.connectedClients--
+    if (!this.aedes.closed) this.redispatch.clientDisconnected(session)
     this.sessions.closed(connection)
     this.emitFor('clientDisconnect', connection)
     // As Aedes does: who keeps count of subscriptions hears of those that ended with their session.

@@ -9,6 +9,9 @@ import type { Subscriber } from './subscriber.js'
 
 export class ListenerSubscriber implements Subscriber {
   private delivered = 0
+  /** A program is always here, and says with `done` when it takes more. */
+  readonly isAttached = true
+  readonly isBusy = false
 
   constructor(
     private readonly listener: Listener<AedesPublishPacket>,

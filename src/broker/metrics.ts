@@ -26,6 +26,7 @@ export interface BrokerMetrics {
   readonly session: SessionMetrics
   readonly unmatched: Counter
   readonly forwardedIn: Counter
+  readonly redispatched: Counter
   readonly retainedRefused: Record<RetainedRefusal, Counter>
   readonly takeovers: Counter
   readonly wills: Counter
@@ -60,6 +61,10 @@ export function createBrokerMetrics(registry: MetricRegistry): BrokerMetrics {
     forwardedIn: registry.counter({
       name: 'messages_from_peers_total',
       help: 'Messages that peers forwarded to the sessions of this node.',
+    }),
+    redispatched: registry.counter({
+      name: 'messages_redispatched_total',
+      help: 'Messages of shared subscriptions that went to another member because theirs had left.',
     }),
     retainedRefused: registry.counters(
       {

@@ -10,15 +10,14 @@ import { sessionExpiryOf } from '../mqtt/handshake.js'
 import { Session, type SessionModules, type SessionOptions } from '../mqtt/session/session.js'
 import type { ConnectPacket } from '../mqtt/wire/packets.js'
 import { ReasonCode } from '../mqtt/wire/reason-codes.js'
-import type { SubscriptionTable } from '../router/subscription-table.js'
 import type { BrokerMetrics } from './metrics.js'
 import { type ArmedWill, SessionEntry, type SessionLifecycle, SessionRegistry } from './session-registry.js'
-import type { Subscriber } from './subscriber.js'
 
 export interface SessionOpenerModules extends SessionModules {
-  readonly subscriptions: SubscriptionTable<Subscriber>
   readonly brokerMetrics: BrokerMetrics
   readonly publishWill: (armed: ArmedWill) => void
+  /** The session is about to end: its subscriptions go, and what others may have of its messages. */
+  readonly onEnding: (session: Session) => void
 }
 
 export class SessionOpener implements SessionLifecycle {
@@ -88,7 +87,7 @@ export class SessionOpener implements SessionLifecycle {
     const armed = entry.takeWill()
     entry.resume()
     if (armed !== undefined) this.modules.publishWill(armed)
-    for (const filter of session.subscriptions.keys()) this.modules.subscriptions.unsubscribe(session, filter)
+    this.modules.onEnding(session)
     session.end()
     if (cause === 'expired') this.modules.brokerMetrics.sessionsExpired.value++
   }

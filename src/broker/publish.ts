@@ -3,9 +3,10 @@
  * Whoever has yet to keep a QoS 1 or 2 message takes a hold on `pending`; the acknowledgement is the caller's.
  */
 
-import type { DeliveryOptions } from '../mqtt/session/session.js'
+import type { DeliveryOptions, Hold } from '../mqtt/session/session.js'
 import type { Message } from '../mqtt/wire/message.js'
 import type { Match, MatchCache } from '../router/match-cache.js'
+import type { SharedGroup } from '../router/shared-group.js'
 import type { BrokerMetrics } from './metrics.js'
 import type { ForwardedSink, Forwarder, NodeId, PendingPublish } from './ports.js'
 import type { RetainedMessages } from './retained.js'
@@ -53,7 +54,7 @@ export class Publisher implements ForwardedSink {
     // An embedding program has a callback for QoS 0 too, but nobody on a link answers for those.
     const owed = message.qos === 0 ? undefined : pending
     if (match.nodes.length > 0) this.forwarder.forward(message, match.nodes, owed)
-    else if (match.deliveries.length === 0) {
+    else if (match.deliveries.length === 0 && match.groups === undefined) {
       this.modules.metrics.unmatched.value++
       return false
     }
@@ -79,5 +80,21 @@ export class Publisher implements ForwardedSink {
         if (filtered !== undefined) delivery.subscriber.deliver(filtered, delivery, pending)
       }
     }
+    if (match.groups !== undefined) this.deliverShared(match.groups, message, pending)
+  }
+
+  /** To one member of each group. */
+  private deliverShared(groups: readonly SharedGroup<Subscriber>[], message: Message, pending: Hold | undefined): void {
+    for (let i = 0; i < groups.length; i++) this.deliverToMember(groups[i] as SharedGroup<Subscriber>, message, pending)
+  }
+
+  /** To the member that the group chooses; false when it has none. */
+  deliverToMember(group: SharedGroup<Subscriber>, message: Message, pending: Hold | undefined): boolean {
+    const membership = group.choose(message.topic, message.publisherId)
+    if (membership === undefined) return false
+    const { subscriber } = membership
+    const allowed = this.deliveryFilter === undefined ? message : this.deliveryFilter(subscriber, message)
+    if (allowed !== undefined) subscriber.deliver(allowed, membership, pending)
+    return true
   }
 }

@@ -7,7 +7,8 @@ import type { Grant } from '../mqtt/host.js'
 import type { Session } from '../mqtt/session/session.js'
 import type { QoS, SubscriptionOptions, SubscriptionRequest } from '../mqtt/wire/packets.js'
 import { MqttError, ReasonCode } from '../mqtt/wire/reason-codes.js'
-import { isShared, topicFilterProblem } from '../mqtt/wire/topic.js'
+import { isShared, parseShared, topicFilterProblem } from '../mqtt/wire/topic.js'
+import type { SharedGroups } from '../router/shared-groups.js'
 import type { SubscriptionTable } from '../router/subscription-table.js'
 import type { RetainedMessages } from './retained.js'
 import type { Subscriber } from './subscriber.js'
@@ -20,6 +21,7 @@ export type SubscribeGuard = (
 
 export interface SubscriberModules {
   readonly subscriptions: SubscriptionTable<Subscriber>
+  readonly groups: SharedGroups<Subscriber>
   readonly retained: RetainedMessages
 }
 
@@ -65,13 +67,20 @@ export class SubscriptionDesk {
     return topicFilters.map((filter) => {
       if (topicFilterProblem(filter) !== undefined) return ReasonCode.TopicFilterInvalid
       if (!session.removeSubscription(filter)) return ReasonCode.NoSubscriptionExisted
-      this.modules.subscriptions.unsubscribe(session, filter) // [MQTT-3.10.4-2]
+      this.tableOf(filter).unsubscribe(session, filter) // [MQTT-3.10.4-2]
       return ReasonCode.Success
     })
   }
 
+  /** All subscriptions of a session that ends. */
+  unsubscribeAll(session: Session): void {
+    for (const filter of session.subscriptions.keys()) this.tableOf(filter).unsubscribe(session, filter)
+  }
+
   /** [MQTT-3.3.1-9] to [MQTT-3.3.1-11]: what the subscription's Retain Handling asks for. */
   sendRetained(session: Session, { topicFilter, options, isNew }: Grant): void {
+    // A shared subscription gets none, whatever it asks for. [MQTT 5.0 section 4.8.2]
+    if (isShared(topicFilter)) return
     if (options.retainHandling === 2 || (options.retainHandling === 1 && !isNew)) return
     if (this.modules.retained.size === 0) return
     const subscriptionIds = options.subscriptionId === undefined ? undefined : [options.subscriptionId]
@@ -101,7 +110,7 @@ export class SubscriptionDesk {
       const options: SubscriptionOptions = { ...requested, qos: granted }
       session.addSubscription(topicFilter, options)
       // The same filter again replaces the options. [MQTT-3.8.4-3]
-      const isNew = this.modules.subscriptions.subscribe(session, topicFilter, options)
+      const isNew = this.tableOf(topicFilter).subscribe(session, topicFilter, options)
       done({ topicFilter, reasonCode: options.qos, options, isNew })
     })
   }
@@ -109,14 +118,16 @@ export class SubscriptionDesk {
   private problemOf(session: Session, request: SubscriptionRequest): MqttError | undefined {
     const { topicFilter } = request
     const { maximumSubscriptions } = this.options
-    const problem = topicFilterProblem(topicFilter) ?? topicLimitProblem(topicFilter, this.options)
+    const matched = parseShared(topicFilter)?.filter ?? topicFilter
+    const problem = topicFilterProblem(topicFilter) ?? topicLimitProblem(matched, this.options)
     if (problem !== undefined) return new MqttError(ReasonCode.TopicFilterInvalid, problem)
     const unavailable = subscriptionProblem(request, this.options)
     if (unavailable !== undefined) return unavailable
-    if (isShared(topicFilter)) {
-      return new MqttError(ReasonCode.SharedSubscriptionsNotSupported, 'shared subscriptions are not available')
-    }
     if (session.subscriptionCount < maximumSubscriptions || session.subscriptions.has(topicFilter)) return undefined
     return new MqttError(ReasonCode.QuotaExceeded, `no more than ${maximumSubscriptions} subscriptions`)
+  }
+
+  private tableOf(filter: string): SubscriptionTable<Subscriber> | SharedGroups<Subscriber> {
+    return isShared(filter) ? this.modules.groups : this.modules.subscriptions
   }
 }

@@ -2,7 +2,8 @@
 
 import type { DeliveryOptions, Hold } from '../mqtt/session/session.js'
 import type { Message } from '../mqtt/wire/message.js'
+import type { GroupMember } from '../router/shared-group.js'
 
-export interface Subscriber {
+export interface Subscriber extends GroupMember {
   deliver(message: Message, delivery: DeliveryOptions, pending: Hold | undefined): void
 }

@@ -1,7 +1,12 @@
 /** Options of the protocol: what clients may do, and the limits that hold for each. */
 
 import { z } from 'zod'
-import { boolean, count, duration, size } from './option.js'
+import { boolean, choice, choices, count, duration, size } from './option.js'
+
+/** How the member of a shared subscription that gets a message is chosen. */
+export const SHARED_STRATEGIES = ['random', 'round_robin', 'sticky', 'local', 'hash_clientid', 'hash_topic'] as const
+
+export type SharedStrategy = (typeof SHARED_STRATEGIES)[number]
 
 const overloadSchema = z.strictObject({
   loopDelay: duration(
@@ -115,6 +120,15 @@ export const mqttSchema = z.strictObject({
     '256mb',
     ['0', '1024gb'],
     'Bytes of topic names, payloads and properties of retained messages. What would exceed them is treated as by `retainedMessages`; a message that is not kept also ends the one before it.',
+  ),
+  sharedStrategy: choice(
+    'round_robin',
+    SHARED_STRATEGIES,
+    'Which member of a shared subscription (`$share/{group}/{filter}`, `$queue/{filter}`) gets a message: a `random` one; each in turn (`round_robin`); always the same until it goes (`sticky`); in turn those of the node where the message was published, others only when it has none (`local`); the same for all messages of one publisher (`hash_clientid`) or of one topic (`hash_topic`, which keeps the order of a topic).',
+  ),
+  sharedGroups: choices(
+    SHARED_STRATEGIES,
+    'Groups of shared subscriptions with a strategy of their own, by the name of the group, as in `{jobs: sticky}`; the group of `$queue/{filter}` is called `$queue`.',
   ),
   maximumSessions: count(
     200_000,

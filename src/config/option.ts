@@ -5,7 +5,7 @@ import { formatDuration, formatSize, parseDuration, parseSize } from './units.js
 
 /** What `docs/configuration.md`, `--help` and error messages say about one option. */
 export interface OptionMetadata {
-  kind: 'text' | 'secret' | 'boolean' | 'count' | 'duration' | 'size' | 'choice' | 'list'
+  kind: 'text' | 'secret' | 'boolean' | 'count' | 'duration' | 'size' | 'choice' | 'list' | 'choices'
   /** The default as one would write it. */
   fallback: string
   /** Completes "expected …": kind and range. */
@@ -82,6 +82,19 @@ export function choice<const T extends string>(fallback: NoInfer<T>, words: read
       fallback,
       help,
       ...(flag === undefined ? {} : { flag }),
+    })
+}
+
+/** One of a few words for each of some names; `name=word, name=word` in the environment. None unless given. */
+export function choices<const T extends string>(words: readonly T[], help: string) {
+  return z
+    .record(z.string().min(1), z.enum(words))
+    .default({})
+    .register(OPTION_METADATA, {
+      kind: 'choices',
+      accepted: `names with one of ${words.join(', ')} each`,
+      fallback: '',
+      help,
     })
 }
 

@@ -151,6 +151,8 @@ function fromText(option: CatalogEntry, text: string): unknown {
         .split(',')
         .map((item) => item.trim())
         .filter((item) => item !== '')
+    case 'choices':
+      return choicesOf(text)
     case 'boolean':
       return text === 'true' ? true : text === 'false' ? false : text
     case 'count':
@@ -162,4 +164,13 @@ function fromText(option: CatalogEntry, text: string): unknown {
     case 'size':
       return text
   }
+}
+
+/** `name=word, name=word`; a part without `=` is a name without a word, which no schema accepts. */
+function choicesOf(text: string): Record<string, string> {
+  const parts = text
+    .split(',')
+    .map((part) => part.trim())
+    .filter((part) => part !== '')
+  return Object.fromEntries(parts.map((part) => part.split('=', 2).map((side) => side.trim()) as [string, string]))
 }

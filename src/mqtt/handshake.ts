@@ -140,7 +140,7 @@ function keepAliveOf(packet: ConnectPacket, options: MqttOptions): number {
 
 /** Only what differs from the protocol's defaults or from what the client asked for is said. */
 function connackProperties(connection: Connection, packet: ConnectPacket, options: MqttOptions): ConnackProperties {
-  const properties: ConnackProperties = { ...capabilityProperties(options), sharedSubscriptionAvailable: false }
+  const properties: ConnackProperties = capabilityProperties(options)
   if (packet.clientId === '') properties.assignedClientIdentifier = connection.clientId // [MQTT-3.2.2-16]
   const expiryInterval = sessionExpiryOf(packet, options)
   if (expiryInterval !== (packet.properties.sessionExpiryInterval ?? 0)) {

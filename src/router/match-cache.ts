@@ -9,6 +9,8 @@
 
 import type { QoS } from '../mqtt/wire/packets.js'
 import type { NodeId, RouteTable } from './route-table.js'
+import type { GroupMember, SharedGroup } from './shared-group.js'
+import type { SharedGroups } from './shared-groups.js'
 import type { Delivery, Subscription, SubscriptionTable } from './subscription-table.js'
 
 export type { Delivery } from './subscription-table.js'
@@ -20,31 +22,39 @@ const CACHED_TOPIC_LENGTH_MAXIMUM = 1_024
 const DELIVERIES_PER_TOPIC = 100
 
 /** Who gets a message. Immutable, and right for as long as the cache's `generation` stays the same. */
-export interface Match<S> {
+export interface Match<S extends GroupMember> {
   /** Each subscriber once, however many of its subscriptions match. */
   readonly deliveries: readonly Delivery<S>[]
   /** Each node with a matching route, once. */
   readonly nodes: readonly NodeId[]
+  /** The groups of shared subscriptions of which one member gets it; undefined when there are none, as mostly. */
+  readonly groups: readonly SharedGroup<S>[] | undefined
 }
 
 /** The match of every topic that nobody wants. */
-export const EMPTY_MATCH: Match<never> = Object.freeze({ deliveries: Object.freeze([]), nodes: Object.freeze([]) })
+export const EMPTY_MATCH: Match<never> = Object.freeze({
+  deliveries: Object.freeze([]),
+  nodes: Object.freeze([]),
+  groups: undefined,
+})
 
 export interface MatchCacheOptions {
   /** Topics remembered at most; below 2 the cache keeps nothing. */
   maximumTopics: number
 }
 
-export interface MatchCacheTables<S extends object> {
+export interface MatchCacheTables<S extends GroupMember> {
   subscriptions: SubscriptionTable<S>
+  groups: SharedGroups<S>
   routes: RouteTable
 }
 
-export class MatchCache<S extends object> {
+export class MatchCache<S extends GroupMember> {
   /** Lookups answered from the cache, and lookups that had to ask the tables. */
   hits = 0
   misses = 0
   private readonly subscriptions: SubscriptionTable<S>
+  private readonly groups: SharedGroups<S>
   private readonly routes: RouteTable
   private readonly topicsPerHalf: number
   private readonly deliveriesPerHalf: number
@@ -53,18 +63,20 @@ export class MatchCache<S extends object> {
   private recentDeliveries = 0
   private filledAt = 0
   private readonly matchedSubscriptions: Subscription<S>[] = []
+  private readonly matchedGroups: SharedGroup<S>[] = []
   private readonly matchedNodes: NodeId[] = []
 
   constructor(options: MatchCacheOptions, tables: MatchCacheTables<S>) {
     this.subscriptions = tables.subscriptions
+    this.groups = tables.groups
     this.routes = tables.routes
     this.topicsPerHalf = Math.floor(options.maximumTopics / 2)
     this.deliveriesPerHalf = this.topicsPerHalf * DELIVERIES_PER_TOPIC
   }
 
-  /** A Match got at this generation is right as long as it lasts. Both tables only count up, so their sum tells. */
+  /** A Match got at this generation is right as long as it lasts. All tables only count up, so their sum tells. */
   get generation(): number {
-    return this.subscriptions.generation + this.routes.generation
+    return this.subscriptions.generation + this.groups.generation + this.routes.generation
   }
 
   /** Topics remembered now. */
@@ -111,17 +123,26 @@ export class MatchCache<S extends object> {
       this.recentDeliveries = 0
     }
     this.recent.set(topic, match)
-    this.recentDeliveries += match.deliveries.length + match.nodes.length
+    this.recentDeliveries += match.deliveries.length + match.nodes.length + (match.groups?.length ?? 0)
   }
 
   private find(topic: string): Match<S> {
     const subscriptions = this.matchedSubscriptions
+    const groups = this.matchedGroups
     const nodes = this.matchedNodes
     this.subscriptions.matchInto(topic, subscriptions)
+    this.groups.matchInto(topic, groups)
     this.routes.matchInto(topic, nodes)
-    const isEmpty = subscriptions.length === 0 && nodes.length === 0
-    const match = isEmpty ? EMPTY_MATCH : { deliveries: mergeOverlapping(subscriptions), nodes: nodes.slice() }
+    const isEmpty = subscriptions.length === 0 && groups.length === 0 && nodes.length === 0
+    const match = isEmpty
+      ? EMPTY_MATCH
+      : {
+          deliveries: mergeOverlapping(subscriptions),
+          nodes: nodes.slice(),
+          groups: groups.length === 0 ? undefined : groups.slice(),
+        }
     subscriptions.length = 0
+    groups.length = 0
     nodes.length = 0
     return match
   }

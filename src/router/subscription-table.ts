@@ -19,6 +19,8 @@ export interface Delivery<S> {
   readonly retainAsPublished: boolean
   /** The identifiers of all subscriptions that matched [MQTT-3.3.4-3]; undefined when none has one. */
   readonly subscriptionIds: readonly number[] | undefined
+  /** The group by which it came, of a shared subscription. */
+  readonly share?: object
 }
 
 /** One subscriber's interest in one filter: all by itself it is a delivery, so that a match can hold it as it is. */

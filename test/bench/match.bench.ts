@@ -6,10 +6,13 @@
 import type { SubscriptionOptions } from '../../src/mqtt/wire/packets.js'
 import { MatchCache } from '../../src/router/match-cache.js'
 import { type NodeId, RouteTable } from '../../src/router/route-table.js'
+import { SharedGroups } from '../../src/router/shared-groups.js'
 import { type Subscription, SubscriptionTable } from '../../src/router/subscription-table.js'
 
 interface Subscriber {
   id: number
+  isAttached: boolean
+  isBusy: boolean
 }
 
 const OPTIONS: SubscriptionOptions = {
@@ -65,9 +68,13 @@ function topicsOf(make: (index: number) => string): string[] {
   return Array.from({ length: ROUND }, (_, index) => make((index * 7) % 10_000))
 }
 
+function subscriberOf(id: number): Subscriber {
+  return { id, isAttached: true, isBusy: false }
+}
+
 function tableOf(count: number, filter: (index: number) => string): SubscriptionTable<Subscriber> {
   const table = new SubscriptionTable<Subscriber>()
-  for (let index = 0; index < count; index += 1) table.subscribe({ id: index }, filter(index), OPTIONS)
+  for (let index = 0; index < count; index += 1) table.subscribe(subscriberOf(index), filter(index), OPTIONS)
   return table
 }
 
@@ -126,7 +133,8 @@ measure('100,000 wildcard routes of 3 nodes', () => {
   return found
 })
 
-const cache = new MatchCache({ maximumTopics: 10_000 }, { subscriptions: exact, routes })
+const groups = new SharedGroups<Subscriber>({ strategy: 'round_robin', strategies: {} })
+const cache = new MatchCache({ maximumTopics: 10_000 }, { subscriptions: exact, groups, routes })
 measure('cached: subscriptions and routes', () => {
   let found = 0
   for (const topic of states) found += cache.match(topic).deliveries.length
@@ -134,11 +142,22 @@ measure('cached: subscriptions and routes', () => {
 })
 
 const changing = tableOf(1_000, () => 'fan/out')
-const fanOut = new MatchCache({ maximumTopics: 10_000 }, { subscriptions: changing, routes: new RouteTable() })
+const fanOut = new MatchCache({ maximumTopics: 10_000 }, { subscriptions: changing, groups, routes: new RouteTable() })
+for (let index = 0; index < 100; index += 1) groups.subscribe(subscriberOf(index), '$share/group/site/#', OPTIONS)
+measure('cached: one of 100 members in turn', () => {
+  let found = 0
+  for (const topic of states) {
+    for (const group of cache.match(topic).groups ?? []) {
+      if (group.choose(topic, 'publisher') !== undefined) found += 1
+    }
+  }
+  return found
+})
+
 measure('void each time: 1 filter, 1,000 subscribers', () => {
   let found = 0
   for (let index = 0; index < ROUND; index += 1) {
-    changing.subscribe({ id: index }, 'other', OPTIONS)
+    changing.subscribe(subscriberOf(index), 'other', OPTIONS)
     found += fanOut.match('fan/out').deliveries.length
   }
   return found

@@ -13,6 +13,8 @@ export interface InFlight {
   readonly qos: QoS
   readonly retain: boolean
   readonly subscriptionIds: readonly number[] | undefined
+  /** The group by which it came, of a shared subscription. */
+  readonly share: object | undefined
   /** Undefined for a session that ends with its connection: such a message is never sent again. */
   message: Message | undefined
   /**
@@ -65,6 +67,13 @@ export class InFlightWindow {
     this.entries.delete(entry.packetId)
     if (entry.isSent) this.sentCount--
     this.discount(entry)
+  }
+
+  /** Takes out the packets that are wanted, in order of sending. */
+  extract(isWanted: (entry: InFlight) => boolean): InFlight[] {
+    const wanted = [...this.entries.values()].filter(isWanted)
+    for (const entry of wanted) this.remove(entry)
+    return wanted
   }
 
   /** QoS 2: the client has the message (PUBREC); from now on only its packet id is in flight. */

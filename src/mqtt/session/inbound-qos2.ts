@@ -2,6 +2,17 @@
  * The QoS 2 packet ids that a client has sent and not yet released: a PUBLISH whose id is here has been taken
  * already and must not be delivered again. [MQTT-4.3.3-10]
  */
+
+import type { Hold } from './back-pressure.js'
+
+/** A received QoS 2 message, as remembered until PUBREL. */
+export interface ReceivedQos2 {
+  /** Whether PUBREC may be (or has been) sent: the message is kept. */
+  readonly isSettled: boolean
+  /** Settles `follower` when this message is kept. */
+  addFollower(follower: Hold): void
+}
+
 export class InboundQos2<T> {
   private readonly received = new Map<number, T>()
 

@@ -12,6 +12,8 @@ export interface QueuedMessage {
   readonly qos: QoS
   readonly retain: boolean
   readonly subscriptionIds: readonly number[] | undefined
+  /** The group by which it came, of a shared subscription. */
+  readonly share: object | undefined
 }
 
 export interface QueueLimits {
@@ -74,6 +76,22 @@ export class MessageQueue {
     const item = this.items.shift()
     if (item !== undefined) this.byteCount -= messageBytes(item.message)
     return item
+  }
+
+  /** Takes out the messages that are wanted, oldest first. */
+  extract(isWanted: (item: QueuedMessage) => boolean): QueuedMessage[] {
+    const wanted: QueuedMessage[] = []
+    for (let left = this.items.length; left > 0; left -= 1) {
+      const item = this.shift()
+      if (item === undefined) break
+      if (isWanted(item)) {
+        wanted.push(item)
+      } else {
+        this.items.push(item)
+        this.byteCount += messageBytes(item.message)
+      }
+    }
+    return wanted
   }
 
   private exceeds(share: number): boolean {

@@ -13,47 +13,18 @@ import type { Frame, Message } from '../wire/message.js'
 import type { QoS, SubscriptionOptions } from '../wire/packets.js'
 import { ReasonCode } from '../wire/reason-codes.js'
 import { BackPressure, type Hold } from './back-pressure.js'
+import type { DeliveryOptions, SharedMessage } from './delivery.js'
 import { type InFlight, InFlightWindow } from './in-flight-window.js'
-import { InboundQos2 } from './inbound-qos2.js'
+import { InboundQos2, type ReceivedQos2 } from './inbound-qos2.js'
 import { MessageQueue, type QueuedMessage, type QueueLimits } from './message-queue.js'
+import type { Outlet } from './outlet.js'
 import { PacketIds } from './packet-ids.js'
 import type { SessionMetrics } from './session-metrics.js'
 
 export type { Hold } from './back-pressure.js'
-
-/** Where an attached session sends: its connection, seen from here. */
-export interface Outlet {
-  readonly isV5: boolean
-  /** The largest packet that the client accepts, in bytes [MQTT-3.1.2-24]. */
-  readonly maximumPacketSize: number
-  /** How many QoS 1 and 2 messages may be in flight to the client. */
-  readonly sendMaximum: number
-  /** The outbox is at its limit: QoS 0 is dropped. */
-  readonly isFull: boolean
-  /** The socket does not keep up: QoS 1 and 2 wait in the queue until the outlet calls `pump`. */
-  readonly isCongested: boolean
-  sendFrame(frame: Frame): void
-  sendPublish(frame: Frame, packetId: number, duplicate: boolean): void
-  sendPubrel(packetId: number): void
-  /** Calls `pump` again at the end of this event-loop turn. */
-  pumpLater(): void
-}
-
-/** How one subscription (or several overlapping ones) wants its messages. */
-export interface DeliveryOptions {
-  readonly qos: QoS
-  readonly noLocal: boolean
-  readonly retainAsPublished: boolean
-  readonly subscriptionIds: readonly number[] | undefined
-}
-
-/** A received QoS 2 message, as remembered until PUBREL. */
-export interface ReceivedQos2 {
-  /** Whether PUBREC may be (or has been) sent: the message is kept. */
-  readonly isSettled: boolean
-  /** Settles `follower` when this message is kept. */
-  addFollower(follower: Hold): void
-}
+export type { DeliveryOptions, SharedMessage } from './delivery.js'
+export type { ReceivedQos2 } from './inbound-qos2.js'
+export type { Outlet } from './outlet.js'
 
 /** How long a session may search for retained messages in one event-loop turn, in milliseconds. */
 const RETAINED_SLICE_MS = 5
@@ -94,6 +65,8 @@ export class Session {
   private retainedFeeds: Map<string, RetainedFeed> | undefined
   private readonly options: SessionOptions
   private readonly modules: SessionModules
+  /** Some message has come by a shared subscription. */
+  private carriesShared = false
   isEnded = false
 
   constructor(clientId: string, expiryInterval: number, options: SessionOptions, modules: SessionModules) {
@@ -105,6 +78,11 @@ export class Session {
 
   get isAttached(): boolean {
     return this.outlet !== undefined
+  }
+
+  /** It is behind: QoS 0 would be dropped, or the queue is half full; at three quarters it would hold publishers back. */
+  get isBusy(): boolean {
+    return this.outlet?.isFull === true || this.queue?.isEased === false
   }
 
   get subscriptions(): ReadonlyMap<string, SubscriptionOptions> {
@@ -182,7 +160,19 @@ export class Session {
     const qos = Math.min(message.qos, delivery.qos) as QoS // [MQTT-3.8.4-8]
     const retain = message.retain && delivery.retainAsPublished // [MQTT-3.3.1-12], [MQTT-3.3.1-13]
     if (qos === 0) this.sendQos0(message, retain, delivery.subscriptionIds)
-    else this.deliverQueued(message, qos, retain, delivery.subscriptionIds, pending)
+    else this.deliverQueued(message, qos, retain, delivery.subscriptionIds, delivery.share, pending)
+  }
+
+  /**
+   * Takes out the messages that came by a shared subscription and that another member may get, oldest first: those
+   * that wait, and of those in flight the ones of QoS 1. One of QoS 2 that was sent stays. [MQTT-4.8.2-4], [MQTT-4.8.2-5]
+   */
+  takeShared(mayLeave: (share: object) => boolean): SharedMessage[] {
+    if (!this.carriesShared) return []
+    const isTaken = ({ share }: { share: object | undefined }): boolean => share !== undefined && mayLeave(share)
+    const sent = this.inFlight?.extract((entry) => entry.qos === 1 && isTaken(entry)) ?? []
+    const taken = [...sent, ...(this.queue?.extract(isTaken) ?? [])]
+    return taken.flatMap(({ message, share }) => (message && share ? [{ message, share }] : []))
   }
 
   /**
@@ -252,7 +242,8 @@ export class Session {
         outlet.pumpLater()
         break
       } else if (next.message.isExpired(Date.now())) this.modules.metrics.dropped.expired.value++
-      else if (!this.sendInFlight(outlet, next.message, next.qos, next.retain, next.subscriptionIds, true)) break
+      else if (!this.sendInFlight(outlet, next.message, next.qos, next.retain, next.subscriptionIds, next.share, true))
+        break
     }
     if (this.queue !== undefined && this.backPressure !== undefined && this.queue.isEased) {
       this.backPressure.releaseAll()
@@ -272,7 +263,7 @@ export class Session {
     if (value === undefined) return
     const qos = Math.min(value.qos, delivery.qos) as QoS
     if (qos === 0) this.sendQos0(value, true, delivery.subscriptionIds)
-    else this.deliverQueued(value, qos, true, delivery.subscriptionIds, undefined)
+    else this.deliverQueued(value, qos, true, delivery.subscriptionIds, undefined, undefined)
   }
 
   private sendQos0(message: Message, retain: boolean, subscriptionIds: readonly number[] | undefined): void {
@@ -302,8 +293,10 @@ export class Session {
     qos: QoS,
     retain: boolean,
     subscriptionIds: readonly number[] | undefined,
+    share: object | undefined,
     pending: Hold | undefined,
   ): void {
+    if (share !== undefined) this.carriesShared = true
     const outlet = this.outlet
     if (
       outlet !== undefined &&
@@ -312,9 +305,9 @@ export class Session {
       !outlet.isCongested
     ) {
       // No packet id free means the window is as full as it can be: then it waits in the queue like the others.
-      if (this.sendInFlight(outlet, message, qos, retain, subscriptionIds, false)) return
+      if (this.sendInFlight(outlet, message, qos, retain, subscriptionIds, share, false)) return
     }
-    this.enqueue({ message: message.detach(), qos, retain, subscriptionIds }, pending)
+    this.enqueue({ message: message.detach(), qos, retain, subscriptionIds, share }, pending)
   }
 
   private hasRoom(window: InFlightWindow, outlet: Outlet): boolean {
@@ -350,6 +343,7 @@ export class Session {
     qos: QoS,
     retain: boolean,
     subscriptionIds: readonly number[] | undefined,
+    share: object | undefined,
     hasWaited: boolean,
   ): boolean {
     this.inFlight ??= new InFlightWindow()
@@ -365,8 +359,10 @@ export class Session {
       qos,
       retain,
       subscriptionIds,
-      // A session that ends with its connection never sends again, so it need not keep the bytes.
-      message: this.expiryInterval === 0 ? undefined : message.detach(),
+      share,
+      // A session that ends with its connection never sends again, so it need not keep the bytes; a QoS 1 message that
+      // came by a shared subscription goes to another member then.
+      message: this.expiryInterval === 0 && (share === undefined || qos === 2) ? undefined : message.detach(),
       releaseOrder: 0,
       isSent: true,
     })

@@ -13,7 +13,8 @@ together before anything starts, and all problems are listed at once; \`shoalmq 
 
 - **Durations** are whole numbers with \`ms\`, \`s\`, \`m\`, \`h\` or \`d\`; a bare number is milliseconds.
 - **Sizes** are whole numbers with \`b\`, \`kb\`, \`mb\` or \`gb\` (powers of 1024); a bare number is bytes.
-- **Lists** are YAML lists in the file, and separated by commas in the environment and in flags.
+- **Lists** are YAML lists in the file, and separated by commas in the environment and in flags; names with
+  a word each are a YAML map, and \`name=word\` separated by commas in the environment.
 - **Environment**: \`__\` stands between levels, and \`_\` within a level may be left out. Unknown \`SHOALMQ_\` variables are
   errors, except those that Kubernetes makes for a Service of that name (\`SHOALMQ_SERVICE_HOST\` and so on).
 - **Unknown keys** are errors too, with the nearest known one as a hint.

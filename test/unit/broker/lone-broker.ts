@@ -69,10 +69,11 @@ export class LoneBroker {
         throw error
       },
     })
+    const mqtt = { ...DEFAULTS.mqtt, ...options.mqtt }
     this.broker = new Broker(
       {
         id: 'n1@test',
-        mqtt: { ...DEFAULTS.mqtt, ...options.mqtt },
+        mqtt,
         ...(options.aedes ? { aedes: options.aedes } : {}),
         ...(options.authenticators ? { authenticators: options.authenticators } : {}),
       },

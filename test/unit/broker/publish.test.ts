@@ -9,6 +9,7 @@ import { Message } from '../../../src/mqtt/wire/message.js'
 import type { QoS, SubscriptionOptions } from '../../../src/mqtt/wire/packets.js'
 import { MatchCache } from '../../../src/router/match-cache.js'
 import { RouteTable } from '../../../src/router/route-table.js'
+import { SharedGroups } from '../../../src/router/shared-groups.js'
 import { SubscriptionTable } from '../../../src/router/subscription-table.js'
 import { MetricRegistry } from '../../../src/telemetry/registry.js'
 import { TimerWheel } from '../../../src/util/timer-wheel.js'
@@ -24,6 +25,8 @@ const OPTIONS: SubscriptionOptions = {
 }
 
 class RecordingSubscriber implements Subscriber {
+  readonly isAttached = true
+  readonly isBusy = false
   readonly got: string[] = []
   deliver(message: Message): void {
     this.got.push(message.payload.toString())
@@ -32,6 +35,7 @@ class RecordingSubscriber implements Subscriber {
 
 function setUp() {
   const subscriptions = new SubscriptionTable<Subscriber>()
+  const groups = new SharedGroups<Subscriber>({ strategy: 'round_robin', strategies: {} })
   const routes = new RouteTable()
   const metrics = createBrokerMetrics(new MetricRegistry())
   const forwarder = new RecordingForwarder()
@@ -39,10 +43,10 @@ function setUp() {
     { maximum: 10, maximumBytes: 1_000_000 },
     { refused: metrics.retainedRefused, timers: new TimerWheel() },
   )
-  const matches = new MatchCache<Subscriber>({ maximumTopics: 10 }, { subscriptions, routes })
+  const matches = new MatchCache<Subscriber>({ maximumTopics: 10 }, { subscriptions, groups, routes })
   const publisher = new Publisher(LONE_FORWARDER, { matches, retained, metrics })
   publisher.forwardThrough(forwarder)
-  return { subscriptions, routes, metrics, forwarder, retained, publisher }
+  return { subscriptions, groups, routes, metrics, forwarder, retained, publisher }
 }
 
 function message(payload = 'x', qos: QoS = 1, retain = false): Message {

@@ -10,6 +10,7 @@ import { Session } from '../../../src/mqtt/session/session.js'
 import { createSessionMetrics } from '../../../src/mqtt/session/session-metrics.js'
 import { Message } from '../../../src/mqtt/wire/message.js'
 import type { SubscriptionOptions, SubscriptionRequest } from '../../../src/mqtt/wire/packets.js'
+import { SharedGroups } from '../../../src/router/shared-groups.js'
 import { SubscriptionTable } from '../../../src/router/subscription-table.js'
 import { MetricRegistry } from '../../../src/telemetry/registry.js'
 import { TimerWheel } from '../../../src/util/timer-wheel.js'
@@ -32,11 +33,12 @@ function request(topicFilter: string, options: Partial<SubscriptionOptions> = {}
 
 function setUp(options: Partial<MqttOptions> = {}) {
   const subscriptions = new SubscriptionTable<Subscriber>()
+  const groups = new SharedGroups<Subscriber>({ strategy: 'round_robin', strategies: {} })
   const retained = new RetainedMessages(
     { maximum: 100, maximumBytes: 1_000_000 },
     { refused: createBrokerMetrics(new MetricRegistry()).retainedRefused, timers: new TimerWheel() },
   )
-  const desk = new SubscriptionDesk({ ...DEFAULTS.mqtt, ...options }, { subscriptions, retained })
+  const desk = new SubscriptionDesk({ ...DEFAULTS.mqtt, ...options }, { subscriptions, groups, retained })
   const session = new Session(
     'me',
     60,
@@ -47,6 +49,7 @@ function setUp(options: Partial<MqttOptions> = {}) {
   session.attach(outlet)
   return {
     subscriptions,
+    groups,
     retained,
     desk,
     session,
@@ -66,10 +69,14 @@ function codes(grants: readonly Grant[]): number[] {
 
 describe('subscribing', () => {
   it('answers each filter in its place: the granted QoS, or why not [MQTT-3.8.4-6]', () => {
-    const { subscribe, subscriptions } = setUp({ maximumTopicLevels: 3 })
-    const filters = ['a', 'a/#/b', 'a/b/c/d', '$share/g/a', '', 'b/+']
-    assert.deepEqual(codes(subscribe(filters.map((filter) => request(filter)))), [1, 0x8f, 0x8f, 0x9e, 0x8f, 1])
+    const { subscribe, subscriptions, groups } = setUp({ maximumTopicLevels: 3 })
+    const filters = ['a', 'a/#/b', 'a/b/c/d', '$share/g/a/b/c', '', 'b/+', '$share/g', '$share/g/a/b/c/d', '$queue/a']
+    assert.deepEqual(codes(subscribe(filters.map((filter) => request(filter)))), [
+      ...[1, 0x8f, 0x8f, 1, 0x8f, 1],
+      ...[0x8f, 0x8f, 1],
+    ])
     assert.deepEqual([...subscriptions.filters()].sort(), ['a', 'b/+'])
+    assert.equal(groups.size, 2)
   })
 
   it('again to a filter replaces its options, and is not new [MQTT-3.8.4-3]', () => {

@@ -14,7 +14,8 @@ test('every option has a help text, and its default is one that it accepts', () 
     assert.match(help, /^[`A-Z].*\.$/s, key)
     assert.notEqual(accepted, '', key)
     const written = kind === 'boolean' ? fallback === 'true' : kind === 'count' ? Number(fallback) : fallback
-    const value = kind === 'list' ? fallback.split(', ').filter((item) => item !== '') : written
+    const value =
+      kind === 'list' ? fallback.split(', ').filter((item) => item !== '') : kind === 'choices' ? {} : written
     assert.equal(schema.safeParse(value).success, true, key)
   }
 })

@@ -76,6 +76,21 @@ test('options that take any text are read from the environment', (context) => {
   assert.equal(load({ env: { SHOALMQ_CLUSTER__SECRET: 'hush' } }).cluster.secret, 'hush')
 })
 
+test('names with a word each are read from the file and from the environment, and checked', (context) => {
+  const file = fileOf(context, 'mqtt:\n  sharedGroups: {jobs: sticky}\n')
+  assert.deepEqual(load({ file }).mqtt.sharedGroups, { jobs: 'sticky' })
+  const SHOALMQ_MQTT__SHARED_GROUPS = 'jobs=local, $queue = hash_topic'
+  assert.deepEqual(load({ file, env: { SHOALMQ_MQTT__SHARED_GROUPS } }).mqtt.sharedGroups, {
+    jobs: 'local',
+    $queue: 'hash_topic',
+  })
+  for (const wrong of ['jobs', 'jobs=often', '=local']) {
+    const [problem] = problemsOf({ env: { SHOALMQ_MQTT__SHARED_GROUPS: wrong } })
+    assert.equal(problem?.key, 'mqtt.sharedGroups')
+    assert.match(problem?.message ?? '', /names with one of random, round_robin/)
+  }
+})
+
 test('lists, booleans, counts, durations and sizes are read from the environment', () => {
   const config = load({
     env: {

@@ -4,11 +4,18 @@ import fc from 'fast-check'
 import type { QoS, SubscriptionOptions } from '../../../src/mqtt/wire/packets.js'
 import { EMPTY_MATCH, MatchCache } from '../../../src/router/match-cache.js'
 import { RouteTable } from '../../../src/router/route-table.js'
+import { SharedGroups } from '../../../src/router/shared-groups.js'
 import { SubscriptionTable } from '../../../src/router/subscription-table.js'
 import { filters, topics } from './topics.js'
 
 interface Subscriber {
   name: string
+  isAttached: boolean
+  isBusy: boolean
+}
+
+function named(name: string): Subscriber {
+  return { name, isAttached: true, isBusy: false }
 }
 
 const PLAIN: SubscriptionOptions = {
@@ -21,31 +28,34 @@ const PLAIN: SubscriptionOptions = {
 
 function setUp(maximumTopics = 100) {
   const subscriptions = new SubscriptionTable<Subscriber>()
+  const groups = new SharedGroups<Subscriber>({ strategy: 'round_robin', strategies: {} })
   const routes = new RouteTable()
-  const cache = new MatchCache({ maximumTopics }, { subscriptions, routes })
-  return { subscriptions, routes, cache }
+  const cache = new MatchCache({ maximumTopics }, { subscriptions, groups, routes })
+  return { subscriptions, groups, routes, cache }
 }
 
 describe('match cache', () => {
   it('answers as the tables would, whatever has changed between two questions', () => {
-    const subscribers = ['a', 'b'].map((name) => ({ name }))
+    const subscribers = ['a', 'b'].map(named)
     const step = fc.record({
-      kind: fc.constantFrom('subscribe', 'unsubscribe', 'add', 'remove', 'ask', 'ask', 'ask'),
+      kind: fc.constantFrom('subscribe', 'unsubscribe', 'join', 'leave', 'add', 'remove', 'ask', 'ask', 'ask'),
       subscriber: fc.constantFrom(...subscribers),
-      filter: filters,
+      filter: filters.filter((filter) => filter !== ''),
       topic: topics,
       qos: fc.constantFrom<QoS[]>(0, 1, 2),
     })
     fc.assert(
       fc.property(fc.array(step, { maxLength: 80 }), (steps) => {
-        const { subscriptions, routes, cache } = setUp(6)
+        const { subscriptions, groups, routes, cache } = setUp(6)
         for (const { kind, subscriber, filter, topic, qos } of steps) {
           if (kind === 'subscribe') subscriptions.subscribe(subscriber, filter, { ...PLAIN, qos })
           else if (kind === 'unsubscribe') subscriptions.unsubscribe(subscriber, filter)
+          else if (kind === 'join') groups.subscribe(subscriber, `$share/g/${filter}`, { ...PLAIN, qos })
+          else if (kind === 'leave') groups.unsubscribe(subscriber, `$share/g/${filter}`)
           else if (kind === 'add') routes.add(subscriber.name, filter)
           else if (kind === 'remove') routes.remove(subscriber.name, filter)
           const kept = cache.match(topic)
-          const fresh = new MatchCache({ maximumTopics: 0 }, { subscriptions, routes }).match(topic)
+          const fresh = new MatchCache({ maximumTopics: 0 }, { subscriptions, groups, routes }).match(topic)
           assert.deepEqual(kept, fresh)
           assert.ok(cache.size <= 6)
         }
@@ -54,9 +64,10 @@ describe('match cache', () => {
   })
 
   it('gives the same object until a table changes', () => {
-    const { subscriptions, routes, cache } = setUp()
+    const { subscriptions, groups, routes, cache } = setUp()
     const changes = [
-      () => subscriptions.subscribe({ name: 'a' }, 'other', PLAIN),
+      () => groups.subscribe(named('a'), '$share/g/other', PLAIN),
+      () => subscriptions.subscribe(named('a'), 'other', PLAIN),
       () => routes.add('n2@h', 'other'),
       () => routes.clear('n2@h'),
     ]
@@ -74,21 +85,21 @@ describe('match cache', () => {
 
   it('does not change a match that somebody holds', () => {
     const { subscriptions, cache } = setUp()
-    const subscriber = { name: 'a' }
+    const subscriber = named('a')
     subscriptions.subscribe(subscriber, 'a/+', PLAIN)
     subscriptions.subscribe(subscriber, 'a/#', PLAIN)
     const held = cache.match('a/b')
     const before = structuredClone(held)
     subscriptions.subscribe(subscriber, 'a/+', { ...PLAIN, qos: 2, subscriptionId: 3 })
-    subscriptions.subscribe({ name: 'b' }, 'a/+', PLAIN)
+    subscriptions.subscribe(named('b'), 'a/+', PLAIN)
     cache.match('a/b')
     assert.deepEqual(structuredClone(held), before)
   })
 
   it('[MQTT-3.3.4-2] [MQTT-3.3.4-4] merges overlapping subscriptions: highest QoS, all identifiers', () => {
     const { subscriptions, cache } = setUp()
-    const subscriber = { name: 'a' }
-    const other = { name: 'b' }
+    const subscriber = named('a')
+    const other = named('b')
     subscriptions.subscribe(subscriber, 'a/b', { ...PLAIN, qos: 1, noLocal: true, subscriptionId: 1 })
     subscriptions.subscribe(subscriber, 'a/+', { ...PLAIN, qos: 2, noLocal: true })
     subscriptions.subscribe(subscriber, '+/b', { ...PLAIN, noLocal: true, subscriptionId: 2 })
@@ -123,7 +134,7 @@ describe('match cache', () => {
 
   it('merges ten thousand subscriptions of one subscriber without copying identifiers over and over', () => {
     const { subscriptions, cache } = setUp()
-    const subscriber = { name: 'a' }
+    const subscriber = named('a')
     const levels = 14
     for (let bits = 0; bits < 10_000; bits += 1) {
       const filter = Array.from({ length: levels }, (_, level) => ((bits >> level) & 1 ? '+' : 'x')).join('/')
@@ -165,7 +176,7 @@ describe('match cache', () => {
 
   it('forgets sooner when matches are large', () => {
     const { subscriptions, cache } = setUp(10)
-    for (let index = 0; index < 400; index += 1) subscriptions.subscribe({ name: `${index}` }, '#', PLAIN)
+    for (let index = 0; index < 400; index += 1) subscriptions.subscribe(named(`${index}`), '#', PLAIN)
     for (let index = 0; index < 10; index += 1) cache.match(`${index}`)
     assert.ok(cache.size <= 4, `${cache.size} topics of 400 deliveries, where 1000 are the bound`)
   })

@@ -9,6 +9,7 @@ function entry(packetId: number): InFlight {
     qos: 1,
     retain: false,
     subscriptionIds: undefined,
+    share: undefined,
     message: undefined,
     releaseOrder: 0,
     isSent: true,

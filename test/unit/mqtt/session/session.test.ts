@@ -6,6 +6,7 @@ import {
   NEVER_EXPIRES,
   Session,
   type SessionOptions,
+  type SharedMessage,
 } from '../../../../src/mqtt/session/session.js'
 import { createSessionMetrics, type DropReason } from '../../../../src/mqtt/session/session-metrics.js'
 import { Message } from '../../../../src/mqtt/wire/message.js'
@@ -574,5 +575,47 @@ describe('back-pressure of a session', () => {
     assert.equal(clock.timers.size, 0)
     session.end()
     assert.equal(clock.timers.size, 0)
+  })
+})
+
+describe('messages of a shared subscription', () => {
+  const share = {}
+
+  function payloads(messages: readonly SharedMessage[]): string[] {
+    return messages.map(({ message: taken }) => taken.payload.toString())
+  }
+
+  for (const expiryInterval of [0, 60]) {
+    it(`are taken out of the window and the queue, oldest first, but not QoS 2 that was sent [MQTT-4.8.2-4] (expires after ${expiryInterval} s)`, (t) => {
+      const { session, deliver } = setUp(t, {}, expiryInterval)
+      const outlet = new RecordingOutlet()
+      outlet.sendMaximum = 3
+      session.attach(outlet)
+      for (const [payload, qos] of [
+        ['own', 1],
+        ['b', 2],
+        ['a', 1],
+        ['c', 2],
+        ['d', 1],
+      ] as const) {
+        deliver(payload, qos, undefined, payload === 'own' ? {} : { share })
+      }
+      deliver('own too')
+      session.detach()
+      assert.deepEqual(payloads(session.takeShared((one) => one !== share)), [], 'none that may not leave')
+      assert.deepEqual(payloads(session.takeShared((one) => one === share)), ['a', 'c', 'd'])
+      assert.deepEqual([session.inFlightCount, session.queueLength], [2, 1])
+      assert.deepEqual(payloads(session.takeShared(() => true)), [])
+    })
+  }
+
+  it('leave their bytes and their place in the queue', (t) => {
+    const { session, deliver } = setUp(t)
+    deliver('own')
+    const bytes = session.queueBytes
+    for (const payload of numbers(1, 7)) deliver(payload, 1, undefined, { share })
+    assert.equal(session.isBusy, true)
+    assert.equal(session.takeShared(() => true).length, 7)
+    assert.deepEqual([session.queueLength, session.queueBytes, session.isBusy], [1, bytes, false])
   })
 })
