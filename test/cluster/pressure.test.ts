@@ -16,7 +16,10 @@ const RESIDENT_LIMIT_BYTES = 220e6
 /** The default of `mqtt.queueHoldTime`. */
 const HOLD_TIME_MS = 5_000
 
-const cluster = useCluster({ nodes: 2, config: { mqtt: { maximumPacketSize: '128kb', outboxLimit: OUTBOX_LIMIT } } })
+const cluster = useCluster({
+  nodes: 2,
+  config: { mqtt: { maximumPacketSize: '128kb', outboxLimit: OUTBOX_LIMIT, inflightWindow: 100 } },
+})
 
 function url(node: number): string {
   return `mqtt://127.0.0.1:${cluster().node(node).ports.mqtt}`
