@@ -61,6 +61,13 @@ export const RULES: readonly Rule[] = [
     keys: ['listen', 'admin.listen', 'cluster.listen'],
     check: (config) => doubleAddresses(config).map((address) => `${address} is used twice`),
   },
+  {
+    keys: ['mqtt.serverMoved', 'mqtt.serverReference'],
+    check: ({ mqtt }) =>
+      mqtt.serverMoved && mqtt.serverReference === ''
+        ? ['it is true, and mqtt.serverReference does not say where clients are to go']
+        : [],
+  },
   holdsOnePacket('mqtt.queueBytes', ({ mqtt }) => mqtt.queueBytes),
   holdsOnePacket('mqtt.outboxLimit', ({ mqtt }) => mqtt.outboxLimit),
   holdsOnePacket('cluster.linkBuffer', ({ cluster }) => cluster.linkBuffer),

@@ -3,8 +3,11 @@
  * granted, and held against the clients that ask for more. [MQTT 5.0 section 3.2.2.3]
  */
 
+import { isUtf8 } from 'node:buffer'
 import type { MqttOptions } from '../config/options.js'
+import type { Message } from './wire/message.js'
 import type { ConnackProperties, SubscriptionRequest, Will } from './wire/packets.js'
+import { payloadFormatOf } from './wire/publish-frame.js'
 import { MqttError, ReasonCode } from './wire/reason-codes.js'
 import { isShared, isWildcard, levelCount, parseShared } from './wire/topic.js'
 
@@ -27,7 +30,10 @@ export function capabilityProperties(options: MqttOptions): ConnackProperties {
 }
 
 /** Why a CONNECT with this will has to be refused. [MQTT-3.2.2-12], [MQTT-3.2.2-13] */
-export function willProblem({ topic, payload, qos, retain }: Will, options: MqttOptions): MqttError | undefined {
+export function willProblem(
+  { topic, payload, qos, retain, properties }: Will,
+  options: MqttOptions,
+): MqttError | undefined {
   if (qos > options.maximumQos) return new MqttError(ReasonCode.QoSNotSupported, qosText(options))
   if (retain && !options.retainAvailable) return new MqttError(ReasonCode.RetainNotSupported, RETAIN_TEXT)
   const problem = topicLimitProblem(topic, options)
@@ -35,6 +41,21 @@ export function willProblem({ topic, payload, qos, retain }: Will, options: Mqtt
   if (options.maximumPayload !== 0 && payload.length > options.maximumPayload) {
     return new MqttError(ReasonCode.QuotaExceeded, `the will has more than ${options.maximumPayload} bytes`)
   }
+  if (options.checkPayloadFormat && properties.payloadFormatIndicator === 1 && !isUtf8(payload)) {
+    return new MqttError(ReasonCode.PayloadFormatInvalid, 'the payload of the will is not UTF-8, as it says')
+  }
+  return undefined
+}
+
+/** Why this payload is not accepted; undefined when it is. [MQTT 5.0 section 3.3.2.3.2] */
+export function payloadRefusalOf(
+  message: Message,
+  options: MqttOptions,
+): 'payload_too_large' | 'payload_format' | undefined {
+  const { maximumPayload, checkPayloadFormat } = options
+  if (maximumPayload !== 0 && message.payloadEnd - message.payloadStart > maximumPayload) return 'payload_too_large'
+  if (checkPayloadFormat && payloadFormatOf(message.properties) === 1 && !isUtf8(message.payload))
+    return 'payload_format'
   return undefined
 }
 

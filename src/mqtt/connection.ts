@@ -22,6 +22,7 @@ import type { ClientRights, ConnectionModules, Host, IdentityProof } from './hos
 import { type AckSender, type InboundAck, InboundAcks } from './inbound-acks.js'
 import { HoldReason, Input, type InputOwner } from './input.js'
 import { Outbox } from './outbox.js'
+import { disconnectFor } from './server-reference.js'
 import type { Outlet, Session } from './session/session.js'
 import { bindStream, type StreamOwner } from './stream-events.js'
 import {
@@ -219,7 +220,7 @@ export class Connection extends TimerEntry implements InputOwner, StreamOwner, O
     if (!this.isReading) return
     this.closeReason = reason
     if (this.currentState === 'open' && this.isV5 && reasonCode !== undefined) {
-      this.send({ cmd: 'disconnect', reasonCode, properties: this.problem(reasonString) })
+      this.send(disconnectFor(reasonCode, this.problem(reasonString), this.modules.options))
     }
     this.outbox.flush()
     this.finish()

@@ -6,7 +6,7 @@
  */
 
 import type { MqttOptions } from '../config/options.js'
-import { publishProblem, topicLimitProblem } from './capabilities.js'
+import { payloadRefusalOf, publishProblem, topicLimitProblem } from './capabilities.js'
 import { closeReasonOf } from './close-reason.js'
 import type { Connection } from './connection.js'
 import type { InboundAck } from './inbound-acks.js'
@@ -156,9 +156,10 @@ function deny(connection: Connection, ack: InboundAck | undefined): void {
 }
 
 function publish(connection: Connection, message: Message, ack: InboundAck | undefined): void {
-  const { maximumPayload } = connection.host.modules.options
-  if (maximumPayload !== 0 && message.payloadEnd - message.payloadStart > maximumPayload) {
-    return refuse(connection, ack, ReasonCode.QuotaExceeded, 'payload_too_large')
+  const problem = payloadRefusalOf(message, connection.host.modules.options)
+  if (problem !== undefined) {
+    const reasonCode = problem === 'payload_format' ? ReasonCode.PayloadFormatInvalid : ReasonCode.QuotaExceeded
+    return refuse(connection, ack, reasonCode, problem)
   }
   const reasonCode = connection.host.publish(connection, message, ack)
   if (reasonCode >= ReasonCode.UnspecifiedError) {
@@ -194,6 +195,8 @@ function refuse(
   refusal: PublishRefusal,
 ): void {
   connection.host.modules.metrics.publishesRefused[refusal].value++
+  // MQTT 3.1 knows no refusal: what nobody gets is acknowledged all the same. [MQTT 3.1 section 3.3]
+  if (connection.version === 3) return ack?.release()
   if (!connection.isV5) {
     if (ack !== undefined || refusal === 'not_authorized') connection.close(closeReasonOf(reasonCode))
     return

@@ -6,6 +6,7 @@ import { Authentication } from './authentication.js'
 import { capabilityProperties, willProblem } from './capabilities.js'
 import { refuseConnect } from './connect-refusal.js'
 import type { Connection } from './connection.js'
+import { responseInformationOf } from './response-information.js'
 import { announcedVersion, decodePacket } from './wire/decode.js'
 import type { ConnackProperties, ConnectPacket } from './wire/packets.js'
 import { MqttError, ReasonCode } from './wire/reason-codes.js'
@@ -116,10 +117,11 @@ function readConnect(
 }
 
 function checkConnect(packet: ConnectPacket, options: MqttOptions): MqttError | undefined {
+  if (options.serverMoved) return new MqttError(ReasonCode.UseAnotherServer, 'this server has moved')
   if (packet.clientId === '' && packet.protocolVersion < 5 && !packet.cleanStart) {
     return new MqttError(ReasonCode.ClientIdentifierNotValid, 'an empty client ID needs a clean session') // 3.1.1 [MQTT-3.1.3-8]
   }
-  if (packet.protocolVersion === 3 && (packet.clientId === '' || [...packet.clientId].length > V3_1_CLIENT_ID_LENGTH)) {
+  if (packet.protocolVersion === 3 && !isMqtt31ClientId(packet.clientId, options)) {
     return new MqttError(ReasonCode.ClientIdentifierNotValid, 'MQTT 3.1 has client IDs of 1 to 23 characters')
   }
   if (Buffer.byteLength(packet.clientId) > options.maximumClientIdLength) {
@@ -129,6 +131,11 @@ function checkConnect(packet: ConnectPacket, options: MqttOptions): MqttError | 
     )
   }
   return packet.will === undefined ? undefined : willProblem(packet.will, options)
+}
+
+/** The first specification left no choice; many clients and servers took one all the same. */
+function isMqtt31ClientId(clientId: string, { longMqtt31ClientIds }: MqttOptions): boolean {
+  return clientId !== '' && (longMqtt31ClientIds || [...clientId].length <= V3_1_CLIENT_ID_LENGTH)
 }
 
 function keepAliveOf(packet: ConnectPacket, options: MqttOptions): number {
@@ -147,6 +154,8 @@ function connackProperties(connection: Connection, packet: ConnectPacket, option
     properties.sessionExpiryInterval = expiryInterval
   }
   if (connection.keepAlive !== packet.keepAlive) properties.serverKeepAlive = connection.keepAlive // [MQTT-3.2.2-21]
+  const responseInformation = responseInformationOf(connection.clientId, packet, options)
+  if (responseInformation !== undefined) properties.responseInformation = responseInformation
   if (connection.authentication !== undefined) {
     properties.authenticationMethod = connection.authentication.method // [MQTT-4.12.0-5]
   }

@@ -19,6 +19,10 @@ export const CONNECT_REFUSALS = [
   'rate_exceeded',
   /** The topic of the will. */
   'topic_invalid',
+  /** This node is gone for good: `mqtt.serverMoved`. */
+  'server_moved',
+  /** A will whose payload is not UTF-8 as it says: `mqtt.checkPayloadFormat`. */
+  'payload_format',
   /** A will with a QoS or a RETAIN flag that this node does not offer. */
   'not_supported',
   'other',
@@ -39,6 +43,8 @@ export const PUBLISH_REFUSALS = [
   /** RETAIN, where no further retained message is kept. */
   'retained_full',
   'topic_invalid',
+  /** Not UTF-8 as it says: `mqtt.checkPayloadFormat`. */
+  'payload_format',
 ] as const
 
 export type PublishRefusal = (typeof PUBLISH_REFUSALS)[number]
@@ -81,6 +87,10 @@ export function connectRefusalOf(reasonCode: number): ConnectRefusal {
       return 'quota_exceeded'
     case ReasonCode.ConnectionRateExceeded:
       return 'rate_exceeded'
+    case ReasonCode.UseAnotherServer:
+      return 'server_moved'
+    case ReasonCode.PayloadFormatInvalid:
+      return 'payload_format'
     case ReasonCode.TopicNameInvalid:
       return 'topic_invalid'
     case ReasonCode.RetainNotSupported:
@@ -130,4 +140,5 @@ export const PUBLISH_REFUSAL_TEXTS: Readonly<Record<PublishRefusal, string>> = {
   payload_too_large: 'the payload is larger than this node accepts',
   retained_full: 'no further retained message is kept',
   topic_invalid: 'not a topic name that may be published to',
+  payload_format: 'the payload is not UTF-8, as its Payload Format Indicator says',
 }

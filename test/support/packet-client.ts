@@ -34,7 +34,7 @@ export class PacketClient {
 
   private constructor(
     private readonly socket: Socket,
-    readonly version: Version,
+    readonly version: Version | 3,
   ) {
     const parser = mqttPacket.parser({ protocolVersion: version })
     parser.on('packet', (packet) => {
@@ -56,7 +56,7 @@ export class PacketClient {
   }
 
   /** A TCP connection on which nothing was sent yet; it is gone when the test ends. */
-  static async open(context: TestContext, port: number, version: Version = 5): Promise<PacketClient> {
+  static async open(context: TestContext, port: number, version: Version | 3 = 5): Promise<PacketClient> {
     const socket = createConnection({ port, host: '127.0.0.1' })
     await once(socket, 'connect')
     const client = new PacketClient(socket, version)
@@ -68,7 +68,7 @@ export class PacketClient {
   static async connect(
     context: TestContext,
     port: number,
-    version: Version = 5,
+    version: Version | 3 = 5,
     fields: ConnectFields = {},
   ): Promise<PacketClient> {
     const client = await PacketClient.open(context, port, version)
@@ -81,7 +81,7 @@ export class PacketClient {
   sendConnect(fields: ConnectFields = {}): void {
     this.send({
       cmd: 'connect',
-      protocolId: 'MQTT',
+      protocolId: this.version === 3 ? 'MQIsdp' : 'MQTT',
       protocolVersion: this.version,
       clean: true,
       clientId: uniqueClientId(),
@@ -186,7 +186,7 @@ export class PacketClient {
   /** The connection is closed for this reason: said in a DISCONNECT in MQTT 5, silently before. */
   async closedFor(reasonCode: number): Promise<void> {
     const before = await this.closed()
-    if (this.version === 4) assert.deepEqual(before, [])
+    if (this.version !== 5) assert.deepEqual(before, [])
     else {
       assert.deepEqual(
         before.map((packet) => [packet.cmd, (packet as { reasonCode?: number }).reasonCode]),

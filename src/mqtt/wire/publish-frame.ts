@@ -41,7 +41,7 @@ export function encodePublish(
   if (topicBytes > 0xffff) {
     throw new MqttError(ReasonCode.TopicNameInvalid, 'topic name over 65535 bytes [MQTT-4.7.3-3]')
   }
-  const expiryOffset = isV5 && remainingExpiry !== -1 ? findMessageExpiry(message.properties) : -1
+  const expiryOffset = isV5 && remainingExpiry !== -1 ? findValue(message.properties, 'messageExpiryInterval') : -1
   // An interval that is wanted and not among the message's own properties is added to them.
   const addedExpiry = expiryOffset === -1 ? remainingExpiry : -1
   const propertyBytes = isV5 ? forwardedBytes(message.properties, addedExpiry, subscriptionIds) : 0
@@ -122,15 +122,21 @@ function writeForwarded(
   return at
 }
 
-/** Offset of the interval's value in encoded properties, -1 when there is none. */
-function findMessageExpiry(properties: Buffer | undefined): number {
+/** The Payload Format Indicator in encoded properties: 1 says that the payload is UTF-8. [MQTT 5.0 section 3.3.2.3.2] */
+export function payloadFormatOf(properties: Buffer | undefined): number {
+  const offset = findValue(properties, 'payloadFormatIndicator')
+  return offset === -1 ? 0 : (properties?.[offset] ?? 0)
+}
+
+/** Offset of a property's value in encoded properties, -1 when it is not there. */
+function findValue(properties: Buffer | undefined, name: keyof PublishProperties): number {
   if (properties === undefined) return -1
   const reader = new ByteReader(properties, 0, properties.length)
   let seen = 0
   while (!reader.isAtEnd) {
     const definition = readDefinition(reader, PacketType.Publish, seen)
     seen |= definition.bit
-    if (definition.name === 'messageExpiryInterval') return reader.at
+    if (definition.name === name) return reader.at
     skipValue(reader, definition)
   }
   return -1

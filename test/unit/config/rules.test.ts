@@ -58,6 +58,19 @@ const CASES: readonly RuleCase[] = [
     ],
   },
   {
+    rule: 'a server that has moved says where to, as host or host:port',
+    refused: [
+      { env: { SHOALMQ_MQTT__SERVER_MOVED: 'true' }, expected: /^mqtt\.serverMoved: .*mqtt\.serverReference/ },
+      { env: { SHOALMQ_MQTT__SERVER_REFERENCE: 'mqtt://a:1' }, expected: /^mqtt\.serverReference: .*host:port/ },
+      { env: { SHOALMQ_MQTT__SERVER_REFERENCE: 'a  b' }, expected: /^mqtt\.serverReference: .*one space/ },
+      { env: { SHOALMQ_MQTT__RESPONSE_INFORMATION: 'reply/+/' }, expected: /^mqtt\.responseInformation: .*wildcard/ },
+    ],
+    accepted: [
+      { SHOALMQ_MQTT__SERVER_MOVED: 'true', SHOALMQ_MQTT__SERVER_REFERENCE: 'a.example b:1883 [::1]:1' },
+      { SHOALMQ_MQTT__RESPONSE_INFORMATION: `reply/\${clientid}/` },
+    ],
+  },
+  {
     rule: 'a secret is given once',
     refused: [
       {
