@@ -128,46 +128,6 @@ for (const version of VERSIONS) {
     await watcher.expectNothing()
     await unharmed(t)
   })
-
-  test(`frames that lie about their length are closed with the right reason code ${v}`, async (t) => {
-    const cases = [
-      { what: 'a remaining length of five bytes', bytes: [0x30, 0x80, 0x80, 0x80, 0x80, 0x01], code: 0x81 },
-      { what: 'a frame above the maximum', bytes: [0x30, 0x80, 0x80, 0x80, 0x01], code: 0x95 },
-      { what: 'a topic longer than its frame', bytes: [0x30, 4, 0, 200, 0x61, 0x62], code: 0x81 },
-      { what: 'a PUBLISH of one byte', bytes: [0x30, 1, 0], code: 0x81 },
-      { what: 'a PUBACK without its packet id', bytes: [0x40, 0], code: 0x81 },
-      { what: 'a PINGREQ with a body', bytes: [0xc0, 1, 0], code: 0x81 },
-      { what: 'packet type 0', bytes: [0x00, 0], code: 0x81 },
-      { what: '[MQTT-3.3.1-4] a PUBLISH of QoS 3', bytes: [0x36, 5, 0, 1, 0x61, 0, 1], code: 0x81 },
-      {
-        what: '[MQTT-3.3.1-2] DUP at QoS 0',
-        bytes: version === 5 ? [0x38, 4, 0, 1, 0x61, 0] : [0x38, 3, 0, 1, 0x61],
-        code: 0x81,
-      },
-      { what: '[MQTT-1.5.4-1] a topic that is not UTF-8', bytes: [0x30, 5, 0, 2, 0xc3, 0x28, 0], code: 0x81 },
-      { what: '[MQTT-1.5.4-1] a surrogate in a topic', bytes: [0x30, 6, 0, 3, 0xed, 0xa0, 0x80, 0], code: 0x81 },
-      { what: '[MQTT-1.5.4-2] a NUL in a topic', bytes: [0x30, 4, 0, 1, 0, 0], code: 0x81 },
-      { what: 'a packet that only servers send (CONNACK)', bytes: [0x20, 2, 0, 0], code: 0x82 },
-      { what: 'a packet that only servers send (PINGRESP)', bytes: [0xd0, 0], code: 0x82 },
-      {
-        what: '[MQTT-2.2.1-3] a packet id of 0',
-        bytes: version === 5 ? [0x32, 6, 0, 1, 0x61, 0, 0, 0] : [0x32, 5, 0, 1, 0x61, 0, 0],
-        code: 0x82,
-      },
-    ]
-    for (const { what, bytes, code } of cases) {
-      const client = await PacketClient.connect(t, broker().port, version)
-      client.write(Buffer.from(bytes))
-      const before = await client.closed().catch((error: unknown) => {
-        throw new Error(`${what}: ${String(error)}`)
-      })
-      assert.deepEqual(
-        before.map((packet) => [what, packet.cmd, (packet as { reasonCode?: number }).reasonCode]),
-        version === 5 ? [[what, 'disconnect', code]] : [],
-      )
-    }
-    await unharmed(t)
-  })
 }
 
 test('bad input is counted, and leaves no connection behind', async (t) => {

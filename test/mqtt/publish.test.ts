@@ -1,43 +1,14 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { useBroker } from '../support/broker.js'
-import { clientFor, type QoS, type Version } from '../support/client.js'
+import type { Version } from '../support/client.js'
 import { PacketClient, textOf } from '../support/packet-client.js'
 
 const broker = useBroker()
 const VERSIONS: readonly Version[] = [4, 5]
-const QOS: readonly QoS[] = [0, 1, 2]
 
 for (const version of VERSIONS) {
   const v = `(version ${version})`
-
-  test(`[MQTT-4.6.0-5] messages of one publisher, topic and QoS arrive in the order of sending ${v}`, async (t) => {
-    const subscriber = await PacketClient.connect(t, broker().port, version)
-    await subscriber.subscribe('order/+', 2)
-    const publisher = await clientFor(t, `mqtt://127.0.0.1:${broker().port}`, { version })
-    const count = 300
-    const publishing: Promise<void>[] = []
-    for (let number = 1; number <= count; number += 1) {
-      for (const qos of QOS) publishing.push(publisher.publish(`order/${qos}`, `${number}`, { qos }))
-      // In flight at a time: fewer than any broker's Receive Maximum.
-      if (publishing.length >= 45) await Promise.all(publishing.splice(0))
-    }
-    await Promise.all(publishing)
-    const got: Record<string, string[]> = { 'order/0': [], 'order/1': [], 'order/2': [] }
-    for (const packet of await subscriber.receive(3 * count)) got[packet.topic]?.push(packet.payload.toString())
-    const expected = Array.from({ length: count }, (_, index) => `${index + 1}`)
-    assert.deepEqual(got, { 'order/0': expected, 'order/1': expected, 'order/2': expected })
-  })
-
-  test(`[MQTT-4.6.0-2] acknowledgements come in the order of the publishes ${v}`, async (t) => {
-    const publisher = await PacketClient.connect(t, broker().port, version)
-    const ids = Array.from({ length: 50 }, () => publisher.publish({ topic: 'acks', payload: 'x', qos: 1 }))
-    const acks = await publisher.nextMany('puback', ids.length)
-    assert.deepEqual(
-      acks.map((ack) => ack.messageId),
-      ids,
-    )
-  })
 
   test(`[MQTT-3.3.2-2] a wildcard in a topic name closes the connection ${v}`, async (t) => {
     for (const topic of ['a/+/b', 'a/#', '#', '+']) {

@@ -16,33 +16,6 @@ async function isPresent(t: TestContext, clientId: string): Promise<boolean> {
   return client.connack?.sessionPresent ?? false
 }
 
-test('[MQTT-4.1.0-2] a session ends when its expiry interval has passed', async (t) => {
-  const clientId = uniqueClientId()
-  const fields = { clientId, clean: false, properties: { sessionExpiryInterval: 1 } }
-  const first = await PacketClient.connect(t, broker().port, 5, fields)
-  await first.subscribe('expires', 1)
-  await first.disconnect()
-  const publisher = await PacketClient.connect(t, broker().port)
-  const started = performance.now()
-  await eventually(async () => {
-    // 0x10: nobody subscribes any more.
-    assert.equal(await publisher.publishAcked({ topic: 'expires' }), 0x10)
-  })
-  assert.ok(performance.now() - started >= 800, 'not before')
-  const second = await PacketClient.connect(t, broker().port, 5, fields)
-  assert.equal(second.connack?.sessionPresent, false)
-  await second.disconnect({ properties: { sessionExpiryInterval: 0 } })
-})
-
-test('a 5.0 session without an expiry interval ends with its connection', async (t) => {
-  const clientId = uniqueClientId()
-  const first = await PacketClient.connect(t, broker().port, 5, { clientId, clean: false })
-  await first.subscribe('short', 1)
-  await first.disconnect()
-  const second = await PacketClient.connect(t, broker().port, 5, { clientId, clean: false })
-  assert.equal(second.connack?.sessionPresent, false)
-})
-
 test('a 3.1.1 session without clean session outlives its connection, a clean one does not', async (t) => {
   const [kept, clean] = [uniqueClientId(), uniqueClientId()]
   const first = await PacketClient.connect(t, broker().port, 4, { clientId: kept, clean: false })
