@@ -57,23 +57,23 @@ for (const version of VERSIONS) {
       'the QoS that was granted is part of it',
     )
   })
-
-  test(`${cite(version, { 4: '4.1.0-2' })} a session that ends with its connection lasts as long as that does ${v}`, async (t) => {
-    const clientId = uniqueClientId()
-    const fields = { clientId, clean: true }
-    const publisher = await PacketClient.connect(t, broker().port, version)
-    const client = await PacketClient.connect(t, broker().port, version, fields)
-    await client.subscribe('lasting', 1)
-    await twoSecondsLater(t, broker().port)
-    await publisher.publishAcked({ topic: 'lasting', payload: 'x' })
-    assert.deepEqual((await client.receive(1)).map(textOf), ['lasting x'])
-    await client.disconnect()
-    const next = await PacketClient.connect(t, broker().port, version, { clientId, clean: false })
-    assert.equal(next.connack?.sessionPresent, false)
-    await publisher.publishAcked({ topic: 'lasting', payload: 'y' })
-    await next.expectNothing()
-  })
 }
+
+test('[MQTT 3.1.1: MQTT-4.1.0-2] a session that ends with its connection lasts as long as that does', async (t) => {
+  const clientId = uniqueClientId()
+  const fields = { clientId, clean: true }
+  const publisher = await PacketClient.connect(t, broker().port, 4)
+  const client = await PacketClient.connect(t, broker().port, 4, fields)
+  await client.subscribe('lasting', 1)
+  await twoSecondsLater(t, broker().port)
+  await publisher.publishAcked({ topic: 'lasting', payload: 'x' })
+  assert.deepEqual((await client.receive(1)).map(textOf), ['lasting x'])
+  await client.disconnect()
+  const next = await PacketClient.connect(t, broker().port, 4, { clientId, clean: false })
+  assert.equal(next.connack?.sessionPresent, false)
+  await publisher.publishAcked({ topic: 'lasting', payload: 'y' })
+  await next.expectNothing()
+})
 
 test('[MQTT-4.1.0-1] a session is kept while its connection is open, longer than its expiry interval too', async (t) => {
   const clientId = uniqueClientId()
