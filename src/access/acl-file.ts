@@ -36,7 +36,12 @@ const RULE_KEYS = ['allow', 'deny', 'username', 'clientId', 'address', 'anonymou
 export function parseAcl(text: string, path: string): AclFile {
   const reader = new AclReader(text, path)
   const file = reader.read()
-  if (reader.problems.length > 0) throw AccessFileError.invalid(path, reader.problems)
+  if (reader.problems.length > 0) {
+    throw AccessFileError.invalid(
+      path,
+      reader.problems.sort((left, right) => (left.line ?? 0) - (right.line ?? 0)),
+    )
+  }
   return file
 }
 

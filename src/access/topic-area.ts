@@ -1,6 +1,7 @@
 /**
  * How topic filters lie to each other: one inside the other, or with topics in common. Filters are lists of levels,
- * as `filter.split('/')` gives them; they must be sound, and not shared ones. [MQTT 5.0 section 4.7]
+ * as `filter.split('/')` gives them; they must be sound, and not shared ones. The empty topic, which nobody
+ * can publish to, counts as a topic here: where that matters, less is covered and more overlaps. [MQTT 5.0 section 4.7]
  */
 
 /**

@@ -5,6 +5,8 @@ export const EXIT_CODES = {
   failure: 1,
   /** The command line itself is wrong. */
   usage: 2,
+  /** `acl check`: the rules say no. */
+  denied: 3,
   /** `sub -W`: the time was up, as mosquitto_sub ends. */
   timeout: 27,
 } as const

@@ -4,6 +4,7 @@
 import { Command, CommanderError, Option } from 'commander'
 import { ConfigError } from '../config/load.js'
 import { VERSION } from '../version.js'
+import { addAccessCommands } from './access-commands.js'
 import { ADMIN_VARIABLE, DEFAULT_ADMIN } from './admin-client.js'
 import { CliError, EXIT_CODES, type ExitCode } from './cli-error.js'
 import { type ClusterStatusOptions, clusterStatus } from './cluster-status.js'
@@ -14,7 +15,7 @@ import type { PubFlags } from './pub.js'
 import type { SubFlags } from './sub.js'
 
 const EXIT_CODES_HELP = `
-Exit codes: 0 success; 1 failure, with one line on standard error; 2 wrong command line; 27 sub -W: the time is up.
+Exit codes: 0 success; 1 failure, with one line on standard error; 2 wrong command line; 3 acl check: denied; 27 sub -W: the time is up.
 
 Examples:
   shoalmq start --name n1@127.0.0.1 --listen mqtt://127.0.0.1:1883 --seeds 127.0.0.1:5371
@@ -60,6 +61,13 @@ function buildProgram(outcome: Outcome): Command {
   addConfigFlags(config.command('show').description('print what a node would run with')).action((flags: ParsedFlags) =>
     print(showConfig(flags, process.env)),
   )
+
+  addAccessCommands(program, {
+    print,
+    exitWith: (code) => {
+      outcome.code = code
+    },
+  })
 
   addMqttFlags(program.command('pub').description('publish messages'))
     .addOption(topicFlag('topic name to publish to'))

@@ -1,8 +1,13 @@
 /** `shoalmq config check` and `shoalmq config show`. */
 
 import { stringify } from 'yaml'
+import { AccessFileError } from '../access/access-file.js'
+import { parseAcl } from '../access/acl-file.js'
+import { parseUsers } from '../access/users-file.js'
+import { readText } from '../access/watched-file.js'
 import { CATALOG, type CatalogEntry } from '../config/catalog.js'
-import type { Config } from '../config/options.js'
+import { ConfigError, type ConfigProblem } from '../config/load.js'
+import type { AccessOptions, Config } from '../config/options.js'
 import { formatDuration, formatSize } from '../config/units.js'
 import { configFile, loadFromFlags, type ParsedFlags } from './config-flags.js'
 
@@ -16,6 +21,7 @@ export function checkConfig(flags: ParsedFlags, env: NodeJS.ProcessEnv): string 
     config.cluster.listen === ''
       ? 'off'
       : `${config.cluster.name} on ${config.cluster.listen}, ${config.cluster.secret === '' ? 'no secret' : 'with a secret'}`
+  const access = checkAccessFiles(config.access)
   return [
     `ok: ${configFile(flags) ?? 'no file; defaults, environment and flags'}`,
     `  node     ${config.name}`,
@@ -23,7 +29,29 @@ export function checkConfig(flags: ParsedFlags, env: NodeJS.ProcessEnv): string 
     `  admin    ${config.admin.listen}`,
     `  cluster  ${cluster}`,
     `  data     ${config.data}`,
+    ...access.map((line) => `  ${line}`),
   ].join('\n')
+}
+
+/** A line for each file of access that is configured. @throws ConfigError with the problems of both. */
+function checkAccessFiles({ usersFile, aclFile }: AccessOptions): string[] {
+  const problems: ConfigProblem[] = []
+  const summary = (key: string, path: string, read: (text: string) => string): string[] => {
+    if (path === '') return []
+    try {
+      return [read(readText(path))]
+    } catch (error) {
+      if (!(error instanceof AccessFileError)) throw error
+      problems.push(...error.details.problems.map((message) => ({ key, message })))
+      return []
+    }
+  }
+  const lines = [
+    ...summary('access.usersFile', usersFile, (text) => `users    ${parseUsers(text, usersFile).size} in ${usersFile}`),
+    ...summary('access.aclFile', aclFile, (text) => `rules    ${parseAcl(text, aclFile).rules.length} in ${aclFile}`),
+  ]
+  if (problems.length > 0) throw new ConfigError(problems)
+  return lines
 }
 
 /**
