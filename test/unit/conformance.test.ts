@@ -5,7 +5,7 @@ import { conformancePage } from '../support/scripts/conformance-page.js'
 import { type Conformance, readConformance, type Statement } from '../support/scripts/statements.js'
 
 /** The chapters of both specifications whose every statement is shown, or listed as one that cannot be. */
-const COVERED: readonly string[] = []
+const COVERED: readonly string[] = ['1', '2', '3.1', '3.2', '3.3']
 
 let conformance: Conformance
 

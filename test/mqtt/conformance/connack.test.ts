@@ -122,6 +122,23 @@ for (const version of VERSIONS) {
     )
   })
 
+  test(`${cite(version, { 5: '3.1.2-23', 4: '3.1.2-4 3.1.2-5' })} a session that is kept collects messages above QoS 0 for its subscriptions while its client is away ${v}`, async (t) => {
+    const clientId = uniqueClientId()
+    const kept = { clientId, clean: false, ...(version === 5 ? expiry(60) : {}) }
+    const away = await PacketClient.connect(t, broker().port, version, kept)
+    await away.subscribe('collect/+', 2)
+    await away.disconnect()
+    const publisher = await PacketClient.connect(t, broker().port, version)
+    for (const qos of [1, 2, 0] as const) await publisher.publishAcked({ topic: `collect/${qos}`, payload: 'x', qos })
+    await publisher.publishAcked({ topic: 'other/1', payload: 'x' })
+    const back = await PacketClient.connect(t, broker().port, version, kept)
+    assert.deepEqual(
+      (await back.receive(2)).map((one) => `${textOf(one)} at ${one.qos}`),
+      ['collect/1 x at 1', 'collect/2 x at 2'],
+    )
+    await back.expectNothing()
+  })
+
   test(`${cite(version, { 5: '3.2.0-2' })} no CONNACK comes twice on a connection ${v}`.trim(), async (t) => {
     const client = await FrameClient.open(t, broker().port, version)
     client.write(connectBytes(version))

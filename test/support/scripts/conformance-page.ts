@@ -12,6 +12,11 @@ it kept. A test speaks MQTT over TCP (or WebSocket) to a node of its own and loo
 back; it cites the statements by number in its name. The statements themselves are in the specifications.
 `
 
+/** Titles of one file that a row shows. */
+const TITLES_SHOWN = 3
+
+const OPEN = '**open**'
+
 /** Chapters, by the first two parts of a statement's number; those that are of one specification only, with its name. */
 const CHAPTERS: Readonly<Record<string, string>> = {
   '1.5': 'Data representation',
@@ -105,17 +110,28 @@ function summary({ summary }: Statement): string {
 }
 
 function evidence({ tests, exception }: Statement): string {
-  if (tests.length > 0) return tests.map(({ file, title }) => `${link(file)} ${escaped(plain(title))}`).join('<br>')
-  return exception === undefined ? '**open**' : `not testable from outside: ${escaped(exception)}`
+  if (tests.length === 0) {
+    return exception === undefined ? OPEN : `not testable from outside: ${escaped(exception)}`
+  }
+  const byFile = new Map<string, Set<string>>()
+  for (const { file, title } of tests) byFile.set(file, (byFile.get(file) ?? new Set()).add(plain(title)))
+  return [...byFile].map(([file, titles]) => `${link(file)}: ${listed([...titles])}`).join('<br>')
+}
+
+/** The first few, and how many more there are: rows of a table of cases are told apart in the test itself. */
+function listed(titles: readonly string[]): string {
+  const shown = titles.slice(0, TITLES_SHOWN).map(escaped).join('; ')
+  const more = titles.length - TITLES_SHOWN
+  return more > 0 ? `${shown}; and ${more} more` : shown
 }
 
 function link(file: string): string {
-  return `[${file.replace(/^test\/mqtt\//, '')}](../${file})`
+  return `[${file.replace(/^test\/mqtt\/(?:conformance\/)?|\.test\.ts$/g, '')}](../${file})`
 }
 
-/** The title without the citations at its beginning. */
+/** The title without the citations at its beginning, and the version that these tell already. */
 function plain(title: string): string {
-  return title.replace(/^(?:\[[^\]]*\]\s*)+/, '')
+  return title.replace(/^(?:\[[^\]]*\]\s*)+/, '').replace(/ \(version \d\)$/, '')
 }
 
 /** As it reads in a cell of a table. */
