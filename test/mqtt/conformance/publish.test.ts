@@ -201,6 +201,13 @@ for (const version of VERSIONS) {
     },
   )
 
+  test(`a subscriber hears its own messages ${v}`, async (t) => {
+    const client = await PacketClient.connect(t, broker().port, version)
+    await client.subscribe('echo')
+    client.publish({ topic: 'echo', payload: 'x' })
+    assert.deepEqual((await client.settle()).map(textOf), ['echo x'])
+  })
+
   test(`payloads of any bytes and any length up to the maximum packet size arrive as they are ${v}`, async (t) => {
     const subscriber = await PacketClient.connect(t, broker().port, version)
     await subscriber.subscribe('bytes')
