@@ -1,5 +1,6 @@
 /** What an embedding program may import. */
 
+import type { ListenerEntryInput } from './config/listener-options.js'
 import { loadConfig } from './config/load.js'
 import type { Config } from './config/options.js'
 import { Node, type NodeModules } from './node.js'
@@ -8,6 +9,7 @@ import { createLogger, type Logger } from './telemetry/logger.js'
 export { type ScramCredentials, type ScramOptions, ScramSha256, scramCredentials } from './access/scram.js'
 export type { Broker } from './broker/broker.js'
 export type { ClusterStatus, NodeStatus } from './cluster/status.js'
+export type { ListenerEntryInput } from './config/listener-options.js'
 export { ConfigError } from './config/load.js'
 export type { Config } from './config/options.js'
 export { createBroker, EmbeddedBroker as Aedes, type EmbeddedOptions } from './embedded.js'
@@ -22,7 +24,7 @@ export { MqttError, ReasonCode } from './mqtt/wire/reason-codes.js'
 export { Node } from './node.js'
 
 /** Options as they are written in a configuration file; what is left out has its default. */
-export type NodeOptions = PartialDeep<Config>
+export type NodeOptions = Omit<PartialDeep<Config>, 'listen'> & { listen?: readonly (string | ListenerEntryInput)[] }
 
 type PartialDeep<T> = {
   [K in keyof T]?: T[K] extends readonly unknown[] | string | number | boolean ? T[K] : PartialDeep<T[K]>

@@ -13,10 +13,12 @@ import { retainedDeadline } from './broker/retained-deadline.js'
 import type { Subscriber } from './broker/subscriber.js'
 import { Cluster } from './cluster/cluster.js'
 import type { ClusterStatus } from './cluster/status.js'
-import { parseListener } from './config/addresses.js'
+import { listenerSettings } from './config/listener-options.js'
 import { type Config, DEFAULTS } from './config/options.js'
 import type { EnhancedAuthenticator } from './mqtt/authenticator.js'
-import { Listener } from './mqtt/listener.js'
+import { Admission } from './mqtt/listener/admission.js'
+import { Listener } from './mqtt/listener/listener.js'
+import { createListenerMetrics } from './mqtt/listener/metrics.js'
 import { RouteTable } from './router/route-table.js'
 import { SubscriptionTable } from './router/subscription-table.js'
 import { type NodeIdentity, openNodeIdentity } from './store/node-identity.js'
@@ -87,15 +89,23 @@ export class Node {
       },
     )
     this.access.onChange = () => this.broker.reviewAccess()
-    this.listeners = config.listen.map(
-      (listener) =>
+    const admission = new Admission(config.mqtt, { limit: 'node_limit', rate: 'node_rate' })
+    const listenerMetrics = createListenerMetrics(this.metrics)
+    this.listeners = listenerSettings(config).map(
+      (settings) =>
         new Listener(
           {
-            address: parseListener(listener),
+            settings,
             maximumPacketSize: config.mqtt.maximumPacketSize,
-            upgradeTimeout: config.mqtt.connectTimeout,
+            arrivalTimeout: config.mqtt.connectTimeout,
           },
-          (stream, origin) => this.broker.accept(stream, origin),
+          {
+            accept: (stream, origin) => this.broker.accept(stream, origin),
+            admission,
+            timers: this.timers,
+            metrics: listenerMetrics,
+            log: log.child({ room: 'listener' }),
+          },
         ),
     )
     this.admin = new AdminServer(config.admin, {

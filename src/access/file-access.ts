@@ -109,9 +109,10 @@ export class FileAccess implements Access, RuleSource {
     this.checker.stop()
   }
 
-  authenticate({ username, password, isWaiting }: Login, done: (outcome: LoginOutcome) => void): void {
+  authenticate(login: Login, done: (outcome: LoginOutcome) => void): void {
+    const { username, password, isWaiting, allowsAnonymous = this.options.allowAnonymous } = login
     const { logins } = this.modules.metrics
-    if (this.usersFile === undefined || (username === undefined && this.options.allowAnonymous)) {
+    if (this.usersFile === undefined || (username === undefined && allowsAnonymous)) {
       logins.anonymous.value++
       return done(ANONYMOUS)
     }

@@ -33,8 +33,9 @@ export class AccessDesk {
     if (connection.authentication !== undefined) connection.provenBy = 'enhanced'
     if (this.access === undefined || connection.provenBy !== undefined) return done(ReasonCode.Success, '')
     const { username, password } = packet
+    const allowsAnonymous = connection.origin.policy?.allowAnonymous
     const isWaiting = (): boolean => connection.state === 'opening'
-    this.access.authenticate({ username, password, isWaiting }, (outcome) => {
+    this.access.authenticate({ username, password, allowsAnonymous, isWaiting }, (outcome) => {
       if (!outcome.isAdmitted) return done(outcome.reasonCode, outcome.reason)
       if (outcome.isProven) connection.provenBy = 'password'
       done(ReasonCode.Success, '')

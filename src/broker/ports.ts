@@ -75,6 +75,8 @@ export interface ClientIdentity {
 export interface Login {
   readonly username: string | undefined
   readonly password: Uint8Array | undefined
+  /** Whether the listener lets clients without a user name in; undefined leaves it to the options of the node. */
+  readonly allowsAnonymous?: boolean | undefined
   /** False once the client is gone: its password need not be checked any more. */
   isWaiting(): boolean
 }

@@ -6,6 +6,7 @@ import { parseAcl } from '../access/acl-file.js'
 import { parseUsers } from '../access/users-file.js'
 import { readText } from '../access/watched-file.js'
 import { CATALOG, type CatalogEntry } from '../config/catalog.js'
+import { listenerSettings } from '../config/listener-options.js'
 import { ConfigError, type ConfigProblem } from '../config/load.js'
 import type { AccessOptions, Config } from '../config/options.js'
 import { formatDuration, formatSize } from '../config/units.js'
@@ -25,7 +26,9 @@ export function checkConfig(flags: ParsedFlags, env: NodeJS.ProcessEnv): string 
   return [
     `ok: ${configFile(flags) ?? 'no file; defaults, environment and flags'}`,
     `  node     ${config.name}`,
-    `  listen   ${config.listen.join(', ')}${config.allowAnonymous ? ' (anonymous clients allowed)' : ''}`,
+    `  listen   ${listenerSettings(config)
+      .map(({ url }) => url)
+      .join(', ')}${config.allowAnonymous ? ' (anonymous clients allowed)' : ''}`,
     `  admin    ${config.admin.listen}`,
     `  cluster  ${cluster}`,
     `  data     ${config.data}`,

@@ -1,4 +1,4 @@
-/** Addresses as they are written in configuration and flags: `host:port`, `mqtt://host:port`, `ws://host:port/path`. */
+/** Addresses as they are written in configuration and flags: `host:port`, `mqtt://host:port`, `unix:///path`. */
 
 import { isIP } from 'node:net'
 
@@ -9,9 +9,14 @@ export interface HostPort {
   port: number
 }
 
+/** MQTT over TCP, TLS, WebSocket, WebSocket over TLS, and a Unix domain socket. */
+export const LISTENER_SCHEMES = ['mqtt', 'mqtts', 'ws', 'wss', 'unix'] as const
+
+export type ListenerScheme = (typeof LISTENER_SCHEMES)[number]
+
 export interface ListenerAddress extends HostPort {
-  scheme: 'mqtt' | 'ws'
-  /** The path of a WebSocket listener, `/mqtt` when none is written; '' for plain MQTT. */
+  scheme: ListenerScheme
+  /** Of a WebSocket listener: where it answers, `/mqtt` when none is written. Of `unix`: the socket. Otherwise ''. */
   path: string
 }
 
@@ -27,8 +32,12 @@ const NODE_NAME = /^[a-z0-9_][a-z0-9_.-]{0,63}$/i
 
 const DEFAULT_WEBSOCKET_PATH = '/mqtt'
 
-/** Schemes that are planned: refused by name rather than as a typing error. */
-const TLS_SCHEMES: readonly string[] = ['mqtts', 'wss']
+/** What `parseListener` reads, for messages and help. */
+export const LISTENER_FORMS =
+  'mqtt://host:port, mqtts://host:port, ws://host:port/path, wss://host:port/path or unix:///path'
+
+/** Longest path of a Unix domain socket in bytes, less its closing zero: `sun_path` of Linux. unix(7) */
+const MAXIMUM_SOCKET_PATH_BYTES = 107
 
 /**
  * Reads `host:port`; an IPv6 host stands in brackets, as in `[::1]:5370`.
@@ -46,19 +55,30 @@ export function parseHostPort(text: string): HostPort {
 }
 
 /**
- * Reads a listener: `mqtt://host:port` or `ws://host:port/path`.
- * @throws AddressError also for `mqtts` and `wss`, which do not exist yet.
+ * Reads a listener: `mqtt://host:port`, `mqtts://host:port`, `ws://host:port/path`, `wss://host:port/path` or
+ * `unix:///path`.
+ * @throws AddressError
  */
 export function parseListener(text: string): ListenerAddress {
   const match = /^([a-z]+):\/\/([^/]*)(\/.*)?$/i.exec(text)
-  if (match === null) throw new AddressError('expected mqtt://host:port or ws://host:port/path')
+  if (match === null) throw new AddressError(`expected ${LISTENER_FORMS}`)
   const scheme = (match[1] ?? '').toLowerCase()
-  if (TLS_SCHEMES.includes(scheme)) throw new AddressError(`${scheme} (TLS) is not yet in this version`)
-  if (scheme !== 'mqtt' && scheme !== 'ws') throw new AddressError(`unknown scheme ${scheme}, expected mqtt or ws`)
+  const host = match[2] ?? ''
   const path = match[3] ?? ''
-  if (/[\s?#]/.test(path)) throw new AddressError('the path may not have spaces, a query or a fragment')
-  if (scheme === 'mqtt' && path !== '') throw new AddressError('an mqtt listener has no path')
-  return { scheme, ...parseHostPort(match[2] ?? ''), path: scheme === 'ws' ? path || DEFAULT_WEBSOCKET_PATH : '' }
+  switch (scheme) {
+    case 'mqtt':
+    case 'mqtts':
+      if (path !== '') throw new AddressError(`an ${scheme} listener has no path`)
+      return { scheme, ...parseHostPort(host), path }
+    case 'ws':
+    case 'wss':
+      if (/[\s?#]/.test(path)) throw new AddressError('the path may not have spaces, a query or a fragment')
+      return { scheme, ...parseHostPort(host), path: path || DEFAULT_WEBSOCKET_PATH }
+    case 'unix':
+      return { scheme, host: '', port: 0, path: readSocketPath(host, path) }
+    default:
+      throw new AddressError(`unknown scheme ${scheme}, expected one of ${LISTENER_SCHEMES.join(', ')}`)
+  }
 }
 
 /** The text of an address, with brackets around IPv6. */
@@ -68,7 +88,23 @@ export function formatHostPort({ host, port }: HostPort): string {
 
 /** The text of a listener, as `parseListener` reads it. */
 export function formatListener(address: ListenerAddress): string {
-  return `${address.scheme}://${formatHostPort(address)}${address.path}`
+  const host = address.scheme === 'unix' ? '' : formatHostPort(address)
+  return `${address.scheme}://${host}${address.path}`
+}
+
+/** Whether clients of this listener speak TLS. */
+export function isSecure({ scheme }: ListenerAddress): boolean {
+  return scheme === 'mqtts' || scheme === 'wss'
+}
+
+/** Whether clients of this listener speak WebSocket. */
+export function isWebSocket({ scheme }: ListenerAddress): boolean {
+  return scheme === 'ws' || scheme === 'wss'
+}
+
+/** Whether only this machine can connect there. */
+export function isLocal(address: ListenerAddress): boolean {
+  return address.scheme === 'unix' || isLoopback(address.host)
 }
 
 /** Splits `name@host`; the host of a node name may be an IPv6 address in brackets. Undefined when it is not a node name. */
@@ -100,6 +136,16 @@ function readHost(bracketed: string | undefined, plain: string | undefined): str
   if (plain === undefined || plain === '') throw new AddressError('the host is missing; 0.0.0.0 means all addresses')
   if (!isHost(plain)) throw new AddressError(`${plain} is not a host name or an IP address`)
   return plain
+}
+
+function readSocketPath(host: string, path: string): string {
+  if (host !== '') throw new AddressError('a unix listener has an absolute path, as in unix:///run/shoalmq.sock')
+  if (path === '' || path.endsWith('/')) throw new AddressError('the path of the socket is missing')
+  if (path.includes('\0')) throw new AddressError('the path of a socket has no NUL')
+  if (Buffer.byteLength(path) > MAXIMUM_SOCKET_PATH_BYTES) {
+    throw new AddressError(`the path of a socket has at most ${MAXIMUM_SOCKET_PATH_BYTES} bytes`)
+  }
+  return path
 }
 
 function isHost(text: string): boolean {

@@ -1,6 +1,7 @@
 /** All options as a flat list, read from the schema: for loading, for `--help` and for the documentation. */
 
 import { z } from 'zod'
+import { listenerSchema } from './listener-options.js'
 import { OPTION_METADATA, type OptionMetadata } from './option.js'
 import { configSchema } from './options.js'
 
@@ -18,6 +19,9 @@ export interface CatalogEntry extends OptionMetadata {
 
 /** Every option, in the order of the schema. */
 export const CATALOG: readonly CatalogEntry[] = [...entriesOf(configSchema, [])]
+
+/** The options of one listener: what an object in `listen` may say. */
+export const LISTENER_CATALOG: readonly CatalogEntry[] = [...entriesOf(listenerSchema, ['listen[]'])]
 
 const BY_KEY: ReadonlyMap<string, CatalogEntry> = new Map(CATALOG.map((entry) => [entry.key, entry]))
 

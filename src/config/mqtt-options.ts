@@ -1,6 +1,7 @@
 /** Options of the protocol: what clients may do, and the limits that hold for each. */
 
 import { z } from 'zod'
+import { connectionLimits } from './listener-options.js'
 import { mqttFeatures } from './mqtt-feature-options.js'
 import { boolean, choice, choices, count, duration, size } from './option.js'
 
@@ -137,6 +138,7 @@ export const mqttSchema = z.strictObject({
     'Sessions held here, those of clients that are away included; a client that would begin a further one is refused.',
   ),
   maximumConnections: count(100_000, [1, 10_000_000], 'Client connections of this node; further ones are refused.'),
+  ...connectionLimits,
   ...mqttFeatures,
   overload: overloadSchema.prefault({}),
 })

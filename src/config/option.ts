@@ -5,7 +5,7 @@ import { formatDuration, formatSize, parseDuration, parseSize } from './units.js
 
 /** What `docs/configuration.md`, `--help` and error messages say about one option. */
 export interface OptionMetadata {
-  kind: 'text' | 'secret' | 'boolean' | 'count' | 'duration' | 'size' | 'choice' | 'list' | 'choices'
+  kind: 'text' | 'secret' | 'boolean' | 'count' | 'duration' | 'size' | 'choice' | 'list' | 'choices' | 'records'
   /** The default as one would write it. */
   fallback: string
   /** Completes "expected …": kind and range. */
@@ -138,6 +138,11 @@ export function list(
       help,
       ...(flag === undefined ? {} : { flag }),
     })
+}
+
+/** A list of objects, each of which `schema` accepts; in the file only, since a variable or a flag cannot say them. */
+export function records<T extends z.ZodType>(schema: T, accepted: string, help: string) {
+  return z.array(schema).default([]).register(OPTION_METADATA, { kind: 'records', accepted, fallback: '', help })
 }
 
 function quantity(

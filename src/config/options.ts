@@ -7,10 +7,12 @@
 import { isIP } from 'node:net'
 import { z } from 'zod'
 import { accessSchema } from './access-options.js'
-import { AddressError, parseHostPort, parseListener, parseNodeName } from './addresses.js'
+import { AddressError, parseHostPort, parseNodeName } from './addresses.js'
 import { type DeepReadonly, deepFreeze } from './deep-freeze.js'
+import { listeners } from './listener-options.js'
 import { mqttSchema } from './mqtt-options.js'
 import { boolean, choice, count, duration, list, secret, size, text } from './option.js'
+import { tlsSchema } from './tls-options.js'
 
 const adminSchema = z.strictObject({
   listen: text(
@@ -118,10 +120,9 @@ export const configSchema = z.strictObject({
     { accepted: 'a path', check: checkNotEmpty, flag: '--data' },
     'Directory of what the node keeps, such as its identity. No two nodes may share one.',
   ),
-  listen: list(
+  listen: listeners(
     ['mqtt://127.0.0.1:1883', 'ws://127.0.0.1:8083/mqtt'],
-    { accepted: 'a list of mqtt://host:port or ws://host:port/path', check: parseListener, flag: '--listen', least: 1 },
-    'Where clients connect: `mqtt://host:port` or `ws://host:port/path`. Off loopback it needs `access.usersFile` or `allowAnonymous: true`.',
+    'Where clients connect: `mqtt://host:port`, `mqtts://host:port` (TLS), `ws://host:port/path` and `wss://host:port/path` (WebSocket), `unix:///path` (a Unix domain socket). In the file an entry may also be an object, of a `url` and the options below. Off loopback a listener needs clients that prove who they are, or `allowAnonymous: true`.',
   ),
   allowAnonymous: boolean(
     false,
@@ -129,6 +130,7 @@ export const configSchema = z.strictObject({
     '--allow-anonymous',
   ),
   access: accessSchema.prefault({}),
+  tls: tlsSchema.prefault({}),
   admin: adminSchema.prefault({}),
   cluster: clusterSchema.prefault({}),
   mqtt: mqttSchema.prefault({}),

@@ -38,8 +38,12 @@ export function readTextFile(path: string, problem: Omit<ConfigProblem, 'message
   try {
     return readFileSync(path, 'utf8')
   } catch (error) {
-    const { code } = error as NodeJS.ErrnoException
-    const reason = code === 'ENOENT' ? 'there is no such file' : `the file cannot be read (${code ?? String(error)})`
-    return { ...problem, message: reason }
+    return { ...problem, message: unreadableReason(error) }
   }
+}
+
+/** Why a file could not be read. */
+export function unreadableReason(error: unknown): string {
+  const { code } = error as NodeJS.ErrnoException
+  return code === 'ENOENT' ? 'there is no such file' : `the file cannot be read (${code ?? String(error)})`
 }

@@ -1,7 +1,10 @@
 /** What must be true between options, beyond the range of each. */
 
-import { formatHostPort, isLoopback, parseHostPort, parseListener } from './addresses.js'
+import { formatHostPort, formatListener, isLoopback, parseHostPort } from './addresses.js'
+import { listenerSettings } from './listener-options.js'
+import { listenerProblems, openListeners } from './listener-rules.js'
 import type { Config } from './options.js'
+import { tlsSchema } from './tls-options.js'
 import { formatDuration, formatSize } from './units.js'
 
 /** A rule is asked only when all its keys are valid by themselves. It returns what is wrong, under its first key. */
@@ -10,16 +13,15 @@ export interface Rule {
   check(config: Config): readonly string[]
 }
 
+const TLS_KEYS: readonly string[] = Object.keys(tlsSchema.shape).map((name) => `tls.${name}`)
+
 export const RULES: readonly Rule[] = [
+  { keys: ['listen', 'allowAnonymous', 'access.usersFile', ...TLS_KEYS], check: openListeners },
+  { keys: ['listen', ...TLS_KEYS], check: listenerProblems },
   {
-    keys: ['listen', 'allowAnonymous', 'access.usersFile'],
-    check: ({ listen, allowAnonymous, access }) =>
-      listen
-        .filter((text) => !allowAnonymous && access.usersFile === '' && !isLoopback(parseListener(text).host))
-        .map(
-          (text) =>
-            `${text} is not on loopback, so anyone could connect; name the users in access.usersFile, or write allowAnonymous: true if that is meant`,
-        ),
+    keys: ['mqtt.connectBurst', 'mqtt.connectRate'],
+    check: ({ mqtt }) =>
+      mqtt.connectBurst > 0 && mqtt.connectRate === 0 ? ['it says nothing without mqtt.connectRate'] : [],
   },
   {
     keys: ['cluster.secret', 'cluster.secretFile', 'cluster.listen'],
@@ -104,8 +106,12 @@ function hasNoPort(address: string): boolean {
 }
 
 function doubleAddresses(config: Config): string[] {
-  const addresses = [...config.listen.map(parseListener), parseHostPort(config.admin.listen)]
-  if (config.cluster.listen !== '') addresses.push(parseHostPort(config.cluster.listen))
-  const texts = addresses.filter(({ port }) => port !== 0).map(formatHostPort)
+  const listeners = listenerSettings(config).map(({ address }) => address)
+  const ports = [...listeners.filter(({ scheme }) => scheme !== 'unix'), parseHostPort(config.admin.listen)]
+  if (config.cluster.listen !== '') ports.push(parseHostPort(config.cluster.listen))
+  const texts = [
+    ...ports.filter(({ port }) => port !== 0).map(formatHostPort),
+    ...listeners.filter(({ scheme }) => scheme === 'unix').map(formatListener),
+  ]
   return [...new Set(texts.filter((text, index) => texts.indexOf(text) !== index))]
 }

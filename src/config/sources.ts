@@ -157,6 +157,7 @@ function fromText(option: CatalogEntry, text: string): unknown {
       return text === 'true' ? true : text === 'false' ? false : text
     case 'count':
       return /^\d+$/.test(text) ? Number(text) : text
+    case 'records':
     case 'text':
     case 'secret':
     case 'choice':

@@ -9,7 +9,6 @@
  */
 
 import assert from 'node:assert'
-import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { TimerEntry } from '../util/timer-wheel.js'
 import type { TurnTask } from '../util/turn.js'
@@ -21,6 +20,7 @@ import { PublishTopics } from './handle-publish.js'
 import type { ClientRights, ConnectionModules, Host, IdentityProof } from './host.js'
 import { type AckSender, type InboundAck, InboundAcks } from './inbound-acks.js'
 import { HoldReason, Input, type InputOwner } from './input.js'
+import type { ConnectionOrigin } from './origin.js'
 import { Outbox } from './outbox.js'
 import { disconnectFor } from './server-reference.js'
 import type { Outlet, Session } from './session/session.js'
@@ -49,15 +49,6 @@ const NEXT_STATES: Record<ConnectionState, readonly ConnectionState[]> = {
 const CLOSE_GRACE_MS = 2_000
 /** A client that lets this many SUBSCRIBE packets wait for their SUBACK is not read further until some are out. */
 const PENDING_SUBACKS = 256
-
-/** Where a connection came in, for hooks, logs and metrics. */
-export interface ConnectionOrigin {
-  /** The listener, such as `mqtt://127.0.0.1:1883`; '' for a stream that an embedder handed over. */
-  readonly listener: string
-  readonly remoteAddress: string
-  /** The HTTP upgrade request of a WebSocket connection. */
-  readonly request: IncomingMessage | undefined
-}
 
 export class Connection extends TimerEntry implements InputOwner, StreamOwner, Outlet, AckSender, TurnTask {
   isQueued = false

@@ -6,6 +6,7 @@ import { Authentication } from './authentication.js'
 import { capabilityProperties, willProblem } from './capabilities.js'
 import { refuseConnect } from './connect-refusal.js'
 import type { Connection } from './connection.js'
+import { applyListenerPolicy } from './listener-policy.js'
 import { responseInformationOf } from './response-information.js'
 import { announcedVersion, decodePacket } from './wire/decode.js'
 import type { ConnackProperties, ConnectPacket } from './wire/packets.js'
@@ -32,7 +33,7 @@ export function handleConnect(
   connection.version = packet.protocolVersion
   connection.isV5 = packet.protocolVersion === 5
   connection.maximumPacketSize = packet.properties.maximumPacketSize ?? connection.maximumPacketSize
-  const refusal = checkConnect(packet, options)
+  const refusal = applyListenerPolicy(connection, packet) ?? checkConnect(packet, options)
   if (refusal !== undefined) return refuseConnect(connection, refusal)
 
   const { authenticationMethod } = packet.properties

@@ -11,7 +11,7 @@ const LEAVES = ['config', 'telemetry', 'version'] as const
 
 const BELOW_BROKER = ['mqtt', 'router', 'mqtt/session', 'mqtt/wire', 'util']
 const BELOW_CLUSTER = ['broker', ...BELOW_BROKER]
-const BELOW_NODE = ['access', 'admin', 'cluster', 'store', ...BELOW_CLUSTER]
+const BELOW_NODE = ['access', 'admin', 'cluster', 'store', 'mqtt/listener', ...BELOW_CLUSTER]
 
 /** The rooms of the house and what each may import, leaves aside; arrows point down only. */
 const ROOMS: Readonly<Record<string, readonly string[]>> = {
@@ -29,6 +29,8 @@ const ROOMS: Readonly<Record<string, readonly string[]>> = {
   broker: BELOW_BROKER,
   // A connection knows a Host; the router knows only what it is given.
   mqtt: ['mqtt/session', 'mqtt/wire', 'util'],
+  // Sockets to connections: only the node makes listeners.
+  'mqtt/listener': ['mqtt', 'mqtt/wire', 'util'],
   router: ['mqtt/wire', 'util'],
   'mqtt/session': ['mqtt/wire', 'util'],
   'mqtt/wire': [],

@@ -1,6 +1,6 @@
 /** docs/configuration.md, from the catalog of options. */
 
-import { CATALOG, type CatalogEntry } from '../../../src/config/catalog.js'
+import { CATALOG, type CatalogEntry, LISTENER_CATALOG } from '../../../src/config/catalog.js'
 
 const INTRODUCTION = `# Configuration
 
@@ -23,7 +23,8 @@ together before anything starts, and all problems are listed at once; \`shoalmq 
 
 Without more being said, a node serves its own machine only. These are refused until they are written down:
 
-- a listener that is not on loopback, without \`allowAnonymous: true\`;
+- a listener that is not on loopback, without \`allowAnonymous: true\`, unless its clients have to prove who they are
+  (\`tls.verify: required\`, or pre-shared keys only);
 - a cluster port that is not on loopback, without \`cluster.secret\` or \`cluster.secretFile\`.
 
 The secret is never a flag and never printed. The admin port has no login: think before moving it off loopback.
@@ -46,12 +47,43 @@ cluster:
 \`\`\`
 `
 
+const LISTENERS = `## Listeners
+
+What an entry of \`listen\` may say when it is an object rather than a URL, in the file:
+
+\`\`\`yaml
+tls:
+  certFile: /etc/shoalmq/tls/tls.crt
+  keyFile: /etc/shoalmq/tls/tls.key
+listen:
+  - mqtt://127.0.0.1:1883
+  - mqtts://0.0.0.0:8883          # shows the certificate of tls above
+  - url: mqtts://0.0.0.0:8884     # mutual TLS: the certificate says who the client is
+    tls:
+      certFile: /etc/shoalmq/tls/tls.crt
+      keyFile: /etc/shoalmq/tls/tls.key
+      caFile: /etc/shoalmq/devices-ca.crt
+      verify: required
+      peerCertAs:
+        clientId: cn
+  - url: wss://0.0.0.0:8084/mqtt
+    maximumConnections: 5000
+    allowedOrigins:
+      - https://app.example.com
+allowAnonymous: true
+\`\`\`
+`
+
 const GROUP_TITLES: Readonly<Record<string, string>> = {
   '': 'The node',
+  tls: 'TLS',
+  'tls.peerCertAs': 'Names from client certificates',
+  access: 'Access',
   admin: 'Admin server',
   cluster: 'Cluster',
   'cluster.dns': 'Discovery by DNS',
   mqtt: 'MQTT',
+  'mqtt.overload': 'Overload',
   log: 'Logs',
 }
 
@@ -65,15 +97,21 @@ export function configurationPage(): string {
     const title = GROUP_TITLES[group] ?? group
     return `## ${title}\n\n${entries.map(entryText).join('\n')}`
   })
-  return [INTRODUCTION, ...sections].join('\n')
+  const [ofNode = '', ...ofRest] = sections
+  return [INTRODUCTION, ofNode, LISTENERS, LISTENER_CATALOG.map(listenerText).join('\n'), ...ofRest].join('\n')
 }
 
 function entryText(entry: CatalogEntry): string {
-  const facts = [
-    entry.fallback === '' ? 'default: empty' : `default \`${entry.fallback}\``,
-    `accepts ${entry.accepted}`,
-    `\`${entry.environmentName}\``,
-    ...(entry.flag === undefined ? [] : [`\`${entry.flag}\``]),
-  ]
-  return `### \`${entry.key}\`\n\n${entry.help}\n\n${facts.join(' · ')}\n`
+  const { environmentName, flag } = entry
+  return optionText(entry, [`\`${environmentName}\``, ...(flag === undefined ? [] : [`\`${flag}\``])])
+}
+
+/** What stands in a list has no variable and no flag. */
+function listenerText(entry: CatalogEntry): string {
+  return optionText(entry, [])
+}
+
+function optionText({ key, help, fallback, accepted }: CatalogEntry, names: readonly string[]): string {
+  const facts = [fallback === '' ? 'default: empty' : `default \`${fallback}\``, `accepts ${accepted}`, ...names]
+  return `### \`${key}\`\n\n${help}\n\n${facts.join(' · ')}\n`
 }

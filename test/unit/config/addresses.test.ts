@@ -52,13 +52,29 @@ test('listeners are read by scheme, WebSocket with /mqtt when no path is written
   assert.equal(formatListener(parseListener('mqtt://127.0.0.1:1883')), 'mqtt://127.0.0.1:1883')
 })
 
-test('listeners of unknown or future schemes are refused by name', () => {
-  assert.throws(() => parseListener('mqtts://127.0.0.1:8883'), /mqtts \(TLS\) is not yet in this version/)
-  assert.throws(() => parseListener('wss://127.0.0.1:8084/mqtt'), /wss \(TLS\) is not yet in this version/)
-  assert.throws(() => parseListener('http://127.0.0.1:80'), /unknown scheme http/)
+test('listeners of TLS and of Unix domain sockets are read and written', () => {
+  assert.deepEqual(parseListener('mqtts://[::]:8883'), { scheme: 'mqtts', host: '::', port: 8883, path: '' })
+  assert.deepEqual(parseListener('wss://a.example:8084'), {
+    scheme: 'wss',
+    host: 'a.example',
+    port: 8084,
+    path: '/mqtt',
+  })
+  assert.deepEqual(parseListener('unix:///run/a.sock'), { scheme: 'unix', host: '', port: 0, path: '/run/a.sock' })
+  for (const url of ['mqtts://[::1]:8883', 'wss://127.0.0.1:8084/x', 'unix:///run/shoalmq/a b.sock']) {
+    assert.equal(formatListener(parseListener(url)), url)
+  }
+})
+
+test('listeners of unknown schemes and of wrong parts are refused by name', () => {
+  assert.throws(() => parseListener('http://127.0.0.1:80'), /unknown scheme http, expected one of mqtt, mqtts/)
   assert.throws(() => parseListener('127.0.0.1:1883'), /expected mqtt:\/\/host:port/)
   assert.throws(() => parseListener('mqtt://127.0.0.1:1883/x'), /an mqtt listener has no path/)
+  assert.throws(() => parseListener('mqtts://127.0.0.1:1883/x'), /an mqtts listener has no path/)
   assert.throws(() => parseListener('ws://127.0.0.1:1883/x?y'), /the path may not have/)
+  assert.throws(() => parseListener('unix://run/a.sock'), /absolute path/)
+  assert.throws(() => parseListener('unix:///'), /path of the socket is missing/)
+  assert.throws(() => parseListener(`unix:///${'x'.repeat(107)}`), /at most 107 bytes/)
 })
 
 test('only addresses of this machine are loopback', () => {

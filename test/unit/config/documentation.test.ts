@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
-import { CATALOG } from '../../../src/config/catalog.js'
+import { CATALOG, LISTENER_CATALOG } from '../../../src/config/catalog.js'
 import { configurationPage } from '../../support/scripts/configuration-page.js'
 
 test('docs/configuration.md is what the options say', () => {
@@ -14,9 +14,18 @@ test('every option has a help text, and its default is one that it accepts', () 
     assert.match(help, /^[`A-Z].*\.$/s, key)
     assert.notEqual(accepted, '', key)
     const written = kind === 'boolean' ? fallback === 'true' : kind === 'count' ? Number(fallback) : fallback
-    const value =
-      kind === 'list' ? fallback.split(', ').filter((item) => item !== '') : kind === 'choices' ? {} : written
+    const isList = kind === 'list' || kind === 'records'
+    const items = fallback.split(', ').filter((item) => item !== '')
+    const value = isList ? items : kind === 'choices' ? {} : written
     assert.equal(schema.safeParse(value).success, true, key)
+  }
+})
+
+test('every option of a listener has a help text', () => {
+  assert.ok(LISTENER_CATALOG.length > 10)
+  for (const { key, help, accepted } of LISTENER_CATALOG) {
+    assert.match(help, /^[`A-Z].*\.$/s, key)
+    assert.notEqual(accepted, '', key)
   }
 })
 

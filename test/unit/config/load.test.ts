@@ -150,7 +150,7 @@ test('unknown keys and variables are refused with the nearest known one', (conte
 test('all problems are listed at once, each with key, value, origin and what is accepted', (context) => {
   const file = fileOf(context, 'name: n1\nmqtt:\n  receiveMaximum: 0\n  queueBytes: lots\n')
   const env = { SHOALMQ_ALLOW_ANONYMOUS: 'maybe', SHOALMQ_MQTT__INFLIGHT_WINDOW: '70000' }
-  const flags = { 'log.level': 'loud', listen: ['mqtts://127.0.0.1:8883'], 'cluster.seeds': 'here' }
+  const flags = { 'log.level': 'loud', listen: ['mqttss://127.0.0.1:8883'], 'cluster.seeds': 'here' }
   const text = new ConfigError(problemsOf({ file, env, flags })).message.replaceAll(file, 'file')
   assert.deepEqual(text.split('\n'), [
     '8 problems in the configuration:',
@@ -160,7 +160,7 @@ test('all problems are listed at once, each with key, value, origin and what is 
     '  - allowAnonymous is "maybe" (environment variable SHOALMQ_ALLOW_ANONYMOUS): expected true or false',
     '  - mqtt.inflightWindow is 70000 (environment variable SHOALMQ_MQTT__INFLIGHT_WINDOW): expected a whole number from 1 to 65535',
     '  - log.level is "loud" (flag --log-level): expected one of trace, debug, info, warn, error, fatal, silent',
-    '  - listen is ["mqtts://127.0.0.1:8883"] (flag --listen): mqtts://127.0.0.1:8883: mqtts (TLS) is not yet in this version; expected a list of mqtt://host:port or ws://host:port/path',
+    '  - listen is ["mqttss://127.0.0.1:8883"] (flag --listen): mqttss://127.0.0.1:8883: unknown scheme mqttss, expected one of mqtt, mqtts, ws, wss, unix; expected a list of mqtt://host:port, mqtts://host:port, ws://host:port/path, wss://host:port/path or unix:///path; in the file also objects with a url and options',
     '  - cluster.seeds is ["here"] (flag --seeds): here: expected host:port; expected a list of host:port',
   ])
 })

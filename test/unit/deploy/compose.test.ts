@@ -4,8 +4,9 @@ import { join } from 'node:path'
 import { describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
 import { parse } from 'yaml'
-import { parseHostPort, parseListener } from '../../../src/config/addresses.js'
+import { parseHostPort } from '../../../src/config/addresses.js'
 import { environmentName } from '../../../src/config/catalog.js'
+import { listenerSettings } from '../../../src/config/listener-options.js'
 import { ConfigError, loadConfig } from '../../../src/config/load.js'
 import type { Config } from '../../../src/config/options.js'
 import { temporaryFile } from '../../support/temporary-file.js'
@@ -62,9 +63,9 @@ describe('the compose file', () => {
 
   test('publishes what the nodes open for clients and Prometheus, to this machine unless told otherwise', () => {
     NODES.forEach((name, index) => {
-      const { listen, admin } = configOf(name)
-      const [mqtt, ws] = listen.map((text) => parseListener(text).port) as [number, number]
-      const adminPort = parseHostPort(admin.listen).port
+      const config = configOf(name)
+      const [mqtt, ws] = listenerSettings(config).map(({ address }) => address.port) as [number, number]
+      const adminPort = parseHostPort(config.admin.listen).port
       assert.deepEqual(service(name).ports, [
         `\${SHOALMQ_BIND:-127.0.0.1}:${1883 + index}:${mqtt}`,
         `\${SHOALMQ_BIND:-127.0.0.1}:${8083 + index}:${ws}`,

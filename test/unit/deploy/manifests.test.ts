@@ -3,7 +3,8 @@ import { readdirSync, readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { before, describe, test } from 'node:test'
 import { fileURLToPath } from 'node:url'
-import { parseHostPort, parseListener } from '../../../src/config/addresses.js'
+import { parseHostPort } from '../../../src/config/addresses.js'
+import { listenerSettings } from '../../../src/config/listener-options.js'
 import { ConfigError, loadConfig } from '../../../src/config/load.js'
 import type { Config } from '../../../src/config/options.js'
 import { EmptyApiServer, parseManifests, renderKustomization } from '../../support/kubectl.js'
@@ -55,10 +56,14 @@ function podConfig(secret: string): Config {
 }
 
 /** Ports as the configuration opens them, by the names that the pod's container gives them. */
-function openPorts({ listen, admin, cluster }: Config): Record<string, number> {
+function openPorts(config: Config): Record<string, number> {
   const ports: Record<string, number> = {}
-  for (const { scheme, port } of listen.map(parseListener)) ports[scheme] = port
-  return { ...ports, admin: parseHostPort(admin.listen).port, cluster: parseHostPort(cluster.listen).port }
+  for (const { scheme, port } of listenerSettings(config).map(({ address }) => address)) ports[scheme] = port
+  return {
+    ...ports,
+    admin: parseHostPort(config.admin.listen).port,
+    cluster: parseHostPort(config.cluster.listen).port,
+  }
 }
 
 describe('the Kubernetes manifests', () => {

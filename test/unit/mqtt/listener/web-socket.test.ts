@@ -1,44 +1,21 @@
 import assert from 'node:assert/strict'
 import { connect } from 'node:net'
-import type { Duplex } from 'node:stream'
-import { afterEach, describe, it } from 'node:test'
+import { describe, it, type TestContext } from 'node:test'
 import { WebSocket } from 'ws'
-import { parseListener } from '../../../src/config/addresses.js'
-import { Listener } from '../../../src/mqtt/listener.js'
-import { eventually } from '../../support/eventually.js'
+import type { ListenerEntryInput } from '../../../../src/config/listener-options.js'
+import { eventually } from '../../../support/eventually.js'
+import { listenFor, type TestListener } from './test-listener.js'
 
 const UPGRADE =
   'Host: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n'
 
 describe('a WebSocket listener', () => {
-  let listener: Listener
-  const closed: string[] = []
-  const received: string[] = []
+  let listener: TestListener
 
-  async function listen(): Promise<number> {
-    closed.length = 0
-    received.length = 0
-    listener = new Listener(
-      { address: parseListener('ws://127.0.0.1:0/mqtt'), maximumPacketSize: 1_000_000, upgradeTimeout: 5_000 },
-      (stream: Duplex) => {
-        let isClosed = false
-        stream.on('data', (bytes: Buffer) => {
-          if (!isClosed) received.push(bytes.toString())
-        })
-        stream.on('error', () => stream.destroy())
-        const close = (reason: string): void => {
-          isClosed = true
-          closed.push(reason)
-          stream.end()
-        }
-        return { close }
-      },
-    )
-    await listener.start()
-    return Number(new URL(listener.address).port)
+  async function listen(context: TestContext, options: Partial<ListenerEntryInput> = {}): Promise<number> {
+    listener = await listenFor(context, { url: 'ws://127.0.0.1:0/mqtt', ...options })
+    return listener.port
   }
-
-  afterEach(() => listener.stop())
 
   /** Sends a request and returns the status line. */
   async function request(port: number, path: string, protocol = 'Sec-WebSocket-Protocol: mqtt\r\n'): Promise<string> {
@@ -52,8 +29,8 @@ describe('a WebSocket listener', () => {
     return answer.split('\r\n', 1)[0] ?? ''
   }
 
-  it('answers any request target, also one that is no URL', async () => {
-    const port = await listen()
+  it('answers any request target, also one that is no URL', async (context) => {
+    const port = await listen(context)
     for (const path of ['//', '/nope', '/mqtt%', '*', '/mqtt/..', 'http://[']) {
       assert.equal(await request(port, path), 'HTTP/1.1 404 Not Found', path)
     }
@@ -61,8 +38,8 @@ describe('a WebSocket listener', () => {
     assert.equal(await request(port, '/mqtt?token=1'), 'HTTP/1.1 101 Switching Protocols')
   })
 
-  it('survives clients that reset while they are refused', async () => {
-    const port = await listen()
+  it('survives clients that reset while they are refused', async (context) => {
+    const port = await listen(context)
     for (let round = 0; round < 200; round += 1) {
       const socket = connect(port, '127.0.0.1')
       socket.on('error', () => socket.destroy())
@@ -74,15 +51,15 @@ describe('a WebSocket listener', () => {
     assert.equal(await request(port, '/nope'), 'HTTP/1.1 404 Not Found')
   })
 
-  it('closes a client that sends text, and takes nothing of it [MQTT-6.0.0-1]', async () => {
-    const port = await listen()
+  it('closes a client that sends text, and takes nothing of it [MQTT-6.0.0-1]', async (context) => {
+    const port = await listen(context)
     const client = new WebSocket(`ws://127.0.0.1:${port}/mqtt`, ['mqtt'])
     await new Promise((resolve) => client.once('open', resolve))
     client.send(Buffer.from('binary'))
-    await eventually(() => assert.deepEqual(received, ['binary']))
+    await eventually(() => assert.equal(listener.entered[0]?.received, 'binary'))
     client.send('text')
-    await eventually(() => assert.deepEqual(closed, ['protocol_error']))
+    await eventually(() => assert.equal(listener.entered[0]?.closeReason, 'protocol_error'))
     await eventually(() => assert.equal(client.readyState, WebSocket.CLOSED))
-    assert.deepEqual(received, ['binary'])
+    assert.equal(listener.entered[0]?.received, 'binary')
   })
 })

@@ -1,0 +1,90 @@
+/** IP addresses and ranges of them, as configuration and sockets write them. */
+
+import { BlockList, isIP } from 'node:net'
+
+/** The text is not an address or a range. */
+export class IpAddressError extends Error {
+  override readonly name = 'IpAddressError'
+}
+
+/** A set of addresses and ranges, such as `10.0.0.0/8`, `192.168.1.7` and `fd00::/8`. */
+export class IpAddressSet {
+  private readonly list = new BlockList()
+  readonly isEmpty: boolean
+
+  /** @throws IpAddressError */
+  constructor(ranges: readonly string[]) {
+    this.isEmpty = ranges.length === 0
+    for (const range of ranges) {
+      const { address, family, prefix } = parseIpRange(range)
+      this.list.addSubnet(address, prefix, family)
+    }
+  }
+
+  /** False also for what is no address. */
+  has(address: string): boolean {
+    const version = isIP(address)
+    return version !== 0 && this.list.check(address, version === 4 ? 'ipv4' : 'ipv6')
+  }
+}
+
+export interface IpRange {
+  address: string
+  family: 'ipv4' | 'ipv6'
+  /** How many leading bits count: 0 to 32, or to 128. */
+  prefix: number
+}
+
+/**
+ * Reads an address or a range in CIDR notation.
+ * @throws IpAddressError
+ */
+export function parseIpRange(text: string): IpRange {
+  const [address = '', prefixText, more] = text.split('/')
+  const version = isIP(address)
+  if (version === 0 || address.includes('%')) throw new IpAddressError(`${address} is not an IP address`)
+  const bits = version === 4 ? 32 : 128
+  const prefix = prefixText === undefined ? bits : /^\d{1,3}$/.test(prefixText) ? Number(prefixText) : Number.NaN
+  if (!(prefix <= bits) || more !== undefined) {
+    throw new IpAddressError(`${text} is not a range: behind the / stands a number from 0 to ${bits}`)
+  }
+  return { address, family: version === 4 ? 'ipv4' : 'ipv6', prefix }
+}
+
+const MAPPED_DOTTED = /^::ffff:(\d+\.\d+\.\d+\.\d+)$/i
+const MAPPED_HEXADECIMAL = /^::ffff:([0-9a-f]{1,4}):([0-9a-f]{1,4})$/i
+
+/**
+ * An IP address in the one form that logs and rules see: IPv6 short and in small letters, and IPv4 in its own form
+ * where an IPv6 socket has mapped it (`::ffff:10.0.0.1`).
+ */
+export function canonicalAddress(address: string): string {
+  if (isIP(address) !== 6) return address
+  const dotted = MAPPED_DOTTED.exec(address)?.[1]
+  if (dotted !== undefined) return dotted
+  const [unscoped = '', zone] = address.split('%', 2)
+  const short = new URL(`http://[${unscoped}]`).hostname.slice(1, -1)
+  const mapped = MAPPED_HEXADECIMAL.exec(short)
+  if (mapped === null) return zone === undefined ? short : `${short}%${zone}`
+  const bits = [1, 2].map((group) => Number.parseInt(mapped[group] ?? '', 16))
+  return bits.flatMap((group) => [group >>> 8, group & 0xff]).join('.')
+}
+
+/**
+ * By what connections of one client are counted together: an IPv4 address, or the /64 of an IPv6 address, which is
+ * the least that one site has to choose its addresses from. [RFC 6177]
+ */
+export function networkOf(address: string): string {
+  if (isIP(address) !== 6) return address
+  const [head = '', tail] = (address.split('%', 1)[0] ?? '').split('::')
+  const groups = head === '' ? [] : head.split(':')
+  if (tail !== undefined) {
+    const last = tail === '' ? [] : tail.split(':')
+    // A dotted end stands for two groups.
+    const lastCount = last.length + (tail.includes('.') ? 1 : 0)
+    while (groups.length + lastCount < 8) groups.push('0')
+    groups.push(...last)
+  }
+  const network = groups.slice(0, 4).map((group) => Number.parseInt(group, 16).toString(16))
+  return `${network.join(':')}::/64`
+}
