@@ -88,6 +88,21 @@ export const mqttSchema = z.strictObject({
     ['64kb', '1gb'],
     'Bytes waiting to be written to one client. Above it QoS 0 is dropped and counted, and the client is read no further until it has read.',
   ),
+  packetsPerSecond: count(
+    0,
+    [0, 1_000_000],
+    'Packets that one client may send in a second, on average; a burst may be as large. A faster one is read no further until it may go on, and is not closed. 0: no such limit.',
+  ),
+  bytesPerSecond: size(
+    '0',
+    ['0', '4gb'],
+    'Bytes that one client may send in a second, on average; a burst may be as large. A faster one is read no further until it may go on, and is not closed. 0: no such limit.',
+  ),
+  readAhead: size(
+    '1mb',
+    ['0', '256mb'],
+    'Bytes read from a subscriber before MQTT 5 while its own QoS 1 and 2 messages wait for their acknowledgements: behind them may stand acknowledgements that others wait for. 0 reads no further.',
+  ),
   connectTimeout: duration(
     '10s',
     ['100ms', '10m'],

@@ -98,7 +98,7 @@ export class Connection extends TimerEntry implements InputOwner, StreamOwner, O
     this.host = host
     this.modules = host.modules
     const { options, outbox, timers, metrics } = host.modules
-    this.input = new Input(stream, this, outbox.turn, options.maximumPacketSize)
+    this.input = new Input(stream, this, host.modules)
     this.outbox = new Outbox(stream, options.outboxLimit, outbox, this)
     this.sendMaximum = options.inflightWindow
     metrics.connectionsOpened.value++
@@ -147,6 +147,10 @@ export class Connection extends TimerEntry implements InputOwner, StreamOwner, O
   frame(chunk: Buffer, firstByte: number, start: number, bodyStart: number, end: number): boolean {
     dispatchFrame(this, chunk, firstByte, start, bodyStart, end)
     return !this.input.isHeld && this.isReading
+  }
+
+  get expectsAcks(): boolean {
+    return this.session !== undefined && this.session.subscriptionCount + this.session.inFlightCount > 0
   }
 
   inputHandled(): void {
@@ -264,6 +268,7 @@ export class Connection extends TimerEntry implements InputOwner, StreamOwner, O
     this.moveTo('closed')
     this.modules.timers.cancel(this)
     this.modules.metrics.connectionsClosed[this.closeReason].value++
+    this.input.close()
     this.outbox.close()
     this.acks?.close()
     this.authentication?.abandon()

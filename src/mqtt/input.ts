@@ -7,7 +7,10 @@
  */
 
 import type { Duplex } from 'node:stream'
-import type { TurnQueue, TurnTask } from '../util/turn.js'
+import type { TurnTask } from '../util/turn.js'
+import type { ConnectionModules } from './host.js'
+import { RateLimit, type RateLimited } from './rate-limit.js'
+import { ReadAhead, type Reader } from './read-ahead.js'
 import { type FrameSink, FrameSplitter } from './wire/frame-splitter.js'
 
 /** What libuv reads at a time: a chunk of this size means that there is probably more. */
@@ -21,6 +24,8 @@ export const HoldReason = {
   Subacks: 2,
   /** The client does not read its answers, and nothing else bounds those. */
   Outbox: 4,
+  /** The client sends faster than it may. */
+  Rate: 8,
 } as const
 
 export type HoldReason = (typeof HoldReason)[keyof typeof HoldReason]
@@ -28,15 +33,22 @@ export type HoldReason = (typeof HoldReason)[keyof typeof HoldReason]
 export interface InputOwner extends FrameSink {
   /** False when the connection is closed: nothing is read any more. */
   readonly isReading: boolean
+  /** Whether acknowledgements of messages that were sent to the client may come. */
+  readonly expectsAcks: boolean
   /** The frames of a chunk are handled. */
   inputHandled(): void
   /** Handling a frame threw. */
   fail(error: unknown): void
 }
 
-export class Input implements TurnTask {
+export class Input implements TurnTask, RateLimited, Reader {
   isQueued = false
   private readonly splitter: FrameSplitter
+  /** Where frames go: to the owner, through the rate limit where there is one. */
+  private readonly sink: FrameSink
+  private readonly rate: RateLimit | undefined
+  /** While frames are read ahead, or wait since. */
+  private ahead: ReadAhead | undefined
   private passingHolds = 0
   private lastingHolds = 0
   private isSplitting = false
@@ -44,10 +56,11 @@ export class Input implements TurnTask {
   constructor(
     private readonly stream: Duplex,
     private readonly owner: InputOwner,
-    private readonly turn: TurnQueue,
-    maximumPacketSize: number,
+    private readonly modules: ConnectionModules,
   ) {
-    this.splitter = new FrameSplitter(maximumPacketSize)
+    this.splitter = new FrameSplitter(modules.options.maximumPacketSize)
+    this.rate = rateLimitFor(this, owner, modules)
+    this.sink = this.rate ?? owner
   }
 
   /** Packets wait to be handled, or to be read. */
@@ -55,17 +68,33 @@ export class Input implements TurnTask {
     return this.passingHolds > 0 || this.lastingHolds !== 0
   }
 
+  /** Held for acknowledgements alone, and reading on for those of the client. */
+  get isReadingAhead(): boolean {
+    return (
+      this.lastingHolds === HoldReason.Acks &&
+      this.passingHolds === 0 &&
+      this.ahead !== undefined &&
+      this.ahead.hasRoom &&
+      this.owner.isReading
+    )
+  }
+
+  private get isStopped(): boolean {
+    return this.isHeld && !this.isReadingAhead
+  }
+
   /** Bytes from the stream. */
   receive(chunk: Buffer): void {
     this.split(chunk)
-    if (chunk.length < FULL_CHUNK_BYTES || this.isHeld || !this.owner.isReading) return
+    this.rate?.received(chunk.length)
+    if (chunk.length < FULL_CHUNK_BYTES || this.isStopped || !this.owner.isReading) return
     this.stream.pause()
-    this.turn.add(this)
+    this.modules.outbox.turn.add(this)
   }
 
   /** The turn is over: whoever waited for this connection has had its turn. */
   runTurn(): void {
-    if (!this.isHeld && this.owner.isReading) this.stream.resume()
+    if (!this.isStopped && this.owner.isReading) this.stream.resume()
   }
 
   /** Stops handling packets after the present one, until as many `proceed` calls have come. */
@@ -79,6 +108,7 @@ export class Input implements TurnTask {
   }
 
   holdFor(reason: HoldReason): void {
+    if ((this.lastingHolds & reason) === 0) this.countPause(reason)
     this.lastingHolds |= reason
     if (!this.isSplitting) this.stream.pause()
   }
@@ -90,24 +120,85 @@ export class Input implements TurnTask {
     this.goOn()
   }
 
+  pauseForRate(): void {
+    this.holdFor(HoldReason.Rate)
+  }
+
+  resumeFromRate(): void {
+    this.letGo(HoldReason.Rate)
+  }
+
+  /** The connection is over. */
+  close(): void {
+    this.rate?.stop()
+    this.ahead?.clear()
+    this.ahead = undefined
+  }
+
+  private countPause(reason: HoldReason): void {
+    const { inputPaused } = this.modules.metrics
+    if (reason === HoldReason.Acks) inputPaused.unacknowledged.value++
+    else if (reason === HoldReason.Subacks) inputPaused.subscribing.value++
+    else if (reason === HoldReason.Outbox) inputPaused.outbox_full.value++
+    // The rate limit says itself which of its two it was.
+  }
+
   private goOn(): void {
-    if (this.isHeld || this.isSplitting || !this.owner.isReading) return
+    if (this.isStopped || this.isSplitting || !this.owner.isReading) return
     this.split(undefined)
-    if (!this.isHeld && this.owner.isReading) this.stream.resume()
+    if (!this.isStopped && this.owner.isReading) this.stream.resume()
   }
 
   /** Handles the frames of a chunk, or those left of the last one; stops the stream when the owner stops in between. */
   private split(chunk: Buffer | undefined): void {
     this.isSplitting = true
     try {
-      if (chunk === undefined) this.splitter.resume(this.owner)
-      else this.splitter.push(chunk, this.owner)
+      const sink = this.ahead ?? this.sink
+      if (chunk === undefined) this.splitter.resume(sink)
+      else this.splitter.push(chunk, sink)
+      if (this.ahead !== undefined || this.lastingHolds === HoldReason.Acks) this.splitAhead()
       this.owner.inputHandled()
     } catch (error) {
       this.owner.fail(error)
     } finally {
       this.isSplitting = false
     }
-    if (this.isHeld && this.owner.isReading) this.stream.pause()
+    if (this.isStopped && this.owner.isReading) this.stream.pause()
   }
+
+  /** Reads ahead where that may help, and hands on what has waited once it may go: until one or the other stops. */
+  private splitAhead(): void {
+    while (this.owner.isReading) {
+      if (this.ahead === undefined) {
+        if (!this.startsReadingAhead()) return
+      } else if (!this.isHeld) {
+        if (!this.ahead.replay()) continue
+        this.ahead = undefined
+      } else if (!this.isReadingAhead || !this.splitter.isStopped) return
+      this.splitter.resume(this.ahead ?? this.sink)
+    }
+  }
+
+  private startsReadingAhead(): boolean {
+    const { options, metrics } = this.modules
+    if (this.lastingHolds !== HoldReason.Acks || this.passingHolds > 0) return false
+    if (options.readAhead === 0 || !this.owner.expectsAcks) return false
+    this.ahead = new ReadAhead(this, this.sink, options.readAhead, options.maximumPacketSize, metrics.readAheadBytes)
+    return true
+  }
+}
+
+function rateLimitFor(
+  input: RateLimited,
+  sink: FrameSink,
+  { options, timers, metrics }: ConnectionModules,
+): RateLimit | undefined {
+  const rates = { packets: perSecond(options.packetsPerSecond), bytes: perSecond(options.bytesPerSecond) }
+  if (rates.packets === Number.POSITIVE_INFINITY && rates.bytes === Number.POSITIVE_INFINITY) return undefined
+  return new RateLimit(rates, sink, input, { timers, metrics })
+}
+
+/** 0 in the options is no limit. */
+function perSecond(limit: number): number {
+  return limit === 0 ? Number.POSITIVE_INFINITY : limit
 }

@@ -34,10 +34,29 @@ export type PacketType = (typeof PACKET_TYPES)[number]
 /** How an enhanced authentication ended; `failed` is an error of the authenticator. */
 export const AUTHENTICATION_RESULTS = ['accepted', 'refused', 'unknown_method', 'timed_out', 'failed'] as const
 
+/** Why a client was read no further for a while. */
+export const INPUT_PAUSES = [
+  /** More packets than `mqtt.packetsPerSecond`. */
+  'packet_rate',
+  /** More bytes than `mqtt.bytesPerSecond`. */
+  'byte_rate',
+  /** Before MQTT 5: `mqtt.receiveMaximum` messages without acknowledgement. */
+  'unacknowledged',
+  /** Too many SUBSCRIBE packets without SUBACK. */
+  'subscribing',
+  /** It did not read what was written to it, up to `mqtt.outboxLimit`. */
+  'outbox_full',
+] as const
+
+export type InputPause = (typeof INPUT_PAUSES)[number]
+
 export interface MqttMetrics {
   readonly connectionsOpened: Counter
   readonly connectionsClosed: Record<CloseReason, Counter>
   readonly connectRefused: Record<ConnectRefusal, Counter>
+  readonly inputPaused: Record<InputPause, Counter>
+  /** Bytes that wait because they were read ahead; a gauge. */
+  readonly readAheadBytes: { value: number }
   readonly bytesReceived: Counter
   readonly bytesSent: Counter
   readonly packetsReceived: Record<PacketType, Counter>
@@ -49,7 +68,21 @@ export interface MqttMetrics {
 }
 
 export function createMqttMetrics(registry: MetricRegistry): MqttMetrics {
+  const readAheadBytes = { value: 0 }
+  registry.gauge(
+    {
+      name: 'read_ahead_bytes',
+      help: 'Bytes read ahead of publishers that wait for acknowledgements, for the acknowledgements behind them.',
+    },
+    () => readAheadBytes.value,
+  )
   return {
+    inputPaused: registry.counters(
+      { name: 'input_paused_total', help: 'Times that a client was read no further for a while, by reason.' },
+      'reason',
+      INPUT_PAUSES,
+    ),
+    readAheadBytes,
     connectionsOpened: registry.counter({
       name: 'connections_opened_total',
       help: 'Client sockets accepted, also those that never sent a CONNECT.',

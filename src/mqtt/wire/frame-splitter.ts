@@ -42,6 +42,11 @@ export class FrameSplitter {
     this.heldStart = 0
   }
 
+  /** The sink has said stop, and `resume` was not called since. */
+  get isStopped(): boolean {
+    return this.held !== undefined
+  }
+
   /** Bytes that have arrived and were not yet handed on as frames: the incomplete frame and what is held back. */
   get bufferedBytes(): number {
     let bytes = this.assembledBytes
