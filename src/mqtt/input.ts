@@ -73,8 +73,7 @@ export class Input implements TurnTask, RateLimited, Reader {
     return (
       this.lastingHolds === HoldReason.Acks &&
       this.passingHolds === 0 &&
-      this.ahead !== undefined &&
-      this.ahead.hasRoom &&
+      this.ahead?.hasRoom === true &&
       this.owner.isReading
     )
   }
