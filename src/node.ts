@@ -76,7 +76,12 @@ export class Node {
       { metrics: createAccessMetrics(this.metrics), log: log.child({ room: 'access' }) },
     )
     this.broker = new Broker(
-      { id: config.name, mqtt: config.mqtt, authenticators: [...this.access.authenticators, ...authenticators] },
+      {
+        id: config.name,
+        mqtt: config.mqtt,
+        sys: config.sys,
+        authenticators: [...this.access.authenticators, ...authenticators],
+      },
       {
         subscriptions: this.subscriptions,
         routes: this.routes,
@@ -86,6 +91,7 @@ export class Node {
         overload: this.overload,
         log: log.child({ room: 'broker' }),
         access: this.access,
+        nodes: () => this.status().nodes.flatMap(({ name, state }) => (state === 'running' ? [name] : [])),
       },
     )
     this.access.onChange = () => this.broker.reviewAccess()

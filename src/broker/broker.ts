@@ -8,7 +8,7 @@ import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import { Aedes, type AedesOptions, type AedesPublishPacket, type Client } from 'aedes'
 import type { Logger } from 'pino'
-import type { MqttOptions } from '../config/options.js'
+import type { MqttOptions, SysOptions } from '../config/options.js'
 import type { EnhancedAuthenticator } from '../mqtt/authenticator.js'
 import { Connection } from '../mqtt/connection.js'
 import type { ConnectionOrigin } from '../mqtt/origin.js'
@@ -29,7 +29,7 @@ import { CallbackPending } from './callback-pending.js'
 import { ClientHost } from './client-host.js'
 import { Hooks } from './hooks.js'
 import { ListenerSubscriber } from './listener-subscriber.js'
-import type { BrokerMetrics } from './metrics.js'
+import type { BrokerGauges, BrokerMetrics } from './metrics.js'
 import { SessionOpener } from './open-session.js'
 import type { OverloadGate } from './overload.js'
 import {
@@ -46,12 +46,16 @@ import { Redispatch } from './redispatch.js'
 import { RetainedMessages } from './retained.js'
 import { SubscriptionDesk } from './subscribe.js'
 import type { Subscriber } from './subscriber.js'
+import type { SysSource } from './sys/sys-topic.js'
+import { SysTopics } from './sys/sys-topics.js'
 import { willMessage } from './will.js'
 
 export interface BrokerOptions {
   /** The node's name; Aedes' `id`. */
   readonly id: NodeId
   readonly mqtt: MqttOptions
+  /** What is told on `$SYS` topics; nothing when left out. */
+  readonly sys?: SysOptions
   /** Hooks and settings as Aedes takes them; its limits that have a counterpart in `mqtt` are not used. */
   readonly aedes?: AedesOptions
   /** Methods of enhanced authentication, each once. A client that names another one is refused with 0x8C. */
@@ -67,6 +71,8 @@ export interface BrokerModules {
   /** Refuses new clients while the node is overloaded; without it nothing does. */
   readonly overload?: OverloadGate
   readonly log: Logger
+  /** Names of the nodes that run; this one alone when left out. */
+  readonly nodes?: () => readonly string[]
   /** Who may come in and do what; without it everybody may, as far as the hooks let them. */
   readonly access?: Access
 }
@@ -81,6 +87,8 @@ export class Broker extends Aedes implements ForwardedSink {
   private readonly publisher: Publisher
   private readonly retained: RetainedMessages
   private readonly options: MqttOptions
+  private readonly sys: SysTopics | undefined
+  private listeningSince = 0
 
   constructor(options: BrokerOptions, modules: BrokerModules) {
     const { subscriptions, routes, timers, metrics, log } = modules
@@ -105,7 +113,16 @@ export class Broker extends Aedes implements ForwardedSink {
     )
     this.publisher = new Publisher(LONE_FORWARDER, { matches, retained: this.retained, metrics })
     const redispatch = new Redispatch({ groups, publisher: this.publisher, metrics })
-    const desk = new SubscriptionDesk(options.mqtt, { subscriptions, groups, retained: this.retained })
+    this.sys =
+      options.sys &&
+      new SysTopics(options.sys, {
+        node: options.id,
+        source: this.sysSource(modules, groups),
+        metrics,
+        publisher: this.publisher,
+        timers,
+      })
+    const desk = new SubscriptionDesk(options.mqtt, { subscriptions, groups, retained: this.retained, sys: this.sys })
     this.sessions = new SessionOpener(options.mqtt, {
       timers,
       metrics: metrics.session,
@@ -126,6 +143,7 @@ export class Broker extends Aedes implements ForwardedSink {
       redispatch,
       publisher: this.publisher,
       overload: modules.overload,
+      sys: this.sys,
       metrics,
       connection: {
         options: options.mqtt,
@@ -146,7 +164,7 @@ export class Broker extends Aedes implements ForwardedSink {
     this.handle = (stream, request) => this.host.clientOf(this.accept(stream, originOf(request)))
     this.connectedClients = 0
     this.closed = false
-    this.bindGauges(() => subscriptions.size + groups.size, metrics)
+    metrics.bind(this.gauges(subscriptions, groups))
   }
 
   // ── as a node uses it ────────────────────────────────────────────────────────────────────────────────────────
@@ -200,6 +218,8 @@ export class Broker extends Aedes implements ForwardedSink {
   /** There is no heartbeat, birth message or will sweep to start: the cluster does what they were for. */
   override async listen(): Promise<void> {
     this.closed = false
+    this.listeningSince = performance.now()
+    this.sys?.start()
   }
 
   override publish(packet: PublishRequest, callback?: DoneCallback): void
@@ -226,6 +246,7 @@ export class Broker extends Aedes implements ForwardedSink {
     }
     this.closed = true
     this.access.close()
+    this.sys?.stop()
     for (const connection of this.host.connections) {
       connection.close('server_shutdown', ReasonCode.ServerShuttingDown)
     }
@@ -252,25 +273,34 @@ export class Broker extends Aedes implements ForwardedSink {
     pending.release()
   }
 
-  private bindGauges(subscriptions: () => number, metrics: BrokerMetrics): void {
-    const { registry } = this.sessions
+  private sysSource({ subscriptions, routes, nodes }: BrokerModules, groups: SharedGroups<Subscriber>): SysSource {
+    return {
+      ...this.gauges(subscriptions, groups),
+      uptime: () => performance.now() - this.listeningSince,
+      nodes: nodes ?? (() => [this.id]),
+      sharedSubscriptions: () => groups.size,
+      topics: () => subscriptions.filterCount + routes.filterCount,
+    }
+  }
+
+  private gauges(subscriptions: SubscriptionTable<Subscriber>, groups: SharedGroups<Subscriber>): BrokerGauges {
     const sum = (
       of: (session: { queueLength: number; queueBytes: number; inFlightCount: number }) => number,
     ): number => {
       let total = 0
-      for (const { session } of registry.values()) total += of(session)
+      for (const { session } of this.sessions.registry.values()) total += of(session)
       return total
     }
-    metrics.bind({
+    return {
       connections: () => this.connectedClients,
-      sessions: () => registry.size,
-      subscriptions,
+      sessions: () => this.sessions.registry.size,
+      subscriptions: () => subscriptions.size + groups.size,
       retainedMessages: () => this.retained.size,
       retainedBytes: () => this.retained.bytes,
       queuedMessages: () => sum((session) => session.queueLength),
       queuedBytes: () => sum((session) => session.queueBytes),
       inFlightMessages: () => sum((session) => session.inFlightCount),
-    })
+    }
   }
 }
 

@@ -23,6 +23,7 @@ import type { OverloadGate } from './overload.js'
 import type { Publisher } from './publish.js'
 import type { Redispatch } from './redispatch.js'
 import type { SubscriptionDesk } from './subscribe.js'
+import type { SysTopics } from './sys/sys-topics.js'
 
 export interface ClientHostModules {
   /** Whose hooks are called and on whom events are emitted. */
@@ -34,6 +35,7 @@ export interface ClientHostModules {
   readonly redispatch: Redispatch
   readonly publisher: Publisher
   readonly overload: OverloadGate | undefined
+  readonly sys: SysTopics | undefined
   readonly metrics: BrokerMetrics
   readonly connection: ConnectionModules
   readonly log: Logger
@@ -53,6 +55,7 @@ export class ClientHost implements Host, AccessReviewer {
   private readonly redispatch: Redispatch
   private readonly publisher: Publisher
   private readonly overload: OverloadGate | undefined
+  private readonly sys: SysTopics | undefined
   private readonly metrics: BrokerMetrics
   private readonly log: Logger
   private packetCounter = 0
@@ -66,6 +69,7 @@ export class ClientHost implements Host, AccessReviewer {
     redispatch,
     publisher,
     overload,
+    sys,
     metrics,
     connection,
     log,
@@ -79,6 +83,7 @@ export class ClientHost implements Host, AccessReviewer {
     this.redispatch = redispatch
     this.publisher = publisher
     this.overload = overload
+    this.sys = sys
     this.metrics = metrics
     this.log = log
   }
@@ -119,6 +124,7 @@ export class ClientHost implements Host, AccessReviewer {
     this.aedes.connectedClients++
     this.emitFor('client', connection)
     done(opened)
+    if (connection.state === 'open') this.sys?.clientConnected(connection, packet.cleanStart)
   }
 
   opened(connection: Connection): void {
@@ -215,6 +221,7 @@ export class ClientHost implements Host, AccessReviewer {
           this.aedes.emit('subscribe', subscribed, client())
         }
         this.publisher.whenRoutesConfirmed(() => done(granted))
+        this.sys?.clientSubscribed(connection, granted)
         connection.proceed()
       },
     )
@@ -229,6 +236,7 @@ export class ClientHost implements Host, AccessReviewer {
 
   unsubscribe(connection: Connection, topicFilters: readonly string[], done: (reasonCodes: number[]) => void): void {
     const reasonCodes = this.desk.unsubscribe(sessionOf(connection), topicFilters)
+    this.sys?.clientUnsubscribed(connection, topicFilters, reasonCodes)
     if (this.aedes.listenerCount('unsubscribe') > 0) {
       this.aedes.emit('unsubscribe', [...topicFilters], this.clientOf(connection))
     }
@@ -265,6 +273,7 @@ export class ClientHost implements Host, AccessReviewer {
     this.aedes.connectedClients--
     if (!this.aedes.closed) this.redispatch.clientDisconnected(session)
     this.sessions.closed(connection)
+    this.sys?.clientDisconnected(connection, reason)
     this.emitFor('clientDisconnect', connection)
     // As Aedes does: who keeps count of subscriptions hears of those that ended with their session.
     if (session.isEnded && session.subscriptionCount > 0 && this.aedes.listenerCount('unsubscribe') > 0) {

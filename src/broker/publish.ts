@@ -4,7 +4,7 @@
  */
 
 import type { DeliveryOptions, Hold } from '../mqtt/session/session.js'
-import type { Message } from '../mqtt/wire/message.js'
+import { Message } from '../mqtt/wire/message.js'
 import type { Match, MatchCache } from '../router/match-cache.js'
 import type { SharedGroup } from '../router/shared-group.js'
 import type { BrokerMetrics } from './metrics.js'
@@ -59,6 +59,20 @@ export class Publisher implements ForwardedSink {
       return false
     }
     return true
+  }
+
+  /**
+   * A QoS 0 message of the broker itself; what it says is asked for only when somebody wants the topic.
+   * @param isLocal for subscribers of this node only
+   */
+  publishOwn(topic: string, isLocal: boolean, read: () => string): void {
+    const match = this.modules.matches.look(topic)
+    const isWantedHere = match.deliveries.length > 0 || match.groups !== undefined
+    const isForwarded = !isLocal && match.nodes.length > 0
+    if (!isWantedHere && !isForwarded) return
+    const message = Message.from(topic, Buffer.from(read()))
+    this.deliver(match, message, undefined)
+    if (isForwarded) this.forwarder.forward(message, match.nodes, undefined)
   }
 
   /** A message that a peer forwarded: for the sessions here only, it never leaves over a link again. */

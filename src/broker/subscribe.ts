@@ -12,6 +12,7 @@ import type { SharedGroups } from '../router/shared-groups.js'
 import type { SubscriptionTable } from '../router/subscription-table.js'
 import type { RetainedMessages } from './retained.js'
 import type { Subscriber } from './subscriber.js'
+import type { SysTopics } from './sys/sys-topics.js'
 
 /** Asks the embedding program; `done` gets the subscription to make, or undefined for a refusal. */
 export type SubscribeGuard = (
@@ -23,6 +24,8 @@ export interface SubscriberModules {
   readonly subscriptions: SubscriptionTable<Subscriber>
   readonly groups: SharedGroups<Subscriber>
   readonly retained: RetainedMessages
+  /** What the broker tells of itself; undefined when it tells nothing. */
+  readonly sys: SysTopics | undefined
 }
 
 export class SubscriptionDesk {
@@ -82,11 +85,13 @@ export class SubscriptionDesk {
     // A shared subscription gets none, whatever it asks for. [MQTT 5.0 section 4.8.2]
     if (isShared(topicFilter)) return
     if (options.retainHandling === 2 || (options.retainHandling === 1 && !isNew)) return
-    if (this.modules.retained.size === 0) return
+    const own = this.modules.sys?.matching(topicFilter)
+    if (own === undefined && this.modules.retained.size === 0) return
     const subscriptionIds = options.subscriptionId === undefined ? undefined : [options.subscriptionId]
     const { qos, noLocal, retainAsPublished } = options
     const delivery = { qos, noLocal, retainAsPublished, subscriptionIds }
-    session.feedRetained(topicFilter, this.modules.retained.matching(topicFilter), delivery)
+    // Clients cannot publish what is told here, so it is not among what they retained.
+    session.feedRetained(topicFilter, own ?? this.modules.retained.matching(topicFilter), delivery)
   }
 
   private subscribeOne(

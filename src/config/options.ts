@@ -12,6 +12,7 @@ import { type DeepReadonly, deepFreeze } from './deep-freeze.js'
 import { listeners } from './listener-options.js'
 import { mqttSchema } from './mqtt-options.js'
 import { boolean, choice, count, duration, list, secret, size, text } from './option.js'
+import { sysSchema } from './sys-options.js'
 import { tlsSchema } from './tls-options.js'
 
 const adminSchema = z.strictObject({
@@ -134,6 +135,7 @@ export const configSchema = z.strictObject({
   admin: adminSchema.prefault({}),
   cluster: clusterSchema.prefault({}),
   mqtt: mqttSchema.prefault({}),
+  sys: sysSchema.prefault({}),
   log: logSchema.prefault({}),
 })
 
@@ -144,6 +146,7 @@ export type AdminOptions = Config['admin']
 export type ClusterOptions = Config['cluster']
 export type DnsOptions = ClusterOptions['dns']
 export type MqttOptions = Config['mqtt']
+export type SysOptions = Config['sys']
 export type LogOptions = Config['log']
 
 /** The configuration when nothing is said. */

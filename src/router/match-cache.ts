@@ -109,6 +109,11 @@ export class MatchCache<S extends GroupMember> {
     return match
   }
 
+  /** As `match`, but for a topic that will not come again soon: neither looked for nor remembered. */
+  look(topic: string): Match<S> {
+    return this.find(topic)
+  }
+
   /** Forgets everything; the next lookups ask the tables. */
   clear(): void {
     if (this.recent.size > 0) this.recent = new Map()

@@ -84,6 +84,7 @@ const GROUP_TITLES: Readonly<Record<string, string>> = {
   'cluster.dns': 'Discovery by DNS',
   mqtt: 'MQTT',
   'mqtt.overload': 'Overload',
+  sys: 'System topics',
   log: 'Logs',
 }
 

@@ -38,7 +38,10 @@ function setUp(options: Partial<MqttOptions> = {}) {
     { maximum: 100, maximumBytes: 1_000_000 },
     { refused: createBrokerMetrics(new MetricRegistry()).retainedRefused, timers: new TimerWheel() },
   )
-  const desk = new SubscriptionDesk({ ...DEFAULTS.mqtt, ...options }, { subscriptions, groups, retained })
+  const desk = new SubscriptionDesk(
+    { ...DEFAULTS.mqtt, ...options },
+    { subscriptions, groups, retained, sys: undefined },
+  )
   const session = new Session(
     'me',
     60,
