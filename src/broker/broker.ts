@@ -108,7 +108,7 @@ export class Broker extends Aedes implements ForwardedSink {
       { refused: metrics.retainedRefused, timers },
     )
     const matches = new MatchCache<Subscriber>(
-      { maximumTopics: options.mqtt.matchCacheTopics },
+      { maximumTopics: options.mqtt.matchCacheTopics, overlapping: options.mqtt.overlappingDeliveries },
       { subscriptions, groups, routes },
     )
     this.publisher = new Publisher(LONE_FORWARDER, { matches, retained: this.retained, metrics })

@@ -1,6 +1,6 @@
 /** Options of single features of MQTT 5 and of MQTT 3.1; a part of `mqtt`. */
 
-import { boolean, text } from './option.js'
+import { boolean, choice, count, text } from './option.js'
 
 /** Stands for the client ID in texts that are made for each client. */
 export const CLIENT_ID_PLACE = `\${clientid}`
@@ -9,6 +9,16 @@ export const mqttFeatures = {
   checkPayloadFormat: boolean(
     false,
     'Whether a message that says its payload is UTF-8 (Payload Format Indicator 1) and is not is refused: with 0x99 in the acknowledgement or in CONNACK for a will; at QoS 0 it is dropped. Counted.',
+  ),
+  overlappingDeliveries: choice(
+    'one',
+    ['one', 'each'],
+    'What a client gets of a message that several of its subscriptions match: `one` copy, with the highest QoS and all identifiers, or one for `each` subscription, with its QoS and identifier.',
+  ),
+  outboundTopicAliasMaximum: count(
+    16,
+    [0, 65_535],
+    'Topic aliases for messages to an MQTT 5 client, at most; also at most what the client allows, and none for clients that allow none. 0: never.',
   ),
   responseInformation: text(
     '',

@@ -25,6 +25,7 @@ import { Outbox } from './outbox.js'
 import { disconnectFor } from './server-reference.js'
 import type { Outlet, Session } from './session/session.js'
 import { bindStream, type StreamOwner } from './stream-events.js'
+import type { OutboundTopicAliases } from './topic-alias.js'
 import {
   encodePacket,
   PUBACK_FIRST_BYTE,
@@ -79,6 +80,8 @@ export class Connection extends TimerEntry implements InputOwner, StreamOwner, O
   session: Session | undefined
   maximumPacketSize = 268_435_460
   sendMaximum: number
+  /** Set for a client that allows topic aliases. */
+  aliases: OutboundTopicAliases | undefined
   /** Whether the client wants reason strings and user properties with its failures. [MQTT-3.1.2-29] */
   wantsProblemInformation = true
   /** Milliseconds since the epoch. */
@@ -339,12 +342,14 @@ export class Connection extends TimerEntry implements InputOwner, StreamOwner, O
     this.outbox.write(bytes, 0, bytes.length)
   }
 
-  sendFrame(frame: Frame): void {
-    this.outbox.write(frame.buffer, frame.start, frame.end)
+  sendFrame(frame: Frame, topic: string): void {
+    const { buffer, start, end } = this.aliases === undefined ? frame : this.aliases.apply(frame, topic)
+    this.outbox.write(buffer, start, end)
   }
 
-  sendPublish(frame: Frame, packetId: number, duplicate: boolean): void {
-    this.outbox.writePublish(frame, packetId, duplicate)
+  sendPublish(frame: Frame, packetId: number, duplicate: boolean, topic: string): void {
+    const sent = this.aliases === undefined ? frame : this.aliases.apply(frame, topic)
+    this.outbox.writePublish(sent, packetId, duplicate)
   }
 
   pumpLater(): void {

@@ -8,6 +8,7 @@ import { refuseConnect } from './connect-refusal.js'
 import type { Connection } from './connection.js'
 import { applyListenerPolicy } from './listener-policy.js'
 import { responseInformationOf } from './response-information.js'
+import { OutboundTopicAliases } from './topic-alias.js'
 import { announcedVersion, decodePacket } from './wire/decode.js'
 import type { ConnackProperties, ConnectPacket } from './wire/packets.js'
 import { MqttError, ReasonCode } from './wire/reason-codes.js'
@@ -63,6 +64,8 @@ function takeTerms(connection: Connection, packet: ConnectPacket, options: MqttO
   connection.wantsProblemInformation = packet.properties.requestProblemInformation !== false
   connection.sendMaximum = Math.min(options.inflightWindow, packet.properties.receiveMaximum ?? DEFAULT_RECEIVE_MAXIMUM)
   connection.keepAlive = keepAliveOf(packet, options)
+  const aliases = Math.min(options.outboundTopicAliasMaximum, packet.properties.topicAliasMaximum ?? 0)
+  if (aliases > 0) connection.aliases = new OutboundTopicAliases(aliases, connection.maximumPacketSize) // [MQTT-3.1.2-26]
 }
 
 /** @param authenticationData of the last step of an enhanced authentication, for CONNACK */

@@ -23,7 +23,7 @@ const DELIVERIES_PER_TOPIC = 100
 
 /** Who gets a message. Immutable, and right for as long as the cache's `generation` stays the same. */
 export interface Match<S extends GroupMember> {
-  /** Each subscriber once, however many of its subscriptions match. */
+  /** Each subscriber once, however many of its subscriptions match, unless each is to have its copy. */
   readonly deliveries: readonly Delivery<S>[]
   /** Each node with a matching route, once. */
   readonly nodes: readonly NodeId[]
@@ -41,6 +41,8 @@ export const EMPTY_MATCH: Match<never> = Object.freeze({
 export interface MatchCacheOptions {
   /** Topics remembered at most; below 2 the cache keeps nothing. */
   maximumTopics: number
+  /** What a subscriber gets whose several subscriptions match: `one` copy for all, or one for `each`. */
+  overlapping?: 'one' | 'each'
 }
 
 export interface MatchCacheTables<S extends GroupMember> {
@@ -56,6 +58,7 @@ export class MatchCache<S extends GroupMember> {
   private readonly subscriptions: SubscriptionTable<S>
   private readonly groups: SharedGroups<S>
   private readonly routes: RouteTable
+  private readonly isMerging: boolean
   private readonly topicsPerHalf: number
   private readonly deliveriesPerHalf: number
   private recent = new Map<string, Match<S>>()
@@ -70,6 +73,7 @@ export class MatchCache<S extends GroupMember> {
     this.subscriptions = tables.subscriptions
     this.groups = tables.groups
     this.routes = tables.routes
+    this.isMerging = options.overlapping !== 'each'
     this.topicsPerHalf = Math.floor(options.maximumTopics / 2)
     this.deliveriesPerHalf = this.topicsPerHalf * DELIVERIES_PER_TOPIC
   }
@@ -142,7 +146,7 @@ export class MatchCache<S extends GroupMember> {
     const match = isEmpty
       ? EMPTY_MATCH
       : {
-          deliveries: mergeOverlapping(subscriptions),
+          deliveries: this.isMerging ? mergeOverlapping(subscriptions) : subscriptions.slice(),
           nodes: nodes.slice(),
           groups: groups.length === 0 ? undefined : groups.slice(),
         }
@@ -186,6 +190,7 @@ class MergedDelivery<S> implements Delivery<S> {
   noLocal: boolean
   retainAsPublished: boolean
   subscriptionIds: number[] | undefined
+  own: MergedDelivery<S> | undefined
 
   constructor(first: Delivery<S>) {
     this.subscriber = first.subscriber
@@ -193,17 +198,27 @@ class MergedDelivery<S> implements Delivery<S> {
     this.noLocal = first.noLocal
     this.retainAsPublished = first.retainAsPublished
     this.subscriptionIds = first.subscriptionIds?.slice()
+    this.own = undefined
   }
 
   /** An identifier that several subscriptions share is there several times. [MQTT 5.0 section 3.3.4] */
   merge(other: Delivery<S>): this {
+    this.mergeOwn(other)
     if (other.qos > this.qos) this.qos = other.qos
-    this.noLocal &&= other.noLocal
+    this.noLocal ||= other.noLocal
     this.retainAsPublished ||= other.retainAsPublished
     if (other.subscriptionIds !== undefined) {
       this.subscriptionIds ??= []
       this.subscriptionIds.push(...other.subscriptionIds)
     }
     return this
+  }
+
+  /** Keeps apart what counts for the subscriber's own messages: the subscriptions without No Local. [MQTT-3.8.3-3] */
+  private mergeOwn(other: Delivery<S>): void {
+    if (other.noLocal) {
+      if (!this.noLocal) this.own = new MergedDelivery<S>(this)
+    } else if (this.own !== undefined) this.own.merge(other)
+    else if (this.noLocal) this.own = new MergedDelivery(other)
   }
 }

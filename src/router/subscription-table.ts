@@ -19,6 +19,8 @@ export interface Delivery<S> {
   readonly retainAsPublished: boolean
   /** The identifiers of all subscriptions that matched [MQTT-3.3.4-3]; undefined when none has one. */
   readonly subscriptionIds: readonly number[] | undefined
+  /** Of several subscriptions of which some have No Local, what the others want; see `DeliveryOptions`. */
+  readonly own?: Delivery<S> | undefined
   /** The group by which it came, of a shared subscription. */
   readonly share?: object
 }

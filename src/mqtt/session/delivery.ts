@@ -9,6 +9,8 @@ export interface DeliveryOptions {
   readonly noLocal: boolean
   readonly retainAsPublished: boolean
   readonly subscriptionIds: readonly number[] | undefined
+  /** With `noLocal`: what the other subscriptions want of the client's own messages; undefined when there are none. */
+  readonly own?: DeliveryOptions | undefined
   /** The group by which the message came, of a shared subscription: a message that another member may get instead. */
   readonly share?: object
 }

@@ -13,8 +13,9 @@ export interface Outlet {
   readonly isFull: boolean
   /** The socket does not keep up: QoS 1 and 2 wait in the queue until the outlet calls `pump`. */
   readonly isCongested: boolean
-  sendFrame(frame: Frame): void
-  sendPublish(frame: Frame, packetId: number, duplicate: boolean): void
+  /** A message of QoS 0; `topic` is the one in the frame. */
+  sendFrame(frame: Frame, topic: string): void
+  sendPublish(frame: Frame, packetId: number, duplicate: boolean, topic: string): void
   sendPubrel(packetId: number): void
   /** Calls `pump` again at the end of this event-loop turn. */
   pumpLater(): void

@@ -156,7 +156,11 @@ export class Session {
    * is a message dropped.
    */
   deliver(message: Message, delivery: DeliveryOptions, pending: Hold | undefined): void {
-    if (delivery.noLocal && message.publisherId === this.clientId) return // [MQTT-3.8.3-3]
+    if (delivery.noLocal && message.publisherId === this.clientId) {
+      // Not for this subscription, but perhaps for others that match. [MQTT-3.8.3-3]
+      if (delivery.own !== undefined) this.deliver(message, delivery.own, pending)
+      return
+    }
     const qos = Math.min(message.qos, delivery.qos) as QoS // [MQTT-3.8.4-8]
     const retain = message.retain && delivery.retainAsPublished // [MQTT-3.3.1-12], [MQTT-3.3.1-13]
     if (qos === 0) this.sendQos0(message, retain, delivery.subscriptionIds)
@@ -284,7 +288,7 @@ export class Session {
       this.modules.metrics.dropped.too_large.value++ // [MQTT-3.1.2-25]
       return
     }
-    outlet.sendFrame(frame)
+    outlet.sendFrame(frame, message.topic)
     this.modules.metrics.sent[0].value++
   }
 
@@ -366,7 +370,7 @@ export class Session {
       releaseOrder: 0,
       isSent: true,
     })
-    outlet.sendPublish(frame, packetId, false)
+    outlet.sendPublish(frame, packetId, false, message.topic)
     this.modules.metrics.sent[qos].value++
     return true
   }
@@ -383,7 +387,7 @@ export class Session {
       this.modules.metrics.dropped.too_large.value++
       return
     }
-    outlet.sendPublish(frame, entry.packetId, true) // DUP [MQTT-3.3.1-1]
+    outlet.sendPublish(frame, entry.packetId, true, entry.message.topic) // DUP [MQTT-3.3.1-1]
     this.modules.metrics.sent[entry.qos].value++
   }
 

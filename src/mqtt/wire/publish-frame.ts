@@ -6,7 +6,12 @@ import { PacketType } from './packet-type.js'
 import type { PublishProperties, QoS } from './packets.js'
 import { propertiesSize, readDefinition, readPropertyList, skipValue, writeProperties } from './properties.js'
 import { MqttError, ReasonCode } from './reason-codes.js'
-import { MAXIMUM_VARIABLE_INTEGER, variableIntegerSize, writeVariableInteger } from './variable-integer.js'
+import {
+  MAXIMUM_VARIABLE_INTEGER,
+  readVariableInteger,
+  variableIntegerSize,
+  writeVariableInteger,
+} from './variable-integer.js'
 
 /** A whole PUBLISH packet in `buffer[start, end)`. */
 export interface Frame {
@@ -75,6 +80,41 @@ export function encodePublish(
   }
   message.chunk.copy(buffer, at, message.payloadStart, message.payloadEnd)
   return { buffer, start: 0, end: buffer.length, packetIdOffset }
+}
+
+/** Bytes of a Topic Alias property: identifier and two bytes. */
+const TOPIC_ALIAS_BYTES = 3
+const TOPIC_ALIAS_ID = 0x23
+
+/** What an alias adds to a packet at most: its property, and a byte more for either of two lengths. */
+export const TOPIC_ALIAS_GROWTH_BYTES = TOPIC_ALIAS_BYTES + 2
+
+/**
+ * A whole MQTT 5 PUBLISH again, with a Topic Alias: together with its topic name, which gives the alias its meaning,
+ * or in place of it. [MQTT 5.0 section 3.3.2.3.4]
+ */
+export function withTopicAlias(frame: Frame, alias: number, keepsTopic: boolean): Frame {
+  const { buffer, start, end, packetIdOffset } = frame
+  const topicStart = start + 1 + variableIntegerSize(readVariableInteger(buffer, start + 1, end))
+  const topicEnd = topicStart + 2 + buffer.readUInt16BE(topicStart)
+  const lengthAt = packetIdOffset === -1 ? topicEnd : packetIdOffset + 2
+  const oldProperties = readVariableInteger(buffer, lengthAt, end)
+  const propertiesAt = lengthAt + variableIntegerSize(oldProperties)
+  const properties = oldProperties + TOPIC_ALIAS_BYTES
+  const headBytes = (keepsTopic ? topicEnd - topicStart : 2) + lengthAt - topicEnd
+  const remaining = headBytes + variableIntegerSize(properties) + TOPIC_ALIAS_BYTES + end - propertiesAt
+  const target = Buffer.allocUnsafe(1 + variableIntegerSize(remaining) + remaining)
+  target[0] = buffer[start] as number
+  let at = writeVariableInteger(target, 1, remaining)
+  if (keepsTopic) at += buffer.copy(target, at, topicStart, topicEnd)
+  else at = target.writeUInt16BE(0, at)
+  const newPacketIdOffset = packetIdOffset === -1 ? -1 : at
+  at += buffer.copy(target, at, topicEnd, lengthAt)
+  at = writeVariableInteger(target, at, properties)
+  target[at] = TOPIC_ALIAS_ID
+  at = target.writeUInt16BE(alias, at + 1)
+  buffer.copy(target, at, propertiesAt, end)
+  return { buffer: target, start: 0, end: target.length, packetIdOffset: newPacketIdOffset }
 }
 
 /** The bytes that `Message.properties` holds: without their length; undefined when nothing is set. */

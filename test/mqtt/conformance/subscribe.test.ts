@@ -262,6 +262,21 @@ test('[MQTT-3.8.3-4] No Local on a shared subscription closes the connection', a
   }
 })
 
+test('[MQTT-3.8.3-3] of overlapping subscriptions those with No Local do not count for the own messages of a client', async (t) => {
+  const client = await PacketClient.connect(t, broker().port)
+  await client.subscribe([{ topic: 'overlap/+', qos: 0, nl: true }], 0, { subscriptionIdentifier: 1 })
+  await client.subscribe([{ topic: 'overlap/own', qos: 0, nl: false }], 0, { subscriptionIdentifier: 2 })
+  const other = await PacketClient.connect(t, broker().port)
+  for (const [publisher, identifiers] of [
+    [client, 2],
+    [other, [1, 2]],
+  ] as const) {
+    publisher.publish({ topic: 'overlap/own', payload: 'x' })
+    const [message] = await client.receive(1)
+    assert.deepEqual(message?.properties?.subscriptionIdentifier, identifiers)
+  }
+})
+
 test('[MQTT-3.8.3-3] No Local keeps a message from its own publisher, and from nobody else', async (t) => {
   const client = await PacketClient.connect(t, broker().port)
   const other = await PacketClient.connect(t, broker().port)

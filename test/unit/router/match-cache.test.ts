@@ -26,11 +26,11 @@ const PLAIN: SubscriptionOptions = {
   subscriptionId: undefined,
 }
 
-function setUp(maximumTopics = 100) {
+function setUp(maximumTopics = 100, overlapping: 'one' | 'each' = 'one') {
   const subscriptions = new SubscriptionTable<Subscriber>()
   const groups = new SharedGroups<Subscriber>({ strategy: 'round_robin', strategies: {} })
   const routes = new RouteTable()
-  const cache = new MatchCache({ maximumTopics }, { subscriptions, groups, routes })
+  const cache = new MatchCache({ maximumTopics, overlapping }, { subscriptions, groups, routes })
   return { subscriptions, groups, routes, cache }
 }
 
@@ -61,6 +61,44 @@ describe('match cache', () => {
         }
       }),
     )
+  })
+
+  it('keeps apart what counts for the subscriber’s own messages: the subscriptions without No Local [MQTT-3.8.3-3]', () => {
+    const options = { '#': 1, 'a/#': 2, '+/b': 0, 'a/b': 1 } as const
+    const orders = [Object.keys(options), Object.keys(options).reverse()] as (keyof typeof options)[][]
+    for (const order of orders) {
+      const { subscriptions, cache } = setUp()
+      const one = named('one')
+      for (const [index, filter] of order.entries()) {
+        const noLocal = filter === 'a/#' || filter === '+/b'
+        subscriptions.subscribe(one, filter, { ...PLAIN, qos: options[filter], noLocal, subscriptionId: index + 1 })
+      }
+      const [delivery] = cache.match('a/b').deliveries
+      assert.deepEqual([delivery?.qos, delivery?.noLocal, delivery?.subscriptionIds?.length], [2, true, 4])
+      assert.deepEqual([delivery?.own?.qos, delivery?.own?.noLocal], [1, false])
+      const ids = ['#', 'a/b'].map((filter) => order.indexOf(filter as keyof typeof options) + 1)
+      assert.deepEqual(delivery?.own?.subscriptionIds?.slice().sort(), ids.sort())
+    }
+    const { subscriptions, cache } = setUp()
+    const one = named('one')
+    for (const filter of ['a', '+']) subscriptions.subscribe(one, filter, { ...PLAIN, noLocal: true })
+    assert.equal(cache.match('a').deliveries[0]?.own, undefined)
+  })
+
+  it('has a delivery for each matching subscription where that is asked for', () => {
+    const { subscriptions, cache } = setUp(100, 'each')
+    const one = named('one')
+    for (const [filter, qos] of [
+      ['a', 0],
+      ['+', 2],
+    ] as const) {
+      subscriptions.subscribe(one, filter, { ...PLAIN, qos, subscriptionId: qos + 1 })
+    }
+    const deliveries = cache.match('a').deliveries.map(({ qos, subscriptionIds }) => [qos, subscriptionIds])
+    assert.deepEqual(deliveries.sort(), [
+      [0, [1]],
+      [2, [3]],
+    ])
   })
 
   it('gives the same object until a table changes', () => {
@@ -112,7 +150,8 @@ describe('match cache', () => {
     assert.equal(deliveries.length, 2)
     const mine = deliveries.find((delivery) => delivery.subscriber === subscriber)
     assert.equal(mine?.qos, 2)
-    assert.equal(mine?.noLocal, false)
+    assert.equal(mine?.noLocal, true)
+    assert.deepEqual([mine?.own?.qos, mine?.own?.subscriptionIds], [0, [3]])
     assert.equal(mine?.retainAsPublished, true)
     assert.deepEqual([...(mine?.subscriptionIds ?? [])].sort(), [1, 1, 2, 3])
     const theirs = deliveries.find((delivery) => delivery.subscriber === other)
