@@ -1,26 +1,10 @@
 import assert from 'node:assert/strict'
-import { randomBytes } from 'node:crypto'
 import { test } from 'node:test'
-import { hashPassword } from '../../src/access/password-hash.js'
-import { scramCredentials } from '../../src/access/scram.js'
-import { formatUser } from '../../src/access/users-file.js'
 import { useBroker } from '../support/broker.js'
 import type { QoS, Version } from '../support/client.js'
 import { type ConnectFields, PacketClient, textOf } from '../support/packet-client.js'
 import { temporaryFile } from '../support/temporary-file.js'
-
-/** Cheap hashes: what is tested here is not how dear they are. */
-const LOG_COST = 10
-
-const users = await Promise.all(
-  ['alice', 'bob', 'watcher'].map(async (username) =>
-    formatUser({
-      username,
-      password: await hashPassword(Buffer.from(`secret of ${username}`), LOG_COST),
-      scram: scramCredentials(`secret of ${username}`, randomBytes(16), 4_096),
-    }),
-  ),
-)
+import { passwordOf, usersFile } from '../support/users.js'
 
 const ACL = `
 rules:
@@ -41,14 +25,14 @@ rules:
 
 const broker = useBroker({
   access: {
-    usersFile: temporaryFile('users', `${users.join('\n')}\n`),
+    usersFile: temporaryFile('users', await usersFile('alice', 'bob', 'watcher')),
     aclFile: temporaryFile('acl.yaml', ACL),
   },
 })
 
 const VERSIONS: readonly Version[] = [4, 5]
 
-function login(username: string, password = `secret of ${username}`): ConnectFields {
+function login(username: string, password = passwordOf(username)): ConnectFields {
   return { username, password: Buffer.from(password) }
 }
 
