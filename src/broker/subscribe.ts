@@ -84,6 +84,8 @@ export class SubscriptionDesk {
   sendRetained(session: Session, { topicFilter, options, isNew }: Grant): void {
     // A shared subscription gets none, whatever it asks for. [MQTT 5.0 section 4.8.2]
     if (isShared(topicFilter)) return
+    // Taken back while the cluster was told of it. [MQTT-3.10.4-1]
+    if (!session.subscriptions.has(topicFilter)) return
     if (options.retainHandling === 2 || (options.retainHandling === 1 && !isNew)) return
     const own = this.modules.sys?.matching(topicFilter)
     if (own === undefined && this.modules.retained.size === 0) return

@@ -163,8 +163,8 @@ export class Session {
     }
     const qos = Math.min(message.qos, delivery.qos) as QoS // [MQTT-3.8.4-8]
     const retain = message.retain && delivery.retainAsPublished // [MQTT-3.3.1-12], [MQTT-3.3.1-13]
-    if (qos === 0) this.sendQos0(message, retain, delivery.subscriptionIds)
-    else this.deliverQueued(message, qos, retain, delivery.subscriptionIds, delivery.share, pending)
+    if (qos === 0) this.sendQos0(message, retain, delivery.subscriptionIds, false)
+    else this.deliverQueued(message, qos, retain, delivery.subscriptionIds, delivery.share, pending, false)
   }
 
   /**
@@ -266,11 +266,17 @@ export class Session {
     if (done === true) feeds.delete(filter)
     if (value === undefined) return
     const qos = Math.min(value.qos, delivery.qos) as QoS
-    if (qos === 0) this.sendQos0(value, true, delivery.subscriptionIds)
-    else this.deliverQueued(value, qos, true, delivery.subscriptionIds, undefined, undefined)
+    // It has waited here since it was retained: its expiry interval is what is left. [MQTT-3.3.2-6]
+    if (qos === 0) this.sendQos0(value, true, delivery.subscriptionIds, true)
+    else this.deliverQueued(value, qos, true, delivery.subscriptionIds, undefined, undefined, true)
   }
 
-  private sendQos0(message: Message, retain: boolean, subscriptionIds: readonly number[] | undefined): void {
+  private sendQos0(
+    message: Message,
+    retain: boolean,
+    subscriptionIds: readonly number[] | undefined,
+    hasWaited: boolean,
+  ): void {
     const outlet = this.outlet
     if (outlet === undefined) {
       this.modules.metrics.dropped[this.isEnded ? 'session_ended' : 'offline_qos0'].value++
@@ -280,10 +286,7 @@ export class Session {
       this.modules.metrics.dropped.outbox_full.value++
       return
     }
-    const frame =
-      subscriptionIds === undefined || !outlet.isV5
-        ? message.frame(outlet.isV5, 0, retain)
-        : message.frameFor(0, retain, subscriptionIds, Date.now())
+    const frame = this.frameOf(outlet, message, 0, retain, subscriptionIds, hasWaited)
     if (frame.end - frame.start > outlet.maximumPacketSize) {
       this.modules.metrics.dropped.too_large.value++ // [MQTT-3.1.2-25]
       return
@@ -299,6 +302,7 @@ export class Session {
     subscriptionIds: readonly number[] | undefined,
     share: object | undefined,
     pending: Hold | undefined,
+    hasWaited: boolean,
   ): void {
     if (share !== undefined) this.carriesShared = true
     const outlet = this.outlet
@@ -309,7 +313,7 @@ export class Session {
       !outlet.isCongested
     ) {
       // No packet id free means the window is as full as it can be: then it waits in the queue like the others.
-      if (this.sendInFlight(outlet, message, qos, retain, subscriptionIds, share, false)) return
+      if (this.sendInFlight(outlet, message, qos, retain, subscriptionIds, share, hasWaited)) return
     }
     this.enqueue({ message: message.detach(), qos, retain, subscriptionIds, share }, pending)
   }

@@ -235,6 +235,8 @@ test('[MQTT-3.3.2-5] [MQTT-3.3.2-6] a message that expires while it waits is not
   await publish('short', 1)
   await publish('long', 100)
   await publish('forever')
+  const properties = { messageExpiryInterval: 100 }
+  await publisher.publishAcked({ topic: 'expiry/kept', payload: 'x', retain: true, properties })
   // The session of this client lives as long as the short message does, so its end is the clock.
   const clock = await PacketClient.connect(t, broker().port, 5, {
     clean: false,
@@ -250,7 +252,14 @@ test('[MQTT-3.3.2-5] [MQTT-3.3.2-6] a message that expires while it waits is not
   const left = got[0]?.properties?.messageExpiryInterval ?? 0
   assert.ok(left >= 90 && left <= 99, `${left} s left of 100 after about 2`)
   assert.equal(got[1]?.properties?.messageExpiryInterval, undefined)
+  for (const qos of [0, 1, 2] as const) {
+    await back.subscribe('expiry/kept', qos)
+    const [kept] = await back.receive(1)
+    const keptLeft = kept?.properties?.messageExpiryInterval ?? 0
+    assert.ok(keptLeft >= 90 && keptLeft <= 99, `${keptLeft} s left of a retained message, at QoS ${qos}`)
+  }
   await back.disconnect({ properties: { sessionExpiryInterval: 0 } })
+  await publisher.publishAcked({ topic: 'expiry/kept', retain: true })
 })
 
 test('a PUBLISH with a property that it may not have, or has twice, or whose value is none, closes the connection', async (t) => {

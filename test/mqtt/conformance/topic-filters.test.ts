@@ -44,6 +44,9 @@ const DOLLAR: Matches = [
   ['$a/+', ['$a/b'], ['$a', '$b/b']],
   ['a/#', ['a/$b'], []],
   ['a/+', ['a/$b'], []],
+  ['$share/group/#', ['a/$b'], ['$a', '$a/b']],
+  ['$share/group/+/b', ['a/b'], ['$a/b']],
+  ['$share/group/$a/#', ['$a/b'], ['a/b']],
 ]
 
 /** What someone might take for the same, and is not. */

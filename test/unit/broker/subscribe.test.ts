@@ -216,6 +216,20 @@ describe('SUBSCRIBE and UNSUBSCRIBE of a client', () => {
     assert.deepEqual(await client.settle(), ['suback 1', 'suback 2', 'suback 3'])
   })
 
+  it('bring no retained message when they were taken back before their SUBACK [MQTT-3.10.4-1]', async (t) => {
+    const lone = new LoneBroker(t)
+    const client = await lone.connect()
+    client.send(publishPacket({ topic: 'a', payload: 'kept', retain: true }))
+    await client.settle()
+    lone.forwarder.isConfirming = true
+    client.send(subscribePacket('a', 1, 1))
+    client.send({ cmd: 'unsubscribe', messageId: 2, unsubscriptions: ['a'] })
+    client.send(subscribePacket('+', 1, 3))
+    assert.deepEqual(await client.settle(), ['unsuback 2'])
+    lone.forwarder.confirmRoutes()
+    assert.deepEqual(await client.settle(), ['suback 1', 'suback 3', 'publish 0 retain a kept'])
+  })
+
   it('are read no further while hundreds of SUBACKs wait for the peers, and all are answered', async (t) => {
     const lone = new LoneBroker(t)
     lone.forwarder.isConfirming = true
