@@ -96,7 +96,7 @@ export class AedesClient extends EventEmitter implements Client {
   }
 
   close(callback?: () => void): void {
-    this.connection.close('administrative', ReasonCode.AdministrativeAction)
+    this.connection.close('administrative', ReasonCode.AdministrativeAction, 'closed by the broker')
     if (callback !== undefined) setImmediate(callback)
   }
 

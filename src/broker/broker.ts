@@ -248,7 +248,7 @@ export class Broker extends Aedes implements ForwardedSink {
     this.access.close()
     this.sys?.stop()
     for (const connection of this.host.connections) {
-      connection.close('server_shutdown', ReasonCode.ServerShuttingDown)
+      connection.close('server_shutdown', ReasonCode.ServerShuttingDown, 'the node stops')
     }
     this.sessions.stop()
     this.router.close(() => {

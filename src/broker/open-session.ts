@@ -102,6 +102,6 @@ export class SessionOpener implements SessionLifecycle {
     const old = this.registry.get(clientId)?.connection
     if (old === undefined) return
     this.modules.brokerMetrics.takeovers.value++
-    old.close('taken_over', ReasonCode.SessionTakenOver)
+    old.close('taken_over', ReasonCode.SessionTakenOver, 'the client ID has connected again')
   }
 }

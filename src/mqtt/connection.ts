@@ -210,7 +210,7 @@ export class Connection extends TimerEntry implements InputOwner, StreamOwner, O
     }
     this.closeError = error instanceof Error ? error : new Error(String(error))
     this.modules.log.error({ clientId: this.clientId, err: this.closeError }, 'connection failed on an internal error')
-    this.close('internal_error', ReasonCode.ImplementationSpecificError)
+    this.close('internal_error', ReasonCode.ImplementationSpecificError, 'internal error')
   }
 
   /** Ends the connection; with a reason code an MQTT 5 client that is connected gets a DISCONNECT first. */
@@ -335,7 +335,9 @@ export class Connection extends TimerEntry implements InputOwner, StreamOwner, O
   send(packet: OutboundPacket): void {
     const bytes = encodePacket(packet, this.version, this.maximumPacketSize)
     if (bytes.length > this.maximumPacketSize) {
-      if (packet.cmd !== 'disconnect') this.close('packet_too_large', ReasonCode.PacketTooLarge)
+      if (packet.cmd !== 'disconnect') {
+        this.close('packet_too_large', ReasonCode.PacketTooLarge, `no room for ${packet.cmd}`)
+      }
       return
     }
     this.modules.metrics.packetsSent[packet.cmd].value++
@@ -367,7 +369,7 @@ export class Connection extends TimerEntry implements InputOwner, StreamOwner, O
 
   sendPubcomp(packetId: number, reasonCode: number): void {
     if (reasonCode !== ReasonCode.Success && this.isV5) {
-      this.send({ cmd: 'pubcomp', packetId, reasonCode, properties: {} })
+      this.send({ cmd: 'pubcomp', packetId, reasonCode, properties: this.problem('the packet id is not in use') })
       return
     }
     this.modules.metrics.packetsSent.pubcomp.value++

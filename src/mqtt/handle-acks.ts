@@ -21,7 +21,7 @@ export function handlePubrec(connection: Connection, packet: AckPacket): void {
       cmd: 'pubrel',
       packetId: packet.packetId,
       reasonCode: ReasonCode.PacketIdentifierNotFound,
-      properties: {},
+      properties: connection.problem('the packet id is not in flight'),
     })
   } else {
     connection.sendPubrel(packet.packetId)
