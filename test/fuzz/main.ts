@@ -48,6 +48,7 @@ async function run(): Promise<void> {
       saidAt = performance.now()
       say(`node: ${done} of ${count}`)
     },
+    failed: (error) => say(`node: ${error instanceof Error ? error.message : String(error)}; looking for the input …`),
   })
   say(`node: ${JSON.stringify(report)}`)
 }

@@ -24,6 +24,8 @@ const CONCURRENCY = 96
 const WARM_UP_INPUTS = 20_000
 const CHECK_EVERY_INPUTS = 500
 const SHRINK_ATTEMPTS = 400
+/** How many of the last inputs are tried again when something has failed. */
+const SUSPECTS = 1_000
 /** How long sessions of clients that are gone may take to end: their expiry, and the steps of the timer wheel. */
 const SETTLE_TIMEOUT_MS = 30_000
 /** pino's number of `error`. */
@@ -75,6 +77,8 @@ export interface NodeFuzzOptions {
   within?: number
   /** Told now and then how far the run is. */
   progress?: (done: number) => void
+  /** Told of a failure at once; what follows is the search for the input that did it. */
+  failed?: (error: unknown) => void
 }
 
 /** @throws FuzzFailure */
@@ -119,6 +123,7 @@ export async function fuzzNode(inputs: Inputs, options: NodeFuzzOptions): Promis
       closed: closedOf(scrape),
     }
   } catch (error) {
+    options.failed?.(error)
     thrower.stop()
     throw await explain(error, inputs, index, thrower)
   } finally {
@@ -210,21 +215,36 @@ function closedOf(scrape: Scrape): Record<string, number> {
   return closed
 }
 
-/** Finds the input that did it among those that were on their way or had just been, each on a node of its own. */
+/**
+ * Finds the input that did it: those that were on their way or had just been are sent again, one after the other, to a
+ * new node; the one that fails there is tried alone and made shorter, on a new node each time.
+ */
 async function explain(error: unknown, inputs: Inputs, index: number, thrower: Thrower): Promise<FuzzFailure> {
   const { seed } = inputs
   const late = [...thrower.underWay].map((thrown) => thrown.index)
-  const suspects = new Set([...late, ...Array.from({ length: CONCURRENCY * 2 }, (_, back) => index - back)])
-  for (const suspect of [...suspects].filter((one) => one >= 0)) {
-    const input = inputs.at(suspect)
-    const whole = Buffer.concat(input.chunks)
-    const failure = await nodeFailureOf(whole, input.version)
-    if (failure === undefined) continue
-    const fails = async (shorter: Buffer): Promise<boolean> => {
-      return (await nodeFailureOf(shorter, input.version)) !== undefined
+  const recent = Array.from({ length: SUSPECTS }, (_, back) => index - back).filter((one) => one >= 0)
+  const suspect = await firstFailing(inputs, new Set([...late, ...recent]))
+  if (suspect !== undefined) {
+    const { version, chunks } = inputs.at(suspect)
+    const whole = Buffer.concat(chunks)
+    const fails = async (bytes: Buffer): Promise<boolean> => (await nodeFailureOf(bytes, version)) !== undefined
+    if (await fails(whole)) {
+      const bytes = await shrink(whole, fails, SHRINK_ATTEMPTS)
+      return new FuzzFailure('node', { seed, index: suspect, version, bytes }, error)
     }
-    const bytes = await shrink(whole, fails, SHRINK_ATTEMPTS)
-    return new FuzzFailure('node', { seed, index: suspect, version: input.version, bytes }, failure)
   }
-  return new FuzzFailure('node', { seed, index, version: inputs.at(index).version, bytes: undefined }, error)
+  const { version } = inputs.at(index)
+  return new FuzzFailure('node', { seed, index, version, bytes: undefined }, error)
+}
+
+async function firstFailing(inputs: Inputs, suspects: Iterable<number>): Promise<number | undefined> {
+  const cluster = await startNode()
+  try {
+    for (const suspect of suspects) {
+      if ((await failureOn(cluster.node(1), inputs.at(suspect))) !== undefined) return suspect
+    }
+    return undefined
+  } finally {
+    await cluster.stop().catch(() => undefined)
+  }
 }
