@@ -43,7 +43,7 @@ export class EmbeddedBroker extends Broker {
 
   /** @throws TypeError for an option of Aedes that has no meaning here, ConfigError for one of `mqtt` that is not accepted. */
   constructor(options: EmbeddedOptions = {}) {
-    const { mqtt, authenticators = [], log = createLogger({ level: 'silent', format: 'json' }, {}), ...aedes } = options
+    const { mqtt, authenticators = [], log = silentLogger(), ...aedes } = options
     const taken = TAKEN_OVER.find((name) => aedes[name] !== undefined && aedes[name] !== null)
     if (taken !== undefined)
       throw new TypeError(`the option ${taken} of Aedes is not taken: that part is the broker's own`)
@@ -76,6 +76,11 @@ export class EmbeddedBroker extends Broker {
  */
 export function createBroker(options?: EmbeddedOptions): Promise<EmbeddedBroker> {
   return EmbeddedBroker.createBroker(options)
+}
+
+/** It has no stream behind it: a program may make brokers by the thousand. */
+function silentLogger(): Logger {
+  return createLogger({ level: 'silent', format: 'json' }, {}, { write() {} })
 }
 
 function mqttOptions(given: NonNullable<EmbeddedOptions['mqtt']>, aedes: AedesOptions): MqttOptions {

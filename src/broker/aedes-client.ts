@@ -8,20 +8,30 @@ import type { IncomingMessage } from 'node:http'
 import type { Duplex } from 'node:stream'
 import type { Client, PublishPacket, SubscribePacket, Subscription, Subscriptions, UnsubscribePacket } from 'aedes'
 import type { Connection } from '../mqtt/connection.js'
+import type { Message } from '../mqtt/wire/message.js'
 import type { QoS, SubscriptionRequest } from '../mqtt/wire/packets.js'
 import { ReasonCode } from '../mqtt/wire/reason-codes.js'
 import { fromAedesPacket, publishProblem } from './aedes-packets.js'
 
+/** What this client gets in the place of a message: `authorizeForward`, where a program has set it. */
+export type ClientReview = (connection: Connection, message: Message) => Message | undefined
+
 export class AedesClient extends EventEmitter implements Client {
   declare req?: IncomingMessage
 
-  constructor(private readonly connection: Connection) {
+  /** True while `preConnect` is asked: who it is, is not known then, as in Aedes. */
+  isStranger = false
+
+  constructor(
+    private readonly connection: Connection,
+    private readonly review: ClientReview,
+  ) {
     super()
     if (connection.origin.request !== undefined) this.req = connection.origin.request
   }
 
   get id(): string {
-    return this.connection.clientId
+    return this.isStranger ? '' : this.connection.clientId
   }
 
   get clean(): boolean {
@@ -66,11 +76,12 @@ export class AedesClient extends EventEmitter implements Client {
       retainAsPublished: true,
       subscriptionIds: undefined,
     }
-    session.deliver(fromAedesPacket(message, ''), options, undefined)
+    const reviewed = this.review(this.connection, fromAedesPacket(message, ''))
+    if (reviewed !== undefined) session.deliver(reviewed, options, undefined)
     setImmediate(() => callback?.())
   }
 
-  /** Subscribes in the client's name. */
+  /** Subscribes in the client's name; with a `messageId` as a packet has one, the client gets a SUBACK. */
   subscribe(
     subscriptions: Subscriptions | Subscription | Subscription[] | SubscribePacket,
     callback?: (error?: Error) => void,
@@ -78,7 +89,14 @@ export class AedesClient extends EventEmitter implements Client {
     const requests = toList(subscriptions).map(toRequest)
     const { connection } = this
     connection.host.subscribe(connection, requests, (granted) => {
-      if (connection.state === 'open') connection.host.subscribed(connection, granted)
+      if (connection.state === 'open') {
+        const packetId = 'messageId' in subscriptions ? subscriptions.messageId : undefined
+        if (packetId !== undefined) {
+          const reasonCodes = granted.map(({ reasonCode }) => reasonCode)
+          connection.send({ cmd: 'suback', packetId, reasonCodes, properties: {} })
+        }
+        connection.host.subscribed(connection, granted)
+      }
       const isRefused = granted.some(({ reasonCode }) => reasonCode >= ReasonCode.UnspecifiedError)
       callback?.(isRefused ? new Error('a subscription was refused') : undefined)
     })

@@ -10,12 +10,14 @@ import { Aedes, type AedesOptions, type AedesPublishPacket, type Client } from '
 import type { Logger } from 'pino'
 import type { MqttOptions, SysOptions } from '../config/options.js'
 import type { EnhancedAuthenticator } from '../mqtt/authenticator.js'
+import { topicLimitProblem } from '../mqtt/capabilities.js'
 import { Connection } from '../mqtt/connection.js'
 import type { ConnectionOrigin } from '../mqtt/origin.js'
 import { Slab } from '../mqtt/outbox.js'
 import { PublishHeader } from '../mqtt/wire/decode.js'
 import type { Message } from '../mqtt/wire/message.js'
 import { ReasonCode } from '../mqtt/wire/reason-codes.js'
+import { topicFilterProblem } from '../mqtt/wire/topic.js'
 import { MatchCache } from '../router/match-cache.js'
 import type { RouteTable } from '../router/route-table.js'
 import { type Listener, Router } from '../router/router.js'
@@ -231,7 +233,9 @@ export class Broker extends Aedes implements ForwardedSink {
   }
 
   override subscribe(filter: string, listener: Listener<AedesPublishPacket>, callback: () => void): void {
-    this.router.on(filter, listener, callback)
+    const problem = this.filterProblem(filter)
+    if (problem === undefined) this.router.on(filter, listener, callback)
+    else setImmediate(callback as DoneCallback, new Error(problem))
   }
 
   override unsubscribe(filter: string, listener: Listener<AedesPublishPacket>, callback: () => void): void {
@@ -260,7 +264,7 @@ export class Broker extends Aedes implements ForwardedSink {
   // ── inside ───────────────────────────────────────────────────────────────────────────────────────────────────
 
   private publishRequest(packet: PublishRequest, client: Client | undefined, done: DoneCallback): void {
-    const problem = publishProblem(packet)
+    const problem = publishProblem(packet) ?? topicLimitProblem(packet.topic, this.options)
     if (problem !== undefined) {
       setImmediate(done, new Error(problem))
       return
@@ -269,8 +273,12 @@ export class Broker extends Aedes implements ForwardedSink {
     const message = fromAedesPacket(packet, client?.id ?? '')
     const pending = new CallbackPending(done)
     this.publisher.publish(message, pending)
-    this.host.announcePublished(message, client ?? null, pending)
+    this.host.announcePublished(message, client ?? null, pending, (error) => pending.fail(error))
     pending.release()
+  }
+
+  private filterProblem(filter: string): string | undefined {
+    return topicFilterProblem(filter) ?? topicLimitProblem(filter, this.options)
   }
 
   private sysSource({ subscriptions, routes, nodes }: BrokerModules, groups: SharedGroups<Subscriber>): SysSource {

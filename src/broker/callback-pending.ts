@@ -6,7 +6,14 @@ export class CallbackPending implements PendingPublish {
   /** The publish path's own hold. */
   private holds = 1
 
-  constructor(private readonly callback: () => void) {}
+  private error: Error | undefined
+
+  constructor(private readonly callback: (error?: Error) => void) {}
+
+  /** The callback will be told of this. */
+  fail(error: Error): void {
+    this.error ??= error
+  }
 
   hold(): void {
     this.holds++
@@ -15,6 +22,6 @@ export class CallbackPending implements PendingPublish {
   release(): void {
     this.holds--
     // Never within the call to publish: a callback that publishes again must not nest.
-    if (this.holds === 0) setImmediate(this.callback)
+    if (this.holds === 0) setImmediate(this.callback, this.error)
   }
 }

@@ -7,15 +7,17 @@ import type { Aedes, AedesPublishPacket, Client, PublishPacket } from 'aedes'
 import type { Logger } from 'pino'
 import type { CloseReason } from '../mqtt/close-reason.js'
 import type { Connection } from '../mqtt/connection.js'
+import { takeTerms } from '../mqtt/handshake.js'
 import type { ConnectionModules, Grant, Host, OpenOutcome } from '../mqtt/host.js'
 import type { InFlight } from '../mqtt/session/in-flight-window.js'
 import { type Hold, Session } from '../mqtt/session/session.js'
 import type { Message } from '../mqtt/wire/message.js'
-import type { ConnectPacket, QoS, SubscriptionRequest } from '../mqtt/wire/packets.js'
+import type { ConnackPacket, ConnectPacket, QoS, SubscriptionRequest } from '../mqtt/wire/packets.js'
 import { ReasonCode } from '../mqtt/wire/reason-codes.js'
 import type { AccessDesk, AccessReviewer } from './access-desk.js'
 import { AedesClient } from './aedes-client.js'
 import { afterHook, publishProblem, toAedesPacket } from './aedes-packets.js'
+import { ClientEvents } from './client-events.js'
 import { type Hooks, isReservedTopic } from './hooks.js'
 import type { BrokerMetrics } from './metrics.js'
 import type { SessionOpener } from './open-session.js'
@@ -58,6 +60,9 @@ export class ClientHost implements Host, AccessReviewer {
   private readonly sys: SysTopics | undefined
   private readonly metrics: BrokerMetrics
   private readonly log: Logger
+  private readonly events: ClientEvents
+  /** One function for all clients. */
+  private readonly clientReview = (connection: Connection, message: Message) => this.review(connection, message)
   private packetCounter = 0
 
   constructor({
@@ -86,6 +91,7 @@ export class ClientHost implements Host, AccessReviewer {
     this.sys = sys
     this.metrics = metrics
     this.log = log
+    this.events = new ClientEvents(aedes, (connection) => this.clientOf(connection))
   }
 
   get isPublishGuarded(): boolean {
@@ -100,13 +106,29 @@ export class ClientHost implements Host, AccessReviewer {
       if (connection.state !== 'opening') return
       if (refusal !== ReasonCode.Success) return done({ refusal, reason: why })
       const client = (): AedesClient => this.clientOf(connection)
-      this.hooks.admit(client, packet, connection.authentication !== undefined, (reasonCode, reason) => {
+      const isAuthenticated = connection.authentication !== undefined
+      const changed = (): void => takeTerms(connection, packet, this.modules.options)
+      this.hooks.admit(client, packet, { isAuthenticated, changed }, (reasonCode, reason) => {
         if (connection.state !== 'opening') return
         if (reasonCode !== ReasonCode.Success) return done({ refusal: reasonCode, reason })
         if (this.hooks.has('authenticate')) connection.provenBy ??= 'hook'
-        this.enter(connection, packet, done)
+        this.reviewSubscriptions(connection, packet, () => {
+          if (connection.state === 'opening') this.enter(connection, packet, done)
+        })
       })
     })
+  }
+
+  /** A session that is resumed keeps the subscriptions that its client may have now; Aedes' hook is asked again. */
+  private reviewSubscriptions(connection: Connection, { cleanStart }: ConnectPacket, done: () => void): void {
+    const session = cleanStart ? undefined : this.sessions.registry.get(connection.clientId)?.session
+    if (session === undefined || !this.hooks.has('authorizeSubscribe')) return done()
+    const client = (): AedesClient => this.clientOf(connection)
+    this.desk.review(
+      session,
+      (subscription, decide) => this.hooks.authorizeSubscribe(client, subscription, decide),
+      done,
+    )
   }
 
   private enter(connection: Connection, packet: ConnectPacket, done: (outcome: OpenOutcome) => void): void {
@@ -122,14 +144,22 @@ export class ClientHost implements Host, AccessReviewer {
       if (revoked.length > 0) this.revoke(connection, revoked)
     }
     this.aedes.connectedClients++
-    this.emitFor('client', connection)
+    if (opened.sessionPresent && this.hooks.isDeliveryGuarded) {
+      // What waited was shown to nobody: its client was away.
+      opened.session.reviewQueue((message) => this.review(connection, message))
+    }
+    this.events.entered(connection)
     done(opened)
     if (connection.state === 'open') this.sys?.clientConnected(connection, packet.cleanStart)
   }
 
+  connackSent(connection: Connection, packet: ConnackPacket): void {
+    this.events.connackSent(connection, packet)
+  }
+
   opened(connection: Connection): void {
     this.redispatch.clientConnected(sessionOf(connection))
-    this.emitFor('clientReady', connection)
+    this.events.opened(connection)
   }
 
   authorizePublish(
@@ -139,10 +169,16 @@ export class ClientHost implements Host, AccessReviewer {
   ): void {
     const packet = this.packetOf(message)
     const shown = { ...packet }
-    this.hooks.authorizePublish(this.clientOf(connection), packet, (reasonCode) => {
+    this.hooks.authorizePublish(this.clientOf(connection), packet, (error) => {
+      if (error !== undefined) {
+        // Before MQTT 5 a refusal ends the connection, and is told as its error.
+        if (connection.isV5 || connection.state === 'closed') this.events.failed(connection, error)
+        else connection.closeError = error
+        return done(ReasonCode.NotAuthorized, message)
+      }
       // The hook may have changed the packet, also into one that nobody may publish.
       if (publishProblem(packet) !== undefined) done(ReasonCode.TopicNameInvalid, message)
-      else done(reasonCode, afterHook(message, shown, packet))
+      else done(ReasonCode.Success, afterHook(message, shown, packet))
     })
   }
 
@@ -184,7 +220,10 @@ export class ClientHost implements Host, AccessReviewer {
     this.watchDeliveries()
     const isMatched = this.publisher.publish(message, pending)
     if (this.hooks.isPublishedAsked || this.aedes.listenerCount('publish') > 0) {
-      this.announcePublished(message, this.clientOf(connection), pending)
+      this.announcePublished(message, this.clientOf(connection), pending, (error) => {
+        connection.closeError ??= error
+        connection.close('administrative', ReasonCode.ImplementationSpecificError, error.message)
+      })
     }
     return isMatched
   }
@@ -212,14 +251,7 @@ export class ClientHost implements Host, AccessReviewer {
         if (isDenied && connection.rights?.closesWhenDenied) {
           return connection.close('not_authorized', ReasonCode.NotAuthorized)
         }
-        if (this.aedes.listenerCount('subscribe') > 0) {
-          // Aedes knows one code for a refusal, that of 3.1.1.
-          const subscribed = granted.map(({ topicFilter, reasonCode }) => ({
-            topic: topicFilter,
-            qos: Math.min(reasonCode, ReasonCode.UnspecifiedError),
-          }))
-          this.aedes.emit('subscribe', subscribed, client())
-        }
+        this.events.subscribed(connection, granted)
         this.publisher.whenRoutesConfirmed(() => done(granted))
         this.sys?.clientSubscribed(connection, granted)
         connection.proceed()
@@ -229,17 +261,18 @@ export class ClientHost implements Host, AccessReviewer {
 
   subscribed(connection: Connection, granted: readonly Grant[]): void {
     const session = sessionOf(connection)
+    const review = this.hooks.isDeliveryGuarded
+      ? (message: Message): Message | undefined => this.review(connection, message)
+      : undefined
     for (const grant of granted) {
-      if (grant.reasonCode < ReasonCode.UnspecifiedError) this.desk.sendRetained(session, grant)
+      if (grant.reasonCode < ReasonCode.UnspecifiedError) this.desk.sendRetained(session, grant, review)
     }
   }
 
   unsubscribe(connection: Connection, topicFilters: readonly string[], done: (reasonCodes: number[]) => void): void {
     const reasonCodes = this.desk.unsubscribe(sessionOf(connection), topicFilters)
     this.sys?.clientUnsubscribed(connection, topicFilters, reasonCodes)
-    if (this.aedes.listenerCount('unsubscribe') > 0) {
-      this.aedes.emit('unsubscribe', [...topicFilters], this.clientOf(connection))
-    }
+    this.events.unsubscribed(connection, topicFilters)
     done(reasonCodes)
   }
 
@@ -263,36 +296,42 @@ export class ClientHost implements Host, AccessReviewer {
   closed(connection: Connection, reason: CloseReason, error: Error | undefined): void {
     this.connections.delete(connection)
     const { session, clientId, origin } = connection
-    if (reason === 'keep_alive_timeout') this.emitFor('keepaliveTimeout', connection)
-    if (error !== undefined) {
-      const event = session === undefined ? 'connectionError' : 'clientError'
-      if (this.aedes.listenerCount(event) > 0) this.aedes.emit(event, this.clientOf(connection), error)
-    }
+    this.events.ending(connection, reason, error)
     this.log.debug({ clientId, listener: origin.listener, reason, detail: error?.message }, 'connection closed')
     if (session === undefined) return
     this.aedes.connectedClients--
     if (!this.aedes.closed) this.redispatch.clientDisconnected(session)
     this.sessions.closed(connection)
     this.sys?.clientDisconnected(connection, reason)
-    this.emitFor('clientDisconnect', connection)
+    this.events.disconnected(connection)
     // As Aedes does: who keeps count of subscriptions hears of those that ended with their session.
-    if (session.isEnded && session.subscriptionCount > 0 && this.aedes.listenerCount('unsubscribe') > 0) {
-      this.aedes.emit('unsubscribe', [...session.subscriptions.keys()], this.clientOf(connection))
+    if (session.isEnded && session.subscriptionCount > 0) {
+      this.events.unsubscribed(connection, session.subscriptions.keys())
     }
   }
 
   clientOf(connection: Connection): AedesClient {
-    connection.facade ??= new AedesClient(connection)
+    connection.facade ??= new AedesClient(connection, this.clientReview)
     return connection.facade as AedesClient
   }
 
-  /** Aedes' `published` hook and `publish` event; the publisher is answered only when the hook is done. */
-  announcePublished(message: Message, client: Client | null, pending: Hold | undefined): void {
+  /**
+   * Aedes' `published` hook and `publish` event; the publisher is answered only when the hook is done.
+   * @param failed called when the hook could not deal with the message, before the publisher would be answered
+   */
+  announcePublished(
+    message: Message,
+    client: Client | null,
+    pending: Hold | undefined,
+    failed: (error: Error) => void,
+  ): void {
     const packet = this.packetOf(message)
     if (this.hooks.isPublishedAsked) {
       pending?.hold()
-      // Aedes passes null for the program's own publishes too; its type leaves that out.
-      this.aedes.published(packet, client as Client, () => pending?.release())
+      this.hooks.published(packet, client, (error) => {
+        if (error !== undefined) failed(error)
+        pending?.release()
+      })
     }
     this.aedes.emit('publish', packet, client)
   }
@@ -305,20 +344,18 @@ export class ClientHost implements Host, AccessReviewer {
     }
     this.publisher.deliveryFilter ??= (subscriber, message) => {
       const connection = subscriber instanceof Session ? this.connectionOf(subscriber) : undefined
-      if (connection === undefined) return message
-      const packet = this.packetOf(message)
-      const shown = { ...packet }
-      const forwarded = this.aedes.authorizeForward(this.clientOf(connection), packet)
-      if (!forwarded || publishProblem(forwarded) !== undefined) return undefined
-      return afterHook(message, shown, forwarded)
+      return connection === undefined ? message : this.review(connection, message)
     }
   }
 
-  private emitFor(
-    event: 'client' | 'clientReady' | 'clientDisconnect' | 'keepaliveTimeout',
-    connection: Connection,
-  ): void {
-    if (this.aedes.listenerCount(event) > 0) this.aedes.emit(event, this.clientOf(connection))
+  /** What a client gets in the place of a message; undefined when `authorizeForward` withholds it. */
+  private review(connection: Connection, message: Message): Message | undefined {
+    if (!this.hooks.isDeliveryGuarded) return message
+    const packet = this.packetOf(message)
+    const shown = { ...packet }
+    const forwarded = this.aedes.authorizeForward(this.clientOf(connection), packet)
+    if (!forwarded || publishProblem(forwarded) !== undefined) return undefined
+    return afterHook(message, shown, forwarded)
   }
 
   private packetOf(message: Message): AedesPublishPacket {

@@ -3,9 +3,11 @@
  * authorization pays nothing for it on the publish path; a hook may be replaced at any time.
  */
 
-import type { Aedes, ConnectPacket as AedesConnectPacket, AedesPublishPacket, Client, Subscription } from 'aedes'
+import type { Aedes, AedesOptions, AedesPublishPacket, Client, Subscription } from 'aedes'
 import type { ConnectPacket } from '../mqtt/wire/packets.js'
-import { ReasonCode } from '../mqtt/wire/reason-codes.js'
+import { MqttError, ReasonCode } from '../mqtt/wire/reason-codes.js'
+import type { AedesClient } from './aedes-client.js'
+import { adoptConnect, isChanged, toAedesConnect } from './aedes-connect.js'
 
 type HookName =
   | 'preConnect'
@@ -33,10 +35,10 @@ const REASON_OF_RETURN_CODE: Record<number, number> = {
 export class Hooks {
   private readonly defaults: HookOwner
 
-  /** @param owner the broker; @param given the hooks that its options replaced already. */
+  /** @param owner the broker; @param given its options, with the hooks that they replaced already. */
   constructor(
     private readonly owner: HookOwner,
-    private readonly given: Partial<HookOwner>,
+    private readonly given: AedesOptions,
   ) {
     const { preConnect, authenticate, authorizePublish, authorizeSubscribe, authorizeForward, published } = owner
     this.defaults = { preConnect, authenticate, authorizePublish, authorizeSubscribe, authorizeForward, published }
@@ -62,13 +64,15 @@ export class Hooks {
   }
 
   /**
-   * preConnect and authenticate, one after the other; `done` gets a reason code, 0 when the client may come in.
+   * preConnect, which may change the packet, and then authenticate; `done` gets a reason code, 0 when the client may
+   * come in.
    * @param isAuthenticated by enhanced authentication: there is no password to ask about
+   * @param changed called when preConnect has changed the packet and let the client through
    */
   admit(
-    client: () => Client,
+    client: () => AedesClient,
     packet: ConnectPacket,
-    isAuthenticated: boolean,
+    { isAuthenticated, changed }: { isAuthenticated: boolean; changed: () => void },
     callback: (reasonCode: number, reason: string) => void,
   ): void {
     const done = once(callback)
@@ -81,19 +85,52 @@ export class Hooks {
         done(isAdmitted ? ReasonCode.Success : ReasonCode.NotAuthorized, 'not authorized')
       })
     })
+    const limit = this.limitProblem(packet)
+    if (limit !== undefined) return done(limit.reasonCode, limit.message)
     if (!this.has('preConnect')) return authenticate()
-    this.owner.preConnect(client(), toAedesConnect(packet), (error, isWelcome) => {
-      if (!isError(error) && isWelcome) authenticate()
-      else done(ReasonCode.NotAuthorized, error?.message ?? 'connection refused')
-    })
+    const stranger = client()
+    stranger.isStranger = true
+    const shown = toAedesConnect(packet)
+    const before = toAedesConnect(packet)
+    this.owner.preConnect(
+      stranger,
+      shown,
+      once((error: Error | null, isWelcome: boolean) => {
+        if (isError(error) || !isWelcome) return done(ReasonCode.NotAuthorized, error?.message ?? 'connection refused')
+        stranger.isStranger = false
+        if (isChanged(before, shown)) {
+          const problem = adoptConnect(packet, shown)
+          if (problem !== undefined) return done(ReasonCode.UnspecifiedError, problem)
+          changed()
+        }
+        authenticate()
+      }),
+    )
   }
 
-  /** `done` gets a reason code, 0 when the client may publish this. */
-  authorizePublish(client: Client | null, packet: AedesPublishPacket, callback: (reasonCode: number) => void): void {
+  /** Aedes' own limits on CONNECT, where a program has set them; for clients before MQTT 5, as there. */
+  private limitProblem({ protocolVersion, keepAlive, clientId }: ConnectPacket): MqttError | undefined {
+    const { keepaliveLimit = 0, maxClientsIdLength } = this.given
+    if (protocolVersion < 5 && keepaliveLimit > 0 && (keepAlive === 0 || keepAlive > keepaliveLimit)) {
+      return new MqttError(ReasonCode.NotAuthorized, 'keep alive limit exceeded')
+    }
+    if (protocolVersion === 3 && maxClientsIdLength !== undefined && clientId.length > maxClientsIdLength) {
+      return new MqttError(ReasonCode.ClientIdentifierNotValid, 'identifier rejected')
+    }
+    return undefined
+  }
+
+  /** `done` gets the hook's error when the client may not publish this. */
+  authorizePublish(client: Client | null, packet: AedesPublishPacket, callback: (error?: Error) => void): void {
     const done = once(callback)
-    this.owner.authorizePublish(client, packet, (error) => {
-      done(isError(error) ? ReasonCode.NotAuthorized : ReasonCode.Success)
-    })
+    this.owner.authorizePublish(client, packet, (error) => done(isError(error) ? error : undefined))
+  }
+
+  /** `done` gets the hook's error when it could not deal with the message. */
+  published(packet: AedesPublishPacket, client: Client | null, callback: (error?: Error) => void): void {
+    const done = once(callback)
+    // Aedes passes null for the program's own publishes too; its type leaves that out.
+    this.owner.published(packet, client as Client, (error) => done(isError(error) ? error : undefined))
   }
 
   /** `done` gets the subscription to make, perhaps with another QoS, or undefined when it is refused. */
@@ -128,22 +165,4 @@ function isError<E extends Error>(error: E | null | undefined): error is E {
 /** Aedes' own rule, kept when no hook replaces it. */
 export function isReservedTopic(topic: string): boolean {
   return topic.startsWith(SYSTEM_PREFIX)
-}
-
-function toAedesConnect(packet: ConnectPacket): AedesConnectPacket {
-  const connect: AedesConnectPacket = {
-    cmd: 'connect',
-    clientId: packet.clientId,
-    protocolId: packet.protocolVersion === 3 ? 'MQIsdp' : 'MQTT',
-    protocolVersion: packet.protocolVersion,
-    clean: packet.cleanStart,
-    keepalive: packet.keepAlive,
-  }
-  if (packet.username !== undefined) connect.username = packet.username
-  if (packet.password !== undefined) connect.password = packet.password
-  if (packet.will !== undefined) {
-    const { topic, payload, qos, retain } = packet.will
-    connect.will = { topic, payload, qos, retain }
-  }
-  return connect
 }

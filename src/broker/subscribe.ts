@@ -5,6 +5,7 @@ import type { MqttOptions } from '../config/options.js'
 import { subscriptionProblem, topicLimitProblem } from '../mqtt/capabilities.js'
 import type { Grant } from '../mqtt/host.js'
 import type { Session } from '../mqtt/session/session.js'
+import type { Message } from '../mqtt/wire/message.js'
 import type { QoS, SubscriptionOptions, SubscriptionRequest } from '../mqtt/wire/packets.js'
 import { MqttError, ReasonCode } from '../mqtt/wire/reason-codes.js'
 import { isShared, parseShared, topicFilterProblem } from '../mqtt/wire/topic.js'
@@ -19,6 +20,9 @@ export type SubscribeGuard = (
   subscription: AedesSubscription,
   done: (granted: AedesSubscription | undefined) => void,
 ) => void
+
+/** What a client gets in the place of a message: the same, another one, or undefined for nothing. */
+export type MessageReview = (message: Message) => Message | undefined
 
 export interface SubscriberModules {
   readonly subscriptions: SubscriptionTable<Subscriber>
@@ -65,6 +69,19 @@ export class SubscriptionDesk {
     advance()
   }
 
+  /** Asks again about the subscriptions of a session whose client is back, and ends those that are refused now. */
+  review(session: Session, guard: SubscribeGuard, done: () => void): void {
+    const requests = Array.from(session.subscriptions, ([topicFilter, options]) => ({ topicFilter, options }))
+    this.subscribe(session, requests, guard, (granted) => {
+      const refused = requests.filter((_, index) => (granted[index]?.reasonCode ?? 0) >= ReasonCode.UnspecifiedError)
+      this.unsubscribe(
+        session,
+        refused.map(({ topicFilter }) => topicFilter),
+      )
+      done()
+    })
+  }
+
   /** Reason codes of UNSUBACK. [MQTT-3.11.3-2] */
   unsubscribe(session: Session, topicFilters: readonly string[]): number[] {
     return topicFilters.map((filter) => {
@@ -81,7 +98,7 @@ export class SubscriptionDesk {
   }
 
   /** [MQTT-3.3.1-9] to [MQTT-3.3.1-11]: what the subscription's Retain Handling asks for. */
-  sendRetained(session: Session, { topicFilter, options, isNew }: Grant): void {
+  sendRetained(session: Session, { topicFilter, options, isNew }: Grant, review?: MessageReview): void {
     // A shared subscription gets none, whatever it asks for. [MQTT 5.0 section 4.8.2]
     if (isShared(topicFilter)) return
     // Taken back while the cluster was told of it. [MQTT-3.10.4-1]
@@ -93,7 +110,8 @@ export class SubscriptionDesk {
     const { qos, noLocal, retainAsPublished } = options
     const delivery = { qos, noLocal, retainAsPublished, subscriptionIds }
     // Clients cannot publish what is told here, so it is not among what they retained.
-    session.feedRetained(topicFilter, own ?? this.modules.retained.matching(topicFilter), delivery)
+    const matching = own ?? this.modules.retained.matching(topicFilter)
+    session.feedRetained(topicFilter, review === undefined ? matching : reviewed(matching, review), delivery)
   }
 
   private subscribeOne(
@@ -102,7 +120,8 @@ export class SubscriptionDesk {
     guard: SubscribeGuard,
     done: (grant: Grant) => void,
   ): void {
-    const { topicFilter, options: requested } = request
+    const { options: requested } = request
+    let { topicFilter } = request
     const refuse = (reasonCode: number, reason: string): void => {
       done({ topicFilter, reasonCode, reason, options: requested, isNew: false })
     }
@@ -112,6 +131,11 @@ export class SubscriptionDesk {
     guard({ topic: topicFilter, qos, nl: noLocal, rap: retainAsPublished, rh: retainHandling }, (allowed) => {
       if (session.isEnded) return refuse(ReasonCode.UnspecifiedError, 'the session has ended')
       if (allowed === undefined) return refuse(ReasonCode.NotAuthorized, 'not authorized')
+      if (allowed.topic !== topicFilter) {
+        topicFilter = allowed.topic
+        const fault = this.problemOf(session, { ...request, topicFilter })
+        if (fault !== undefined) return refuse(fault.reasonCode, fault.message)
+      }
       // [MQTT-3.2.2-9], [MQTT-3.2.2-10]
       const granted = Math.min(allowed.qos, qos, this.options.maximumQos) as QoS
       const options: SubscriptionOptions = { ...requested, qos: granted }
@@ -136,5 +160,14 @@ export class SubscriptionDesk {
 
   private tableOf(filter: string): SubscriptionTable<Subscriber> | SharedGroups<Subscriber> {
     return isShared(filter) ? this.modules.groups : this.modules.subscriptions
+  }
+}
+
+function* reviewed(
+  messages: Iterator<Message | undefined>,
+  review: MessageReview,
+): Generator<Message | undefined, void, undefined> {
+  for (let next = messages.next(); next.done !== true; next = messages.next()) {
+    yield next.value === undefined ? undefined : review(next.value)
   }
 }

@@ -11,7 +11,8 @@ import { type MqttError, ReasonCode } from './wire/reason-codes.js'
  * connection.
  * @param isAnswerable false for a client that could not read a CONNACK
  */
-export function refuseConnect(connection: Connection, { reasonCode, message }: MqttError, isAnswerable = true): void {
+export function refuseConnect(connection: Connection, error: MqttError, isAnswerable = true): void {
+  const { reasonCode, message } = error
   const { metrics, log, options } = connection.host.modules
   metrics.connectRefused[connectRefusalOf(reasonCode)].value++
   log.debug({ clientId: connection.clientId, reasonCode, detail: message }, 'CONNECT refused')
@@ -29,5 +30,5 @@ export function refuseConnect(connection: Connection, { reasonCode, message }: M
     connack.reasonCode = redirection.reasonCode
     connack.properties.serverReference = redirection.serverReference
   }
-  connection.refuse(isAnswerable ? connack : undefined)
+  connection.refuse(isAnswerable ? connack : undefined, error)
 }

@@ -34,7 +34,7 @@ import {
   PUBREL_FIRST_BYTE,
 } from './wire/encode.js'
 import type { Frame } from './wire/message.js'
-import type { OutboundPacket, ProtocolVersion, ResponseProperties, Will } from './wire/packets.js'
+import type { ConnackPacket, OutboundPacket, ProtocolVersion, ResponseProperties, Will } from './wire/packets.js'
 import { MqttError, ReasonCode } from './wire/reason-codes.js'
 
 export type ConnectionState = 'waiting' | 'opening' | 'open' | 'closed'
@@ -63,7 +63,8 @@ export class Connection extends TimerEntry implements InputOwner, StreamOwner, O
   private lastReceived = performance.now()
   private drain: DrainWatch | undefined
   private closeReason: CloseReason = 'client_closed'
-  private closeError: Error | undefined
+  /** What it ended for, where that is an error; may be set before `close`. */
+  closeError: Error | undefined
 
   clientId = ''
   version: ProtocolVersion = 4
@@ -185,10 +186,11 @@ export class Connection extends TimerEntry implements InputOwner, StreamOwner, O
   }
 
   /** The session is found: CONNACK, then what the session has in store, then further input. */
-  open(session: Session, connack: OutboundPacket): void {
+  open(session: Session, connack: ConnackPacket): void {
     this.session = session
     this.send(connack)
     if (!this.isReading) return
+    this.host.connackSent(this, connack)
     this.moveTo('open')
     this.lastReceived = performance.now()
     if (this.keepAlive > 0) this.modules.timers.schedule(this, this.keepAliveLimit)
@@ -233,8 +235,12 @@ export class Connection extends TimerEntry implements InputOwner, StreamOwner, O
   }
 
   /** Answers CONNECT with a refusal and ends the connection. [MQTT-3.1.4-1] */
-  refuse(connack: OutboundPacket | undefined): void {
-    if (connack !== undefined) this.send(connack)
+  refuse(connack: ConnackPacket | undefined, error: Error): void {
+    this.closeError = error
+    if (connack !== undefined) {
+      this.send(connack)
+      this.host.connackSent(this, connack)
+    }
     this.close('refused')
   }
 

@@ -15,7 +15,7 @@ import type { InFlight } from './session/in-flight-window.js'
 import type { Hold, Session } from './session/session.js'
 import type { PublishHeader } from './wire/decode.js'
 import type { Message } from './wire/message.js'
-import type { ConnectPacket, QoS, SubscriptionOptions, SubscriptionRequest } from './wire/packets.js'
+import type { ConnackPacket, ConnectPacket, QoS, SubscriptionOptions, SubscriptionRequest } from './wire/packets.js'
 
 /** What all connections of a node share. */
 export interface ConnectionModules {
@@ -64,6 +64,9 @@ export interface Host {
 
   /** Authenticates the client, unless its `authentication` has done so; closes another connection of its client ID, finds or makes its session. */
   open(connection: Connection, packet: ConnectPacket, done: (outcome: OpenOutcome) => void): void
+
+  /** A CONNACK is on its way, one that refuses included. */
+  connackSent(connection: Connection, packet: ConnackPacket): void
 
   /** The CONNACK is out and the session attached. */
   opened(connection: Connection): void

@@ -191,6 +191,16 @@ export class Session {
     this.pump()
   }
 
+  /** What waits in the queue is looked at once more: `review` may change or withhold (undefined) each message. */
+  reviewQueue(review: (message: Message) => Message | undefined): void {
+    const { queue } = this
+    for (let left = this.queueLength; queue !== undefined && left > 0; left--) {
+      const item = queue.shift()
+      const message = item === undefined ? undefined : review(item.message)
+      if (item !== undefined && message !== undefined) queue.push({ ...item, message: message.detach() })
+    }
+  }
+
   /** PUBACK: the packet id is free, the next message may go. Undefined when no QoS 1 message has it. [MQTT-4.3.2-3] */
   acknowledge(packetId: number): InFlight | undefined {
     const entry = this.inFlight?.get(packetId)

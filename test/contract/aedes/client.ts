@@ -118,7 +118,7 @@ export function describeClient(name: string, create: CreateAedes): void {
       broker.on('clientReady', (client) => clients.push(client))
       const wire = await connect('a')
       const packet = { cmd: 'subscribe', messageId: 42, subscriptions: [subscription('x', 1)] }
-      clients[0]?.subscribe(packet as Parameters<Client['subscribe']>[0])
+      clients[0]?.subscribe(packet as Parameters<Client['subscribe']>[0], () => {})
       const suback = await wire.next('suback')
       assert.deepEqual([suback.messageId, suback.granted], [42, [1]])
     })

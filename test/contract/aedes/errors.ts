@@ -88,7 +88,9 @@ export function describeErrors(name: string, create: CreateAedes): void {
 
     it('close a client whose message the published hook cannot deal with, unacknowledged', async (t) => {
       const { broker, log, connect } = await setUp(t, create)
-      broker.published = (packet, _client, done) => done(packet.topic === 'x' ? new Error('disk full') : null)
+      broker.published = (packet, _client, done) => {
+        setImmediate(done, packet.topic === 'x' ? new Error('disk full') : null)
+      }
       const client = await connect('a')
       log.length = 0
       broker.on('clientError', ({ id }, error) => log.push(`clientError ${id} ${error.message}`))

@@ -28,7 +28,8 @@ export function describeOptions(name: string, create: CreateAedes): void {
       const [fine, deep] = ['a/b/c', 'a/b/c/d']
       const client = await connect('a')
       await client.subscribe(fine)
-      assert.equal(await client.publishAcked({ topic: fine, qos: 0 }).catch(() => 'got it'), 'got it')
+      client.publish({ topic: fine })
+      await client.receive(1)
       client.publish({ topic: deep })
       await client.closed()
       const message = { cmd: 'publish', payload: '', qos: 0, dup: false, retain: false } as const

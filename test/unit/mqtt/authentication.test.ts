@@ -122,9 +122,9 @@ describe('enhanced authentication', () => {
     const asked: string[] = []
     const { lone } = setUp(t, {
       aedes: {
-        preConnect: (client, packet, done) => {
+        preConnect: (_client, packet, done) => {
           asked.push(`preConnect ${packet.username}`)
-          done(null, client.id !== 'banned')
+          done(null, packet.clientId !== 'banned')
         },
         authenticate: (_client, username, _password, done) => {
           asked.push(`authenticate ${username}`)
