@@ -57,6 +57,8 @@ const GAUGES = ['shoalmq_connections', 'shoalmq_sessions', 'shoalmq_subscription
 export interface NodeReport {
   inputs: number
   seconds: number
+  /** Connections that the system had to be asked for again. */
+  retries: number
   bytesSent: number
   bytesReceived: number
   healthyMessages: number
@@ -116,6 +118,7 @@ export async function fuzzNode(inputs: Inputs, options: NodeFuzzOptions): Promis
     return {
       inputs: index - first,
       seconds,
+      retries: thrower.retries,
       bytesSent: thrower.bytesSent,
       bytesReceived: thrower.bytesReceived,
       healthyMessages: pair.count,

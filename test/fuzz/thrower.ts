@@ -5,6 +5,8 @@ import type { Input } from './inputs.js'
 
 /** A client that has sent all it has, and ended its half, is closed well before this. */
 const CLOSE_TIMEOUT_MS = 30_000
+/** A system that is full of connections of the last minute answers some late or never: those are tried again. */
+const CONNECT_TIMEOUT_MS = 2_000
 /** Loopback addresses that connections come from, in turn: those of one have too few ports for a long run. */
 const ADDRESSES = 200
 
@@ -18,9 +20,12 @@ export class Thrower {
   /** What is on its way now. */
   readonly underWay = new Set<Thrown>()
   done = 0
+  /** Connections that the system had to be asked for again. */
+  retries = 0
   bytesSent = 0
   bytesReceived = 0
   private wake: (() => void) | undefined
+  private isStopped = false
 
   constructor(
     private readonly port: number,
@@ -55,18 +60,22 @@ export class Thrower {
 
   /** Destroys what is on its way. */
   stop(): void {
+    this.isStopped = true
     for (const { socket } of this.underWay) socket.destroy()
   }
 
   private start(index: number, input: Input): void {
     const { port } = this
-    const localAddress = `127.0.0.${2 + (index % ADDRESSES)}`
+    const localAddress = `127.0.0.${2 + ((index + this.retries) % ADDRESSES)}`
     const socket = connect({ port, host: '127.0.0.1', localAddress, noDelay: true })
     const thrown: Thrown = { index, since: performance.now(), socket }
     this.underWay.add(thrown)
     let isConnected = false
+    socket.setTimeout(CONNECT_TIMEOUT_MS, () => socket.destroy())
     socket.once('connect', () => {
       isConnected = true
+      socket.setTimeout(0)
+      thrown.since = performance.now()
       send(socket, input, 0)
     })
     if (input.isDeaf) socket.pause()
@@ -74,8 +83,13 @@ export class Thrower {
     // The node may reset a connection that it has had enough of; a port that nobody listens on shows in the checks.
     socket.on('error', () => socket.destroy())
     socket.once('close', () => {
-      if (isConnected) this.bytesSent += socket.bytesWritten
       this.underWay.delete(thrown)
+      if (!isConnected) {
+        this.retries += 1
+        if (!this.isStopped) this.start(index, input)
+        return
+      }
+      this.bytesSent += socket.bytesWritten
       this.done += 1
       const { wake } = this
       this.wake = undefined

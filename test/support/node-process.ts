@@ -63,10 +63,14 @@ process.once('exit', () => {
 })
 for (const signal of ['SIGTERM', 'SIGINT'] as const) process.once(signal, () => process.exit(1))
 
+/** Whether `dist` is newer than every source. */
+export function isBuilt(): boolean {
+  return existsSync(BUILT_CLI) && statSync(BUILT_CLI).mtimeMs >= newestSource()
+}
+
 /** How `shoalmq` is run here: the build when it is newer than every source, else the sources by tsx. */
 export function shoalmqCommand(): string[] {
-  const built = existsSync(BUILT_CLI) && statSync(BUILT_CLI).mtimeMs >= newestSource()
-  return built ? [process.execPath, BUILT_CLI] : [process.execPath, '--import', 'tsx', SOURCE_CLI]
+  return isBuilt() ? [process.execPath, BUILT_CLI] : [process.execPath, '--import', 'tsx', SOURCE_CLI]
 }
 
 /** Our own environment without what would configure a node, such as the settings of these tests, and with this instead. */

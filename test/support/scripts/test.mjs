@@ -17,6 +17,7 @@ const SUITES = [
   { name: 'unit' },
   { name: 'mqtt' },
   { name: 'fuzz', concurrency: 1 },
+  { name: 'examples', concurrency: 1 },
   { name: 'interop', concurrency: 1 },
   { name: 'cluster', concurrency: 1 },
 ]
