@@ -36,6 +36,9 @@ const NETWORK_REASONS: Readonly<Record<string, string>> = {
   ETIMEDOUT: 'timed out',
 }
 
+/** What stands between function and source file in an error of OpenSSL. */
+const OPENSSL_ERROR = /:SSL routines:[^:]*:([^:]+):/
+
 /** Why a connection failed, in words; looks into causes and into the errors of several addresses of one name. */
 export function networkReason(error: unknown): string {
   if (!(error instanceof Error)) return String(error)
@@ -44,5 +47,7 @@ export function networkReason(error: unknown): string {
   if (reason !== undefined) return reason
   if (error instanceof AggregateError && error.errors.length > 0) return networkReason(error.errors[0])
   if (error.cause !== undefined) return networkReason(error.cause)
+  const tlsReason = OPENSSL_ERROR.exec(error.message)?.[1]
+  if (tlsReason !== undefined) return `TLS: ${tlsReason}`
   return error.message === '' ? (code ?? error.name) : error.message
 }

@@ -4,10 +4,11 @@ import { type Command, InvalidArgumentError, Option } from 'commander'
 import type { IClientOptions } from 'mqtt'
 import { formatHostPort } from '../config/addresses.js'
 import { CliError, EXIT_CODES } from './cli-error.js'
+import { addTlsFlags, asksForTls, type TlsFlags, tlsClientOptions } from './tls-flags.js'
 
 export type QoS = 0 | 1 | 2
 
-export interface MqttFlags {
+export interface MqttFlags extends TlsFlags {
   host: string
   port?: number
   url?: URL
@@ -29,8 +30,8 @@ export interface MqttFlags {
   willRetain?: true
 }
 
-const DEFAULT_PORT = 1_883
-const DEFAULT_WEBSOCKET_PORT = 8_083
+/** By what `schemeOf` answers. */
+const DEFAULT_PORTS = { mqtt: 1_883, mqtts: 8_883, ws: 8_083, wss: 8_084 } as const
 const DEFAULT_WEBSOCKET_PATH = '/mqtt'
 
 /** A broker that does not answer CONNECT in this time does not answer. */
@@ -38,6 +39,8 @@ const CONNECT_TIMEOUT_MS = 10_000
 
 /** Session expiry of `-c` with MQTT 5, whose sessions end with the connection unless told otherwise: never. [MQTT-3.1.2.11.2] */
 const NEVER_EXPIRES = 0xffff_ffff
+
+const URL_SCHEMES: readonly string[] = ['mqtt:', 'mqtts:', 'ws:', 'wss:']
 
 const VERSIONS: Readonly<Record<string, 3 | 4 | 5>> = {
   mqttv31: 3,
@@ -53,17 +56,17 @@ const VERSIONS: Readonly<Record<string, 3 | 4 | 5>> = {
 
 /** Adds the shared flags. `-h` is the host, as mosquitto's users know it, so help is `--help` only. */
 export function addMqttFlags(command: Command): Command {
-  return command
+  command
     .helpOption('--help', 'show this help')
     .option('-h, --host <host>', 'the broker', 'localhost')
     .option(
       '-p, --port <port>',
-      `its port (default ${DEFAULT_PORT}, WebSocket ${DEFAULT_WEBSOCKET_PORT})`,
+      `its port (default ${DEFAULT_PORTS.mqtt}, TLS ${DEFAULT_PORTS.mqtts}, WebSocket ${DEFAULT_PORTS.ws}, both ${DEFAULT_PORTS.wss})`,
       wholeNumber(1, 65_535),
     )
     .option(
       '-L, --url <url>',
-      'mqtt://[user[:password]@]host[:port][/topic] instead of -h, -p, -u, -P and -t',
+      'mqtt[s]://[user[:password]@]host[:port][/topic] instead of -h, -p, -u, -P and -t',
       parseUrl,
     )
     .option('--ws [path]', `connect by WebSocket, at this path (default ${DEFAULT_WEBSOCKET_PATH})`)
@@ -90,6 +93,7 @@ export function addMqttFlags(command: Command): Command {
     .option('--will-payload <text>', 'payload of the will')
     .option('--will-qos <level>', 'quality of service of the will', parseQos, 0)
     .option('--will-retain', 'retain the will')
+  return addTlsFlags(command)
 }
 
 /** `-t`, which `sub` takes more than once. */
@@ -108,15 +112,16 @@ export function topicOfUrl(flags: MqttFlags): string | undefined {
 export function brokerAddress(flags: MqttFlags): string {
   const port = flags.url?.port ? Number(flags.url.port) : flags.port
   const host = flags.url === undefined ? flags.host : flags.url.hostname.replace(/^\[|\]$/g, '')
-  return formatHostPort({ host, port: port ?? (isWebSocket(flags) ? DEFAULT_WEBSOCKET_PORT : DEFAULT_PORT) })
+  return formatHostPort({ host, port: port ?? DEFAULT_PORTS[schemeOf(flags)] })
 }
 
 /** The URL that MQTT.js dials. */
 export function brokerUrl(flags: MqttFlags): string {
-  if (!isWebSocket(flags)) return `mqtt://${brokerAddress(flags)}`
+  const scheme = schemeOf(flags)
+  if (!isWebSocket(flags)) return `${scheme}://${brokerAddress(flags)}`
   const urlPath = flags.url === undefined || flags.url.pathname === '/' ? undefined : flags.url.pathname
   const path = urlPath ?? (typeof flags.ws === 'string' ? flags.ws : DEFAULT_WEBSOCKET_PATH)
-  return `ws://${brokerAddress(flags)}${path.startsWith('/') ? '' : '/'}${path}`
+  return `${scheme}://${brokerAddress(flags)}${path.startsWith('/') ? '' : '/'}${path}`
 }
 
 /**
@@ -138,6 +143,7 @@ export function clientOptions(flags: MqttFlags): IClientOptions {
   const password = flags.pw ?? (flags.url?.password ? decodeURIComponent(flags.url.password) : undefined)
   const expiry = flags.sessionExpiryInterval ?? (keepsSession ? NEVER_EXPIRES : undefined)
   return {
+    ...(isSecure(flags) ? tlsClientOptions(flags) : {}),
     protocolVersion: flags.protocolVersion,
     protocolId: flags.protocolVersion === 3 ? 'MQIsdp' : 'MQTT',
     clientId: flags.id ?? `${flags.idPrefix ?? 'shoalmq-'}${flags.idPrefix === undefined ? randomId() : process.pid}`,
@@ -197,11 +203,8 @@ function parseVersion(text: string): 3 | 4 | 5 {
 
 function parseUrl(text: string): URL {
   const url = URL.canParse(text) ? new URL(text) : undefined
-  if (url?.protocol === 'mqtts:' || url?.protocol === 'wss:') {
-    throw new InvalidArgumentError('TLS is not yet in this version.')
-  }
-  if (url === undefined || (url.protocol !== 'mqtt:' && url.protocol !== 'ws:') || url.hostname === '') {
-    throw new InvalidArgumentError('Expected mqtt://host[:port][/topic] or ws://host[:port][/path].')
+  if (url === undefined || !URL_SCHEMES.includes(url.protocol) || url.hostname === '') {
+    throw new InvalidArgumentError('Expected mqtt[s]://host[:port][/topic] or ws[s]://host[:port][/path].')
   }
   for (const part of [url.username, url.password, url.pathname + url.hash]) {
     if (!isDecodable(part)) throw new InvalidArgumentError('A % is followed by two hexadecimal digits that make UTF-8.')
@@ -218,8 +221,17 @@ function isDecodable(text: string): boolean {
   }
 }
 
-function isWebSocket(flags: MqttFlags): boolean {
-  return flags.ws !== undefined || flags.url?.protocol === 'ws:'
+function schemeOf(flags: MqttFlags): keyof typeof DEFAULT_PORTS {
+  if (isWebSocket(flags)) return isSecure(flags) ? 'wss' : 'ws'
+  return isSecure(flags) ? 'mqtts' : 'mqtt'
+}
+
+function isWebSocket({ ws, url }: MqttFlags): boolean {
+  return ws !== undefined || url?.protocol === 'ws:' || url?.protocol === 'wss:'
+}
+
+function isSecure(flags: MqttFlags): boolean {
+  return asksForTls(flags) || flags.url?.protocol === 'mqtts:' || flags.url?.protocol === 'wss:'
 }
 
 function randomId(): string {
