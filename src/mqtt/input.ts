@@ -3,10 +3,13 @@
  *
  * A connection reads one full chunk per event-loop turn. libuv would read on for up to 2 MiB from a socket that always
  * has more, and fifty such publishers would make a turn last a second, with all writes at its end (bench: load,
- * row b50q0).
+ * row b50q0). TLS and WebSocket hand over what they have read in pieces, a record or a message at a time, so there the
+ * bytes of a turn are counted.
  */
 
+import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
+import { TLSSocket } from 'node:tls'
 import type { TurnTask } from '../util/turn.js'
 import type { ConnectionModules } from './host.js'
 import { RateLimit, type RateLimited } from './rate-limit.js'
@@ -52,6 +55,10 @@ export class Input implements TurnTask, RateLimited, Reader {
   private passingHolds = 0
   private lastingHolds = 0
   private isSplitting = false
+  /** False for a plain socket, which has no more for now when a chunk is not full. */
+  private readonly comesInPieces: boolean
+  /** Of pieces, the bytes in this turn. */
+  private turnBytes = 0
 
   constructor(
     private readonly stream: Duplex,
@@ -61,6 +68,7 @@ export class Input implements TurnTask, RateLimited, Reader {
     this.splitter = new FrameSplitter(modules.options.maximumPacketSize)
     this.rate = rateLimitFor(this, owner, modules)
     this.sink = this.rate ?? owner
+    this.comesInPieces = !(stream instanceof Socket) || stream instanceof TLSSocket
   }
 
   /** Packets wait to be handled, or to be read. */
@@ -86,13 +94,19 @@ export class Input implements TurnTask, RateLimited, Reader {
   receive(chunk: Buffer): void {
     this.split(chunk)
     this.rate?.received(chunk.length)
-    if (chunk.length < FULL_CHUNK_BYTES || this.isStopped || !this.owner.isReading) return
+    if (this.comesInPieces) {
+      this.turnBytes += chunk.length
+      this.modules.outbox.turn.add(this)
+      if (this.turnBytes < FULL_CHUNK_BYTES) return
+    } else if (chunk.length < FULL_CHUNK_BYTES) return
+    if (this.isStopped || !this.owner.isReading) return
     this.stream.pause()
     this.modules.outbox.turn.add(this)
   }
 
   /** The turn is over: whoever waited for this connection has had its turn. */
   runTurn(): void {
+    this.turnBytes = 0
     if (!this.isStopped && this.owner.isReading) this.stream.resume()
   }
 
