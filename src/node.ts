@@ -157,7 +157,7 @@ export class Node {
     try {
       this.identity = openNodeIdentity(this.config.data, this.name)
       this.startedAt = Date.now()
-      this.access.start()
+      await this.access.start()
       await this.admin.start()
       if (this.config.cluster.listen !== '') await this.createCluster(this.identity.incarnation).start()
       this.load.start()

@@ -10,8 +10,8 @@
  * Rules are tried in their order and the first that matches decides. See docs/operations.md.
  */
 
-import { BlockList, isIP } from 'node:net'
 import { type Document, isAlias, isMap, isScalar, isSeq, LineCounter, type Node, parseDocument } from 'yaml'
+import { IpAddressError, IpAddressSet, parseIpRange } from '../util/ip-address.js'
 import { AccessFileError, type FileProblem, originOf } from './access-file.js'
 import { type AclAction, type AclRule, EVERY_QOS } from './acl-rule.js'
 import { NamePattern } from './name-pattern.js'
@@ -141,14 +141,15 @@ class AclReader {
     )
   }
 
-  private addresses(entry: Entry | undefined): BlockList | undefined {
+  private addresses(entry: Entry | undefined): IpAddressSet | undefined {
     if (entry === undefined) return undefined
-    const list = new BlockList()
     const accepted = 'address: expected an IP address or a network, as in 192.0.2.7, 10.0.0.0/8 or 2001:db8::/32'
-    for (const { text, node } of this.items(entry, accepted)) {
-      if (!addAddress(list, text)) this.report(node, `${accepted}; ${text} is none`)
-    }
-    return list
+    const ranges = this.items(entry, accepted).filter(({ text, node }) => {
+      const problem = rangeProblem(text)
+      if (problem !== undefined) this.report(node, `${accepted}; ${problem}`)
+      return problem === undefined
+    })
+    return new IpAddressSet(ranges.map(({ text }) => text))
   }
 
   private topics(entry: Entry | undefined): TopicTemplate[] | undefined {
@@ -229,15 +230,12 @@ class AclReader {
   }
 }
 
-function addAddress(list: BlockList, text: string): boolean {
-  const match = /^([^/]+)(?:\/(\d{1,3}))?$/.exec(text)
-  const address = match?.[1] ?? ''
-  const version = isIP(address)
-  if (version === 0) return false
-  const family = version === 4 ? 'ipv4' : 'ipv6'
-  const bits = match?.[2]
-  if (bits === undefined) list.addAddress(address, family)
-  else if (Number(bits) > (version === 4 ? 32 : 128)) return false
-  else list.addSubnet(address, Number(bits), family)
-  return true
+function rangeProblem(text: string): string | undefined {
+  try {
+    parseIpRange(text)
+    return undefined
+  } catch (error) {
+    if (error instanceof IpAddressError) return error.message
+    throw error
+  }
 }

@@ -1,7 +1,7 @@
 /** A rule of an ACL, and what is left of it for one client. */
 
-import { type BlockList, isIP } from 'node:net'
 import type { ClientIdentity } from '../broker/ports.js'
+import type { IpAddressSet } from '../util/ip-address.js'
 import type { NamePattern } from './name-pattern.js'
 import { covers, overlaps } from './topic-area.js'
 import type { BoundTopic, TopicTemplate } from './topic-template.js'
@@ -12,7 +12,7 @@ export type AclAction = 'publish' | 'subscribe' | 'all'
 export interface AclSubject {
   readonly usernames: readonly NamePattern[] | undefined
   readonly clientIds: readonly NamePattern[] | undefined
-  readonly addresses: BlockList | undefined
+  readonly addresses: IpAddressSet | undefined
   readonly isAnonymous: boolean | undefined
 }
 
@@ -61,7 +61,8 @@ export function concerns(
     return false
   }
   if (clientIds !== undefined && !clientIds.some((name) => name.matches(clientId))) return false
-  return addresses === undefined || contains(addresses, address)
+  // A zone names an interface of this machine; it is no part of the address.
+  return addresses === undefined || addresses.has(address.replace(/%.*/, ''))
 }
 
 /** The rule for a client whom it concerns; undefined when none of its topics does. */
@@ -107,12 +108,4 @@ export function matchesFilter(
     } else if (isAllow || isLenient ? covers(each.levels, levels) : overlaps(each.levels, levels)) return true
   }
   return false
-}
-
-function contains(addresses: BlockList, address: string): boolean {
-  // A zone names an interface of this machine; it is no part of the address.
-  const [plain = ''] = address.split('%', 1)
-  const version = isIP(plain)
-  // An IPv4 client of a socket that takes both kinds comes as ::ffff:192.0.2.1; BlockList knows that form.
-  return version !== 0 && addresses.check(plain, version === 6 ? 'ipv6' : 'ipv4')
 }

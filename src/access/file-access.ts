@@ -1,7 +1,6 @@
 /** Access by files: a users file says who may come in, an ACL file what each may do. Either may be missing. */
 
 import { randomBytes } from 'node:crypto'
-import { BlockList } from 'node:net'
 import type { Logger } from 'pino'
 import type { Access, ClientIdentity, Login, LoginOutcome } from '../broker/ports.js'
 import type { AccessOptions } from '../config/options.js'
@@ -9,6 +8,7 @@ import type { EnhancedAuthenticator } from '../mqtt/authenticator.js'
 import type { ClientRights } from '../mqtt/host.js'
 import { ReasonCode } from '../mqtt/wire/reason-codes.js'
 import { asError } from '../util/errors.js'
+import { IpAddressSet } from '../util/ip-address.js'
 import { AccessFileError } from './access-file.js'
 import { type AclFile, parseAcl } from './acl-file.js'
 import { AclRights, type RuleSource } from './acl-rights.js'
@@ -97,9 +97,9 @@ export class FileAccess implements Access, RuleSource {
    * Reads both files, and keeps them read from now on.
    * @throws AccessFileError when one cannot be used.
    */
-  start(): void {
-    this.usersFile?.start()
-    this.aclFile?.start()
+  async start(): Promise<void> {
+    await this.usersFile?.start()
+    await this.aclFile?.start()
   }
 
   /** Idempotent. */
@@ -196,14 +196,15 @@ export function ruleSetOf(file: AclFile | undefined, { denyOverlapping }: { deny
   return new RuleSet(rules, { allowsOtherwise, otherwiseOrigin, isLenient: !denyOverlapping })
 }
 
-const LOOPBACK = new BlockList()
-LOOPBACK.addSubnet('127.0.0.0', 8, 'ipv4')
-LOOPBACK.addAddress('::1', 'ipv6')
-
 const SYSTEM_TOPICS_ON_LOOPBACK: AclRule = {
   isAllow: true,
   action: 'subscribe',
-  subject: { usernames: undefined, clientIds: undefined, addresses: LOOPBACK, isAnonymous: undefined },
+  subject: {
+    usernames: undefined,
+    clientIds: undefined,
+    addresses: new IpAddressSet(['127.0.0.0/8', '::1']),
+    isAnonymous: undefined,
+  },
   topics: [TopicTemplate.parse('$SYS/#')],
   qosMask: EVERY_QOS,
   retain: undefined,

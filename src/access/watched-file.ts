@@ -1,11 +1,7 @@
-/**
- * A text file that is read again when it has changed. It asks the path for its state from time to time, which sees a
- * file written in place, one renamed over it, and the symlinks that Kubernetes turns under a mounted Secret; watching
- * an inode misses the last two.
- */
+/** A text file that is applied again whenever its content has changed. */
 
-import { type BigIntStats, readFileSync, statSync } from 'node:fs'
-import { readFile, stat } from 'node:fs/promises'
+import { readFileSync } from 'node:fs'
+import { FileWatch } from '../util/file-watch.js'
 import { AccessFileError } from './access-file.js'
 
 export interface WatchedFileOptions {
@@ -15,25 +11,23 @@ export interface WatchedFileOptions {
 }
 
 export interface WatchedFileModules {
-  /** A new content; throws AccessFileError to refuse it. */
+  /** Takes a content; throws AccessFileError to refuse it. */
   readonly apply: (text: string) => void
   /** A changed file cannot be read or was refused; told once per change. */
   readonly refuse: (error: unknown) => void
 }
 
 export class WatchedFile {
-  private timer: NodeJS.Timeout | undefined
-  /** State of the file that was last applied or refused. */
-  private settled = ''
-  /** State at the last look: a file is read when it was the same twice, not while it is being written. */
-  private seen = ''
-  private isLooking = false
+  private readonly watch: FileWatch
   private isRefused = false
 
   constructor(
     private readonly options: WatchedFileOptions,
     private readonly modules: WatchedFileModules,
-  ) {}
+  ) {
+    const { path, interval } = options
+    this.watch = new FileWatch({ paths: [path], interval }, { onChange: () => this.reload(), onError: modules.refuse })
+  }
 
   /** Whether an older content is in force than the file has. */
   get isStale(): boolean {
@@ -41,49 +35,24 @@ export class WatchedFile {
   }
 
   /**
-   * Reads and applies the file for the first time, then keeps looking.
-   * @throws AccessFileError when it cannot be read or is refused.
+   * Applies the file, and from then on every change of it.
+   * @throws AccessFileError when it cannot be read or is refused; it is watched all the same until `stop`.
    */
-  start(): void {
-    const { path, interval } = this.options
-    // Before it is read: a change in between shows as one at the first look.
-    this.settled = describe(statSync(path, { bigint: true, throwIfNoEntry: false }))
-    this.modules.apply(readText(path))
-    this.timer = setInterval(() => this.look(), interval)
-    this.timer.unref()
+  async start(): Promise<void> {
+    // Watched before it is read, so that no change in between is missed.
+    await this.watch.start()
+    this.modules.apply(readText(this.options.path))
   }
 
   stop(): void {
-    clearInterval(this.timer)
-    this.timer = undefined
+    this.watch.stop()
   }
 
-  private look(): void {
-    if (this.isLooking) return
-    this.isLooking = true
-    this.reload()
-      .catch(this.modules.refuse)
-      .finally(() => {
-        this.isLooking = false
-      })
-  }
-
-  private async reload(): Promise<void> {
-    const state = await stateOf(this.options.path)
-    const isQuiet = state === this.seen
-    this.seen = state
-    if (state === this.settled || !isQuiet || this.timer === undefined) return
+  private reload(): void {
     try {
-      const text = await readFile(this.options.path, 'utf8').catch((error: unknown) => {
-        throw AccessFileError.unreadable(this.options.path, error)
-      })
-      // Written meanwhile: the next looks will find it quiet.
-      if ((await stateOf(this.options.path)) !== state || this.timer === undefined) return
-      this.settled = state
-      this.modules.apply(text)
+      this.modules.apply(readText(this.options.path))
       this.isRefused = false
     } catch (error) {
-      this.settled = state
       this.isRefused = true
       this.modules.refuse(error)
     }
@@ -100,17 +69,4 @@ export function readText(path: string): string {
   } catch (error) {
     throw AccessFileError.unreadable(path, error)
   }
-}
-
-/** Whatever changes when the file does; an error code when there is none. */
-async function stateOf(path: string): Promise<string> {
-  try {
-    return describe(await stat(path, { bigint: true }))
-  } catch (error) {
-    return (error as NodeJS.ErrnoException).code ?? 'unknown'
-  }
-}
-
-function describe(stats: BigIntStats | undefined): string {
-  return stats === undefined ? 'ENOENT' : [stats.dev, stats.ino, stats.size, stats.mtimeNs].join()
 }

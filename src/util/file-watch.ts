@@ -2,7 +2,8 @@
  * Tells when the content of files has changed. It looks at them every few seconds rather than asking the system to
  * tell: what Kubernetes mounts from a Secret changes by a symlink of the directory above being swapped, editors and
  * `install` replace files, and network file systems tell nothing, while a look at a handful of files costs nothing.
- * A change of inode, size or time is a reason to read; only other bytes are a change.
+ * A change of inode, size or time is a reason to read, when two looks have found the same: somebody may be writing
+ * still. Only other bytes are a change.
  */
 
 import { createHash } from 'node:crypto'
@@ -25,6 +26,8 @@ export interface FileWatchModules {
 export class FileWatch {
   private readonly paths: readonly string[]
   private readonly marks = new Map<string, string>()
+  /** Marks found by the last look, where they are not those of `contents`. */
+  private readonly unsettled = new Map<string, string>()
   private readonly contents = new Map<string, string>()
   private timer: NodeJS.Timeout | undefined
   private isStopped = true
@@ -39,7 +42,7 @@ export class FileWatch {
   /** Takes what the files hold now as known, and watches from then on; resolves when it does. */
   async start(): Promise<void> {
     this.isStopped = false
-    await this.look()
+    await this.look(true)
     this.schedule()
   }
 
@@ -63,15 +66,19 @@ export class FileWatch {
   }
 
   private async check(): Promise<void> {
-    const hasChanged = await this.look()
+    const hasChanged = await this.look(false)
     if (hasChanged && !this.isStopped) this.modules.onChange()
   }
 
-  private async look(): Promise<boolean> {
+  private async look(isFirst: boolean): Promise<boolean> {
     let hasChanged = false
     for (const path of this.paths) {
       const mark = await markOf(path)
       if (this.marks.get(path) === mark) continue
+      if (!isFirst && this.unsettled.get(path) !== mark) {
+        this.unsettled.set(path, mark)
+        continue
+      }
       const content = await contentOf(path)
       this.marks.set(path, mark)
       if (this.contents.get(path) === content) continue

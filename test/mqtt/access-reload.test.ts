@@ -24,10 +24,13 @@ async function reloads(outcome: string): Promise<number> {
   return (await broker().node().metrics()).value('shoalmq_access_reloads_total', { outcome })
 }
 
+let contents = 0
+
 /** Puts a new content in the place of a file, as editors and `passwd` do, and waits until it has been looked at. */
 async function replace(path: string, content: string, outcome: string): Promise<void> {
   const before = await reloads(outcome)
-  writeFileSync(`${path}.new`, content)
+  // Both files have comments; the same content again would not count as a change.
+  writeFileSync(`${path}.new`, `${content}\n# ${contents++}\n`)
   renameSync(`${path}.new`, path)
   await eventually(async () => assert.ok((await reloads(outcome)) > before, `${outcome} counts`), { within: 10_000 })
 }

@@ -74,7 +74,7 @@ const WRONG: readonly (readonly [what: string, text: string, expected: readonly 
   [
     'addresses that are none',
     'rules:\n  - allow: all\n    address: [10.0.0.0/33, 10.0.0.256, fe80::/129, host.example, 10.0.0.0/8]\n',
-    [/10\.0\.0\.0\/33 is none/, /10\.0\.0\.256 is none/, /fe80::\/129 is none/, /host\.example is none/],
+    [/10\.0\.0\.0\/33 is not a range/, /10\.0\.0\.256 is not/, /fe80::\/129 is not/, /host\.example is not/],
   ],
   ['another flag', 'rules:\n  - allow: all\n    anonymous: yes\n', [/acl\.yaml:3: anonymous: expected true or false/]],
   [

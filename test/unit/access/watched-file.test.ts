@@ -16,7 +16,7 @@ function directoryFor(context: TestContext): string {
 }
 
 /** A watched file that refuses contents that begin with `bad`. */
-function watch(context: TestContext, path: string) {
+async function watch(context: TestContext, path: string) {
   const applied: string[] = []
   const refused: string[] = []
   const file = new WatchedFile(
@@ -30,7 +30,7 @@ function watch(context: TestContext, path: string) {
     },
   )
   context.after(() => file.stop())
-  file.start()
+  await file.start()
   return { file, applied, refused }
 }
 
@@ -41,7 +41,7 @@ function becomes(actual: readonly string[], expected: readonly string[]): Promis
 test('a file that is written in place is read again', async (t) => {
   const path = join(directoryFor(t), 'file')
   writeFileSync(path, 'one')
-  const { applied } = watch(t, path)
+  const { applied } = await watch(t, path)
   writeFileSync(path, 'two, longer')
   await becomes(applied, ['one', 'two, longer'])
 })
@@ -49,7 +49,7 @@ test('a file that is written in place is read again', async (t) => {
 test('a file that another one is renamed over is read again, however often', async (t) => {
   const path = join(directoryFor(t), 'file')
   writeFileSync(path, '0')
-  const { applied } = watch(t, path)
+  const { applied } = await watch(t, path)
   for (let count = 1; count <= 3; count++) {
     writeFileSync(`${path}.new`, `${count}`)
     renameSync(`${path}.new`, path)
@@ -70,7 +70,7 @@ test('the symlinks that Kubernetes turns under a mounted Secret are followed', a
   }
   publish('..1', 'one')
   symlinkSync(join('..data', 'users'), join(directory, 'users'))
-  const { applied } = watch(t, join(directory, 'users'))
+  const { applied } = await watch(t, join(directory, 'users'))
   publish('..2', 'two')
   rmSync(join(directory, '..1'), { recursive: true })
   await becomes(applied, ['one', 'two'])
@@ -79,7 +79,7 @@ test('the symlinks that Kubernetes turns under a mounted Secret are followed', a
 test('a bad content is told once and leaves the file stale until a good one comes', async (t) => {
   const path = join(directoryFor(t), 'file')
   writeFileSync(path, 'one')
-  const { file, applied, refused } = watch(t, path)
+  const { file, applied, refused } = await watch(t, path)
   assert.equal(file.isStale, false)
   writeFileSync(path, 'bad one')
   await becomes(refused, ['ACCESS_FILE_INVALID'])
@@ -95,7 +95,7 @@ test('a bad content is told once and leaves the file stale until a good one come
 test('a file that is gone is told once, and read when it is back', async (t) => {
   const path = join(directoryFor(t), 'file')
   writeFileSync(path, 'one')
-  const { file, applied, refused } = watch(t, path)
+  const { file, applied, refused } = await watch(t, path)
   unlinkSync(path)
   await becomes(refused, ['ACCESS_FILE_UNREADABLE'])
   assert.equal(file.isStale, true)
@@ -104,11 +104,11 @@ test('a file that is gone is told once, and read when it is back', async (t) => 
   assert.equal(refused.length, 1)
 })
 
-test('a file that is not there, or bad, at the start is an error', (t) => {
+test('a file that is not there, or bad, at the start is an error', async (t) => {
   const path = join(directoryFor(t), 'file')
-  assert.throws(() => watch(t, path), { name: 'NodeError', code: 'ACCESS_FILE_UNREADABLE' })
+  await assert.rejects(watch(t, path), { name: 'NodeError', code: 'ACCESS_FILE_UNREADABLE' })
   writeFileSync(path, 'bad')
-  assert.throws(() => watch(t, path), { name: 'NodeError', code: 'ACCESS_FILE_INVALID' })
+  await assert.rejects(watch(t, path), { name: 'NodeError', code: 'ACCESS_FILE_INVALID' })
 })
 
 test('a file that has not changed is not applied again', async (t) => {
@@ -117,8 +117,8 @@ test('a file that has not changed is not applied again', async (t) => {
   const other = join(directory, 'other')
   writeFileSync(path, 'one')
   writeFileSync(other, 'one')
-  const still = watch(t, path)
-  const moving = watch(t, other)
+  const still = await watch(t, path)
+  const moving = await watch(t, other)
   // As many looks as it takes the other file to be read three times more.
   for (const text of ['two', 'three', 'four']) {
     writeFileSync(other, text)
