@@ -18,6 +18,9 @@ import { decodePacket } from './wire/decode.js'
 import type { AuthPacket } from './wire/packets.js'
 import { MqttError, protocolError, ReasonCode } from './wire/reason-codes.js'
 
+/** Of an AUTH packet, all but method and data, at most: fixed header, reason code, three lengths, two identifiers. */
+const AUTH_OVERHEAD_BYTES = 5 + 1 + 4 + 6
+
 type AuthenticationState = 'idle' | 'asking' | 'awaiting'
 
 /** Called when the opening exchange has succeeded, with the data for CONNACK. */
@@ -108,19 +111,29 @@ export class Authentication extends TimerEntry {
   private apply(exchange: AuthenticationExchange, step: AuthenticationStep): void {
     // The connection has ended meanwhile.
     if (this.exchange !== exchange) return
+    if ('refuse' in step) return this.refuse(step.refuse, step.reason ?? 'not authorized')
+    const data = 'continue' in step ? step.continue : step.done
+    if (!this.fits(data)) return this.refuse(ReasonCode.PacketTooLarge, 'the authentication data does not fit')
     if ('continue' in step) {
       this.state = 'awaiting'
       this.send(ReasonCode.ContinueAuthentication, step.continue) // [MQTT-4.12.0-3]
       if (this.isOpening) this.connection.proceed()
-    } else if ('done' in step) this.succeed(step.done, step.username)
-    else this.refuse(step.refuse, step.reason ?? 'not authorized')
+    } else this.succeed(step.done, step.username)
+  }
+
+  /** Whether an AUTH with this data is within what the client accepts. [MQTT-3.1.2-24] */
+  private fits(data: Buffer | undefined): boolean {
+    const bytes = AUTH_OVERHEAD_BYTES + Buffer.byteLength(this.method) + (data?.length ?? 0)
+    return bytes <= this.connection.maximumPacketSize
   }
 
   private succeed(data: Buffer | undefined, username: string | undefined): void {
     const { connection, admit } = this
     const { metrics, timers } = connection.host.modules
-    if (admit === undefined && username !== undefined && username !== connection.username) {
-      return this.refuse(ReasonCode.NotAuthorized, 're-authentication as another user')
+    // It is somebody already: by an exchange before this one, or to TLS.
+    const isSomebody = admit === undefined || connection.provenBy !== undefined
+    if (isSomebody && username !== undefined && username !== connection.username) {
+      return this.refuse(ReasonCode.NotAuthorized, 'authentication as another user')
     }
     metrics.authentications.accepted.value++
     this.state = 'idle'

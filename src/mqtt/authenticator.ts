@@ -50,7 +50,8 @@ export type AuthenticationStep =
   | { readonly continue: Buffer | undefined }
   /**
    * The client is who it says; the data goes out in CONNACK, or for a re-authentication in AUTH. With a user name,
-   * that is the client's from now on; a re-authentication as somebody else is refused.
+   * that is the client's from now on; without one, the user name of CONNECT counts as proved. Who has proved to be
+   * another user before, in an exchange or by a certificate, is refused.
    */
   | { readonly done: Buffer | undefined; readonly username?: string }
   /**

@@ -1,42 +1,24 @@
 import assert from 'node:assert/strict'
 import { createHash, createHmac, pbkdf2Sync } from 'node:crypto'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { after, before, type TestContext, test } from 'node:test'
+import { type TestContext, test } from 'node:test'
 import { connect, type IConnackPacket, type MqttClient } from 'mqtt'
 import type { IAuthPacket } from 'mqtt-packet'
-import { createNode, type Node, ScramSha256, scramCredentials } from '../../src/index.js'
-import { createLogger } from '../../src/telemetry/logger.js'
+import { hashPassword } from '../../src/access/password-hash.js'
+import { scramCredentials } from '../../src/access/scram.js'
+import { formatUser } from '../../src/access/users-file.js'
+import { useBroker } from '../support/broker.js'
 import { PacketClient } from '../support/packet-client.js'
+import { temporaryFile } from '../support/temporary-file.js'
 
 const METHOD = 'SCRAM-SHA-256'
 const SALT = Buffer.from('0123456789abcdef')
 
-let node: Node
-let data: string
-let port: number
+const broker = useBroker({ access: { usersFile: temporaryFile('users', `${await userLine('ann', 'secret')}\n`) } })
 
-before(async () => {
-  data = mkdtempSync(join(tmpdir(), 'shoalmq-authentication-'))
-  const ann = scramCredentials('secret', SALT, 4_096)
-  const scram = new ScramSha256({
-    credentials: (username) => (username === 'ann' ? ann : undefined),
-    saltKey: Buffer.alloc(32, 1),
-  })
-  node = createNode(
-    { data, listen: ['mqtt://127.0.0.1:0'], admin: { listen: '127.0.0.1:0' }, cluster: { listen: 'off' } },
-    createLogger({ level: 'silent', format: 'json' }, {}),
-    { authenticators: [scram] },
-  )
-  await node.start()
-  port = Number(new URL(node.listening[0] ?? '').port)
-})
-
-after(async () => {
-  await node.stop()
-  rmSync(data, { recursive: true })
-})
+async function userLine(username: string, password: string): Promise<string> {
+  const scram = scramCredentials(password, SALT, 4_096)
+  return formatUser({ username, password: await hashPassword(Buffer.from(password), 10), scram })
+}
 
 /** The client's side of SCRAM, written down from RFC 5802 section 3: one message after the other. */
 class ScramClient {
@@ -79,7 +61,7 @@ function hmac(key: Buffer, text: string): Buffer {
 /** MQTT.js, which asks its own `handleAuth`; connected once this returns. */
 async function connectMqttJs(t: TestContext, username: string, password: string): Promise<MqttClient> {
   const scram = new ScramClient(username, password)
-  const client = connect(`mqtt://127.0.0.1:${port}`, {
+  const client = connect(`mqtt://127.0.0.1:${broker().port}`, {
     protocolVersion: 5,
     reconnectPeriod: 0,
     properties: { authenticationMethod: METHOD, authenticationData: Buffer.from(scram.first) },
@@ -121,7 +103,7 @@ test('MQTT.js is refused with a wrong password, and as a user that does not exis
 })
 
 test('a client proves itself again while its messages flow, and is disconnected when it cannot', async (t) => {
-  const client = await PacketClient.open(t, port)
+  const client = await PacketClient.open(t, broker().port)
   const opening = new ScramClient('ann', 'secret')
   client.sendConnect({ properties: { authenticationMethod: METHOD, authenticationData: Buffer.from(opening.first) } })
   const asked = await client.next('auth')
@@ -133,6 +115,7 @@ test('a client proves itself again while its messages flow, and is disconnected 
   const again = new ScramClient('ann', 'secret')
   client.send(authPacket(0x19, again.first))
   const askedAgain = await client.next('auth')
+  assert.equal(askedAgain.reasonCode, 0x18)
   client.publish({ topic: 'b', payload: 'meanwhile' })
   assert.equal(String((await client.receive(1))[0]?.payload), 'meanwhile')
   client.send(authPacket(0x18, again.final(String(askedAgain.properties?.authenticationData))))
@@ -148,7 +131,7 @@ test('a client proves itself again while its messages flow, and is disconnected 
 })
 
 test('AUTH that is not well-formed closes the connection', async (t) => {
-  const client = await PacketClient.open(t, port)
+  const client = await PacketClient.open(t, broker().port)
   const opening = new ScramClient('ann', 'secret')
   client.sendConnect({ properties: { authenticationMethod: METHOD, authenticationData: Buffer.from(opening.first) } })
   await client.next('auth')
@@ -158,12 +141,27 @@ test('AUTH that is not well-formed closes the connection', async (t) => {
     (await client.closed()).map(({ cmd }) => cmd),
     ['connack'],
   )
-  // Flags other than 0. [MQTT-3.15.1-1]
-  const flags = await PacketClient.connect(t, port)
+  // Flags other than 0.
+  const login = { username: 'ann', password: Buffer.from('secret') }
+  const flags = await PacketClient.connect(t, broker().port, 5, login)
   flags.write(Buffer.from([0xf1, 2, 0x18, 0]))
   await flags.closedFor(0x81)
   // Type 15 does not exist before 5.0.
-  const early = await PacketClient.connect(t, port, 4)
+  const early = await PacketClient.connect(t, broker().port, 4, login)
   early.write(Buffer.from([0xf0, 0]))
   await early.closedFor(0x81)
+})
+
+test('AUTH has neither Reason String nor User Property, and is not sent where its data does not fit', async (t) => {
+  for (const maximumPacketSize of [500, 60]) {
+    const client = await PacketClient.open(t, broker().port)
+    const authenticationData = Buffer.from(new ScramClient('ann', 'secret').first)
+    client.sendConnect({ properties: { authenticationMethod: METHOD, authenticationData, maximumPacketSize } })
+    if (maximumPacketSize === 60) {
+      assert.equal((await client.next('connack')).reasonCode, 0x95)
+      continue
+    }
+    const { properties } = await client.next('auth')
+    assert.deepEqual(Object.keys(properties ?? {}).sort(), ['authenticationData', 'authenticationMethod'])
+  }
 })

@@ -1,13 +1,14 @@
 import assert from 'node:assert/strict'
 import { describe, it, type TestContext } from 'node:test'
 import type { IAuthPacket, IConnectPacket } from 'mqtt-packet'
+import { createBroker } from '../../../src/index.js'
 import type {
   AuthenticatingClient,
   AuthenticationStep,
   EnhancedAuthenticator,
 } from '../../../src/mqtt/authenticator.js'
 import { LoneBroker, type LoneBrokerOptions } from '../broker/lone-broker.js'
-import { publishPacket, type StreamClient, until } from '../broker/stream-client.js'
+import { publishPacket, StreamClient, textOf, until } from '../broker/stream-client.js'
 
 const CONTINUE = 0x18
 const AGAIN = 0x19
@@ -246,6 +247,31 @@ describe('enhanced authentication', () => {
       assert.equal(client.connack?.properties?.authenticationMethod, undefined)
       client.send(auth(code, 'am ann'))
       assert.deepEqual(await client.ended(), ['disconnect 130'])
+    }
+  })
+})
+
+describe('an authenticator', () => {
+  it('may be given to a broker that is embedded', async (t) => {
+    const broker = await createBroker({ authenticators: [new ScriptedAuthenticator()] })
+    t.after(() => broker.close())
+    const client = StreamClient.open(t, (stream) => broker.handle(stream))
+    await client.connect(connectWith('am ann'))
+    assert.equal(dataOf(client.connack ?? {}), 'SCRIPT welcome')
+  })
+
+  it('proves no other user than the one that TLS has proved', async (t) => {
+    const { lone } = setUp(t)
+    for (const [name, answer] of [
+      ['ann', 'connack 0'],
+      ['bob', 'connack 135'],
+    ] as const) {
+      const client = lone.open()
+      // As the policy of a listener does for a certificate.
+      const connection = lone.connections.at(-1)
+      if (connection !== undefined) connection.provenBy = 'certificate'
+      client.sendConnect(connectWith(`am ${name}`, { username: 'ann', clientId: name }))
+      assert.equal(textOf(await client.next('connack')), answer)
     }
   })
 })
