@@ -143,8 +143,8 @@ export class Connection extends TimerEntry implements InputOwner, StreamOwner, O
   receive(chunk: Buffer): void {
     if (!this.isReading) return
     this.modules.metrics.bytesReceived.value += chunk.length
-    this.lastReceived = performance.now()
-    this.input.receive(chunk)
+    // Bytes of a packet that never ends are no sign of life. [MQTT-3.1.2-22]
+    if (this.input.receive(chunk)) this.lastReceived = performance.now()
   }
 
   /** One whole frame from the splitter; false stops it until `proceed`. */
@@ -186,10 +186,11 @@ export class Connection extends TimerEntry implements InputOwner, StreamOwner, O
   }
 
   /** The session is found: CONNACK, then what the session has in store, then further input. */
-  open(session: Session, connack: ConnackPacket): void {
+  open(session: Session, connack: ConnackPacket, will: Will | undefined): void {
     this.session = session
     this.send(connack)
-    if (!this.isReading) return
+    if (!this.isReading) return // it did not fit, and nobody was let in
+    this.will = will
     this.host.connackSent(this, connack)
     this.moveTo('open')
     this.lastReceived = performance.now()

@@ -76,15 +76,14 @@ function openSession(connection: Connection, packet: ConnectPacket, authenticati
     if ('refusal' in outcome) {
       return refuseConnect(connection, new MqttError(outcome.refusal, outcome.reason))
     }
-    connection.will = packet.will
     const properties = connection.isV5 ? connackProperties(connection, packet, options) : {}
     if (authenticationData !== undefined) properties.authenticationData = authenticationData
-    connection.open(outcome.session, {
-      cmd: 'connack',
-      sessionPresent: outcome.sessionPresent, // [MQTT-3.2.2-2], [MQTT-3.2.2-3]
-      reasonCode: ReasonCode.Success,
-      properties,
-    })
+    const { session, sessionPresent } = outcome // [MQTT-3.2.2-2], [MQTT-3.2.2-3]
+    connection.open(
+      session,
+      { cmd: 'connack', sessionPresent, reasonCode: ReasonCode.Success, properties },
+      packet.will,
+    )
   })
 }
 

@@ -90,15 +90,22 @@ export class Input implements TurnTask, RateLimited, Reader {
     return this.isHeld && !this.isReadingAhead
   }
 
-  /** Bytes from the stream. */
-  receive(chunk: Buffer): void {
+  /** Bytes from the stream. Returns whether a packet is among them, as far as can be told while packets are held. */
+  receive(chunk: Buffer): boolean {
+    const buffered = this.splitter.bufferedBytes
     this.split(chunk)
     this.rate?.received(chunk.length)
+    this.yieldTurn(chunk.length)
+    return this.isHeld || this.splitter.bufferedBytes - buffered < chunk.length
+  }
+
+  /** Whoever has had its share of the turn is read on in the next. */
+  private yieldTurn(bytes: number): void {
     if (this.comesInPieces) {
-      this.turnBytes += chunk.length
+      this.turnBytes += bytes
       this.modules.outbox.turn.add(this)
       if (this.turnBytes < FULL_CHUNK_BYTES) return
-    } else if (chunk.length < FULL_CHUNK_BYTES) return
+    } else if (bytes < FULL_CHUNK_BYTES) return
     if (this.isStopped || !this.owner.isReading) return
     this.stream.pause()
     this.modules.outbox.turn.add(this)

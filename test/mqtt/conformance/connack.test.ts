@@ -224,6 +224,19 @@ test('[MQTT-3.1.2-24] [MQTT-3.2.2-16] [MQTT-3.2.2-19] [MQTT-3.2.2-20] no packet 
   assert.deepEqual(await assigned.closed(), [], 'an Assigned Client Identifier cannot be left out')
 })
 
+test('[MQTT-3.1.2-7] a client whose CONNACK could not be sent was not let in, and has no will', async (t) => {
+  const watcher = await PacketClient.connect(t, broker().port)
+  await watcher.subscribe('will/of/nobody')
+  const clientId = uniqueClientId()
+  const client = await FrameClient.open(t, broker().port)
+  const payload = [properties(), text('will/of/nobody'), text('gone')]
+  client.write(connectBytes(5, { clientId, flags: 0x06, list: [Buffer.from([0x27, 0, 0, 0, 5])], payload }))
+  assert.deepEqual(await client.closed(), [])
+  const next = await PacketClient.connect(t, broker().port, 5, { clientId })
+  await next.expectNothing()
+  await watcher.expectNothing()
+})
+
 test('[MQTT-3.1.2-24] a SUBACK that is larger than the client takes ends the connection instead', async (t) => {
   const limit = 40
   const client = await FrameClient.connect(t, broker().port, 5, { list: [Buffer.from([0x27, 0, 0, 0, limit])] })

@@ -147,7 +147,9 @@ for (const version of VERSIONS) {
     const client = await FrameClient.connect(t, broker().port, version)
     await client.subscribe('ids/out', 2)
     const publisher = await FrameClient.connect(t, broker().port, version)
-    for (const packetId of [1, 2, 3]) publisher.write(publish(version, 'ids/out', 'x', 2, packetId))
+    for (const packetId of [1, 2, 3]) {
+      publisher.write(publish(version, 'ids/out', 'x', 2, packetId), packet(PUBREL, twoBytes(packetId)))
+    }
     const ids = (await client.nextMany(3)).map((frame) => frame.subarray(11, 13))
     for (const id of ids.reverse()) {
       client.write(packet(PUBREC, id))

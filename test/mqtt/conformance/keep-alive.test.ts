@@ -14,27 +14,41 @@ const broker = useBroker()
 const limited = useBroker({ mqtt: { keepAliveLimit: KEEP_ALIVE_LIMIT } })
 const VERSIONS: readonly Version[] = [4, 5]
 
-/** A client is silent from its CONNECT until it is closed: after 1.5 times `seconds`, said in MQTT 5 with 0x8D. */
+/** A client is closed one and a half times its keep-alive after its CONNECT, in MQTT 5 with 0x8D. */
+async function closedAt(client: PacketClient, connectedAt: number, seconds: number): Promise<void> {
+  await client.closedFor(0x8d)
+  const elapsed = performance.now() - connectedAt
+  assert.ok(elapsed >= seconds * 1_450 && elapsed <= seconds * 4_000, `closed after ${Math.round(elapsed)} ms`)
+}
+
+/** The same for a client that is silent; `seconds` is the keep-alive in force. */
 async function closesAfter(
   t: TestContext,
   seconds: number,
   { port, version, keepalive = seconds }: { port: number; version: Version; keepalive?: number },
 ): Promise<void> {
   const connectedAt = performance.now()
-  const client = await PacketClient.connect(t, port, version, { keepalive })
-  await client.closedFor(0x8d)
-  const elapsed = performance.now() - connectedAt
-  assert.ok(elapsed >= seconds * 1_450 && elapsed <= seconds * 4_000, `closed after ${Math.round(elapsed)} ms`)
+  await closedAt(await PacketClient.connect(t, port, version, { keepalive }), connectedAt, seconds)
 }
 
 // At once: most of each is waiting.
-describe('keep-alive', { concurrency: 5 }, () => {
+describe('keep-alive', { concurrency: 7 }, () => {
   for (const version of VERSIONS) {
     const v = `(version ${version})`
 
     test(`${cite(version, { 5: '3.1.2-11 3.1.2-22', 4: '3.1.2-24' })} a silent client is closed after one and a half times its keep-alive, not before ${v}`, async (t) => {
       const { port } = broker()
       await Promise.all([1, 2].map((seconds) => closesAfter(t, seconds, { port, version })))
+    })
+
+    test(`${cite(version, { 5: '3.1.2-22', 4: '3.1.2-24' })} bytes of a packet that is never whole keep no client alive ${v}`, async (t) => {
+      const connectedAt = performance.now()
+      const client = await PacketClient.connect(t, broker().port, version, { keepalive: 1 })
+      // A PUBLISH of 1,000 bytes.
+      client.write(Buffer.from([0x30, 0xe8, 0x07]))
+      const trickling = setInterval(() => client.write(Buffer.of(0)), 200)
+      t.after(() => clearInterval(trickling))
+      await closedAt(client, connectedAt, 1)
     })
 
     test(`${cite(version, { 5: '3.1.2-22', 4: '3.1.2-24' })} any packet keeps a client alive, and keep-alive 0 asks for none ${v}`, async (t) => {

@@ -75,11 +75,11 @@ for (const version of VERSIONS) {
       ] as const) {
         publisher.write(packet(PUBLISH | DUP | flags, text('dup/in'), twoBytes(granted + 1), ...none(version), 0x78))
         assert.equal((await publisher.next())[0], answer)
+        // Some deliver a QoS 2 message only after its PUBREL.
+        if (flags === QOS_2) publisher.write(packet(0x62, twoBytes(granted + 1)))
         const [first = -1] = await subscriber.next()
         assert.equal(first, PUBLISH | Math.min(flags, granted << 1))
       }
-      // The id of the QoS 2 message is free for the next round.
-      publisher.write(packet(0x62, twoBytes(granted + 1)))
       await publisher.next()
       subscriber.drop()
     }
