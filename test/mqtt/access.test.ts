@@ -1,8 +1,10 @@
 import assert from 'node:assert/strict'
-import { test } from 'node:test'
+import { type TestContext, test } from 'node:test'
+import type { Packet } from 'mqtt-packet'
 import { useBroker } from '../support/broker.js'
 import type { QoS, Version } from '../support/client.js'
 import { type ConnectFields, PacketClient, textOf } from '../support/packet-client.js'
+import { ScramClient } from '../support/scram-client.js'
 import { temporaryFile } from '../support/temporary-file.js'
 import { passwordOf, usersFile } from '../support/users.js'
 
@@ -155,3 +157,43 @@ for (const version of VERSIONS) {
     await bob.expectNothing()
   })
 }
+
+/** A CONNECT by SCRAM-SHA-256 as far as the server's question; the answer is the caller's. */
+async function beginScram(context: TestContext, scram: ScramClient): Promise<{ client: PacketClient; asked: string }> {
+  const client = await PacketClient.open(context, broker().port)
+  const authenticationData = Buffer.from(scram.first)
+  client.sendConnect({ properties: { authenticationMethod: 'SCRAM-SHA-256', authenticationData } })
+  const { properties } = await client.next('auth')
+  return { client, asked: String(properties?.authenticationData) }
+}
+
+function answer(client: PacketClient, scram: ScramClient, asked: string): void {
+  const authenticationData = Buffer.from(scram.final(asked))
+  const properties = { authenticationMethod: 'SCRAM-SHA-256', authenticationData }
+  client.send({ cmd: 'auth', reasonCode: 0x18, properties } as Packet)
+}
+
+test('a user of the file may log in by SCRAM-SHA-256 too, and has the same rights', async (t) => {
+  const scram = new ScramClient('alice', passwordOf('alice'))
+  const { client, asked } = await beginScram(t, scram)
+  answer(client, scram, asked)
+  const connack = await client.next('connack')
+  assert.equal(connack.reasonCode, 0)
+  scram.verify(String(connack.properties?.authenticationData))
+  assert.deepEqual(await client.subscribe([{ topic: 'home/alice/#' }, { topic: 'home/bob/#' }]), [0, 0x87])
+})
+
+test('by SCRAM-SHA-256 a wrong password and a user that does not exist look the same', async (t) => {
+  const questions: string[] = []
+  for (const username of ['alice', 'mallory', 'mallory']) {
+    const scram = new ScramClient(username, 'wrong')
+    const { client, asked } = await beginScram(t, scram)
+    questions.push(asked.replace(/^r=[^,]*,/, ''))
+    answer(client, scram, asked)
+    assert.equal((await client.next('connack')).reasonCode, 0x87)
+  }
+  const [alice = '', mallory = '', again] = questions
+  assert.equal(mallory, again, 'the same salt each time, as a user has')
+  assert.equal(alice.replace(/s=[^,]*/, ''), mallory.replace(/s=[^,]*/, ''), 'as many iterations')
+  assert.equal(alice.length, mallory.length)
+})

@@ -1,62 +1,16 @@
 import assert from 'node:assert/strict'
-import { createHash, createHmac, pbkdf2Sync } from 'node:crypto'
 import { type TestContext, test } from 'node:test'
 import { connect, type IConnackPacket, type MqttClient } from 'mqtt'
 import type { IAuthPacket } from 'mqtt-packet'
-import { hashPassword } from '../../src/access/password-hash.js'
-import { scramCredentials } from '../../src/access/scram.js'
-import { formatUser } from '../../src/access/users-file.js'
 import { useBroker } from '../support/broker.js'
 import { PacketClient } from '../support/packet-client.js'
+import { ScramClient } from '../support/scram-client.js'
 import { temporaryFile } from '../support/temporary-file.js'
+import { usersFile } from '../support/users.js'
 
 const METHOD = 'SCRAM-SHA-256'
-const SALT = Buffer.from('0123456789abcdef')
 
-const broker = useBroker({ access: { usersFile: temporaryFile('users', `${await userLine('ann', 'secret')}\n`) } })
-
-async function userLine(username: string, password: string): Promise<string> {
-  const scram = scramCredentials(password, SALT, 4_096)
-  return formatUser({ username, password: await hashPassword(Buffer.from(password), 10), scram })
-}
-
-/** The client's side of SCRAM, written down from RFC 5802 section 3: one message after the other. */
-class ScramClient {
-  readonly first: string
-  private readonly bare: string
-  private serverSignature = ''
-
-  constructor(
-    username: string,
-    private readonly password: string,
-  ) {
-    this.bare = `n=${username},r=client+nonce`
-    this.first = `n,,${this.bare}`
-  }
-
-  final(serverFirst: string): string {
-    const fields = new Map(serverFirst.split(',').map((part) => [part.slice(0, 1), part.slice(2)]))
-    assert.ok(fields.get('r')?.startsWith('client+nonce'))
-    const salt = Buffer.from(fields.get('s') ?? '', 'base64')
-    const salted = pbkdf2Sync(this.password, salt, Number(fields.get('i')), 32, 'sha256')
-    const clientKey = hmac(salted, 'Client Key')
-    const withoutProof = `c=biws,r=${fields.get('r')}`
-    const authMessage = `${this.bare},${serverFirst},${withoutProof}`
-    const signature = hmac(createHash('sha256').update(clientKey).digest(), authMessage)
-    this.serverSignature = hmac(hmac(salted, 'Server Key'), authMessage).toString('base64')
-    const proof = clientKey.map((byte, index) => byte ^ (signature[index] ?? 0))
-    return `${withoutProof},p=${Buffer.from(proof).toString('base64')}`
-  }
-
-  /** The server is the one that knows the user. */
-  verify(serverFinal: string): void {
-    assert.equal(serverFinal, `v=${this.serverSignature}`)
-  }
-}
-
-function hmac(key: Buffer, text: string): Buffer {
-  return createHmac('sha256', key).update(text).digest()
-}
+const broker = useBroker({ access: { usersFile: temporaryFile('users', await usersFile('ann=secret')) } })
 
 /** MQTT.js, which asks its own `handleAuth`; connected once this returns. */
 async function connectMqttJs(t: TestContext, username: string, password: string): Promise<MqttClient> {
