@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { IConnackPacket } from 'mqtt-packet'
 import { useBroker } from '../support/broker.js'
+import { cite } from '../support/cite.js'
 import type { Version } from '../support/client.js'
 import { PacketClient, textOf } from '../support/packet-client.js'
 
@@ -51,12 +52,15 @@ test('CONNACK says what is not available, and nothing that the protocol takes fo
 for (const version of VERSIONS) {
   const v = `(version ${version})`
 
-  test(`[MQTT-3.2.2-9] [MQTT-3.2.2-10] subscriptions get no more than the maximum QoS ${v}`, async (t) => {
-    const client = await PacketClient.connect(t, broker().port, version)
-    const filters = ([0, 1, 2] as const).map((qos) => ({ topic: `qos/${qos}`, qos }))
-    assert.deepEqual(await client.subscribe(filters), [0, 1, 1])
-    assert.deepEqual(await client.publishAcked({ topic: 'qos/none', qos: 1 }), version === 5 ? 0x10 : 0)
-  })
+  test(
+    `${cite(version, { 5: '3.2.2-9 3.2.2-10' })} subscriptions get no more than the maximum QoS ${v}`.trim(),
+    async (t) => {
+      const client = await PacketClient.connect(t, broker().port, version)
+      const filters = ([0, 1, 2] as const).map((qos) => ({ topic: `qos/${qos}`, qos }))
+      assert.deepEqual(await client.subscribe(filters), [0, 1, 1])
+      assert.deepEqual(await client.publishAcked({ topic: 'qos/none', qos: 1 }), version === 5 ? 0x10 : 0)
+    },
+  )
 
   test(`a PUBLISH above the maximum QoS, or with RETAIN where that is not available, closes ${v}`, async (t) => {
     for (const [fields, reasonCode] of [
@@ -71,24 +75,27 @@ for (const version of VERSIONS) {
     }
   })
 
-  test(`[MQTT-3.2.2-12] [MQTT-3.2.2-13] a will that asks for what is not there refuses the CONNECT ${v}`, async (t) => {
-    const will = { topic: 'will', payload: Buffer.from('x'), qos: 0, retain: false } as const
-    for (const [fields, reasonCode, reason] of [
-      [{ qos: 2 }, 0x9b, 'not_supported'],
-      [{ retain: true }, 0x9a, 'not_supported'],
-      [{ topic: 'a/b/c/d/e/f' }, 0x90, 'topic_invalid'],
-      [{ topic: 'x'.repeat(LIMITS.maximumTopicLength + 1) }, 0x90, 'topic_invalid'],
-      [{ payload: Buffer.alloc(PAYLOAD_BYTES + 1) }, 0x97, 'quota_exceeded'],
-    ] as const) {
-      await countsOnce('connect_refused_total', reason, async () => {
-        const client = await PacketClient.open(t, broker().port, version)
-        client.sendConnect({ will: { ...will, ...fields } })
-        const connack: IConnackPacket = await client.next('connack')
-        assert.equal(version === 5 ? connack.reasonCode : connack.returnCode, version === 5 ? reasonCode : 3)
-        assert.deepEqual(await client.closed(), [])
-      })
-    }
-  })
+  test(
+    `${cite(version, { 5: '3.2.2-12 3.2.2-13' })} a will that asks for what is not there refuses the CONNECT ${v}`.trim(),
+    async (t) => {
+      const will = { topic: 'will', payload: Buffer.from('x'), qos: 0, retain: false } as const
+      for (const [fields, reasonCode, reason] of [
+        [{ qos: 2 }, 0x9b, 'not_supported'],
+        [{ retain: true }, 0x9a, 'not_supported'],
+        [{ topic: 'a/b/c/d/e/f' }, 0x90, 'topic_invalid'],
+        [{ topic: 'x'.repeat(LIMITS.maximumTopicLength + 1) }, 0x90, 'topic_invalid'],
+        [{ payload: Buffer.alloc(PAYLOAD_BYTES + 1) }, 0x97, 'quota_exceeded'],
+      ] as const) {
+        await countsOnce('connect_refused_total', reason, async () => {
+          const client = await PacketClient.open(t, broker().port, version)
+          client.sendConnect({ will: { ...will, ...fields } })
+          const connack: IConnackPacket = await client.next('connack')
+          assert.equal(version === 5 ? connack.reasonCode : connack.returnCode, version === 5 ? reasonCode : 3)
+          assert.deepEqual(await client.closed(), [])
+        })
+      }
+    },
+  )
 
   test(`a message with more payload than is taken goes to nobody, one with as much does ${v}`, async (t) => {
     const subscriber = await PacketClient.connect(t, broker().port, version)

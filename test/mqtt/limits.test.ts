@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { useBroker } from '../support/broker.js'
+import { cite } from '../support/cite.js'
 import type { Version } from '../support/client.js'
 import { eventually } from '../support/eventually.js'
 import { PacketClient, textOf, uniqueClientId } from '../support/packet-client.js'
@@ -22,7 +23,7 @@ const VERSIONS: readonly Version[] = [4, 5]
 for (const version of VERSIONS) {
   const v = `(version ${version})`
 
-  test(`[MQTT-3.1.3-8] a client ID longer than the limit is refused, one as long is not ${v}`, async (t) => {
+  test(`${cite(version, { 5: '3.1.3-8', 4: '3.1.3-9' })} a client ID longer than the limit is refused, one as long is not ${v}`, async (t) => {
     const long = await PacketClient.open(t, broker().port, version)
     long.sendConnect({ clientId: 'x'.repeat(LIMITS.maximumClientIdLength + 1) })
     const connack = await long.next('connack')

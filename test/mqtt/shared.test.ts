@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import type { IPublishPacket } from 'mqtt-packet'
 import { useBroker } from '../support/broker.js'
+import { cite } from '../support/cite.js'
 import type { QoS, Version } from '../support/client.js'
 import { eventually } from '../support/eventually.js'
 import { type ConnectFields, messageIdOf, PacketClient, uniqueClientId } from '../support/packet-client.js'
@@ -116,24 +117,27 @@ for (const version of VERSIONS) {
     await client.expectNothing()
   })
 
-  test(`[MQTT-4.8.2-1] [MQTT-4.8.2-2] a share name that is none is refused in SUBACK ${v}`, async (t) => {
-    const client = await connect(t, version)
-    for (const filter of [
-      '$share/g',
-      '$share/g/',
-      '$share//a',
-      '$share/g#/a',
-      '$share/+/a',
-      '$queue/',
-      '$share/g/a#',
-    ]) {
-      // By hand: mqtt-packet would not make some of them.
-      const text = Buffer.from(filter)
-      const body = [0, 1, ...(version === 5 ? [0] : []), 0, text.length, ...text, 1]
-      client.write(Buffer.from([0x82, body.length, ...body]))
-      assert.deepEqual((await client.next('suback')).granted, [version === 5 ? 0x8f : 0x80], filter)
-    }
-  })
+  test(
+    `${cite(version, { 5: '4.8.2-1 4.8.2-2' })} a share name that is none is refused in SUBACK ${v}`.trim(),
+    async (t) => {
+      const client = await connect(t, version)
+      for (const filter of [
+        '$share/g',
+        '$share/g/',
+        '$share//a',
+        '$share/g#/a',
+        '$share/+/a',
+        '$queue/',
+        '$share/g/a#',
+      ]) {
+        // By hand: mqtt-packet would not make some of them.
+        const text = Buffer.from(filter)
+        const body = [0, 1, ...(version === 5 ? [0] : []), 0, text.length, ...text, 1]
+        client.write(Buffer.from([0x82, body.length, ...body]))
+        assert.deepEqual((await client.next('suback')).granted, [version === 5 ? 0x8f : 0x80], filter)
+      }
+    },
+  )
 
   test(`no retained message is sent for a shared subscription ${v}`, async (t) => {
     const topic = `retained/${version}`
@@ -208,50 +212,56 @@ for (const version of VERSIONS) {
     })
   }
 
-  test(`[MQTT-4.8.2-4] a QoS 2 message that was sent stays with its client, which gets it when it is back ${v}`, async (t) => {
-    const topic = `stays/${version}`
-    const filter = `$share/g/${topic}`
-    const clientId = uniqueClientId()
-    const leaver = await connect(t, version, { clientId, ...lasting(version) })
-    await leaver.subscribe(filter, 2)
-    const publisher = await connect(t, version)
-    await publishNumbered(publisher, topic, 2, 2)
-    const [, second] = await leaver.nextMany('publish', 2)
-    // Of the second, PUBREC has come.
-    leaver.send({ cmd: 'pubrec', ...messageIdOf(second as IPublishPacket) })
-    await leaver.next('pubrel')
-    const [other] = (await members(t, 1, filter, 2, version)) as [PacketClient]
-    leaver.drop()
-    await publisher.publishAcked({ topic, payload: 'new', qos: 2 })
-    assert.deepEqual(
-      (await other.receive(1)).map((packet) => packet.payload.toString()),
-      ['new'],
-    )
-    await other.expectNothing()
-    const back = await resume(t, version, clientId)
-    const again = await back.next('publish')
-    assert.deepEqual([again.payload.toString(), again.dup], ['1', true])
-    assert.equal((await back.next('pubrel')).messageId, messageIdOf(second as IPublishPacket).messageId)
-    await back.expectNothing()
-  })
-
-  test(`[MQTT-4.8.2-5] a QoS 2 message that was sent goes to nobody else when its session ends ${v}`, async (t) => {
-    const topic = `ends/${version}`
-    const filter = `$share/g/${topic}`
-    const [leaver, other] = (await members(t, 2, filter, 2, version)) as [PacketClient, PacketClient]
-    const publisher = await connect(t, version)
-    await publishNumbered(publisher, topic, 2, 2)
-    await leaver.next('publish')
-    await other.receive(1)
-    leaver.drop()
-    // The broker has noticed when the other gets two of two.
-    await eventually(async () => {
+  test(
+    `${cite(version, { 5: '4.8.2-4' })} a QoS 2 message that was sent stays with its client, which gets it when it is back ${v}`.trim(),
+    async (t) => {
+      const topic = `stays/${version}`
+      const filter = `$share/g/${topic}`
+      const clientId = uniqueClientId()
+      const leaver = await connect(t, version, { clientId, ...lasting(version) })
+      await leaver.subscribe(filter, 2)
+      const publisher = await connect(t, version)
       await publishNumbered(publisher, topic, 2, 2)
-      const got = await other.receive(2)
-      assert.equal(got.length, 2)
-    })
-    await other.expectNothing()
-  })
+      const [, second] = await leaver.nextMany('publish', 2)
+      // Of the second, PUBREC has come.
+      leaver.send({ cmd: 'pubrec', ...messageIdOf(second as IPublishPacket) })
+      await leaver.next('pubrel')
+      const [other] = (await members(t, 1, filter, 2, version)) as [PacketClient]
+      leaver.drop()
+      await publisher.publishAcked({ topic, payload: 'new', qos: 2 })
+      assert.deepEqual(
+        (await other.receive(1)).map((packet) => packet.payload.toString()),
+        ['new'],
+      )
+      await other.expectNothing()
+      const back = await resume(t, version, clientId)
+      const again = await back.next('publish')
+      assert.deepEqual([again.payload.toString(), again.dup], ['1', true])
+      assert.equal((await back.next('pubrel')).messageId, messageIdOf(second as IPublishPacket).messageId)
+      await back.expectNothing()
+    },
+  )
+
+  test(
+    `${cite(version, { 5: '4.8.2-5' })} a QoS 2 message that was sent goes to nobody else when its session ends ${v}`.trim(),
+    async (t) => {
+      const topic = `ends/${version}`
+      const filter = `$share/g/${topic}`
+      const [leaver, other] = (await members(t, 2, filter, 2, version)) as [PacketClient, PacketClient]
+      const publisher = await connect(t, version)
+      await publishNumbered(publisher, topic, 2, 2)
+      await leaver.next('publish')
+      await other.receive(1)
+      leaver.drop()
+      // The broker has noticed when the other gets two of two.
+      await eventually(async () => {
+        await publishNumbered(publisher, topic, 2, 2)
+        const got = await other.receive(2)
+        assert.equal(got.length, 2)
+      })
+      await other.expectNothing()
+    },
+  )
 }
 
 test('[MQTT-3.8.3-4] No Local on a shared subscription is a protocol error', async (t) => {

@@ -54,16 +54,31 @@ function past(
   }
 }
 
+/** One past after another, of the same client ID. */
+function then(before: Past, after: Past): Past {
+  return {
+    what: `${before.what}, then ${after.what}`,
+    isKept: after.isKept,
+    async leave(context, clientId) {
+      await before.leave(context, clientId)
+      await after.leave(context, clientId)
+    },
+  }
+}
+
 function expiry(sessionExpiryInterval: number): ConnectFields {
   return { properties: { sessionExpiryInterval } }
 }
 
+const KEPT_BY_5 = past('a 5.0 session with an expiry interval', 5, true, { clean: false, ...expiry(60) })
+const KEPT_BY_4 = past('a 3.1.1 session', 4, true, { clean: false })
+
 const PASTS: readonly Past[] = [
   { what: 'no session', isKept: false, leave: () => Promise.resolve() },
-  past('a 3.1.1 session', 4, true, { clean: false }),
+  KEPT_BY_4,
   past('a clean 3.1.1 session', 4, false, { clean: true }),
   past('a 3.1.1 session whose connection is still open', 4, true, { clean: false }, { isLeftOpen: true }),
-  past('a 5.0 session with an expiry interval', 5, true, { clean: false, ...expiry(60) }),
+  KEPT_BY_5,
   past('a 5.0 session that never expires', 5, true, { clean: false, ...expiry(NEVER_EXPIRES) }),
   past('a 5.0 session that began clean, with an expiry interval', 5, true, { clean: true, ...expiry(60) }),
   past('a 5.0 session without an expiry interval', 5, false, { clean: false }),
@@ -71,6 +86,10 @@ const PASTS: readonly Past[] = [
   past('a 5.0 session whose connection is still open', 5, true, { clean: false, ...expiry(60) }, { isLeftOpen: true }),
   past('a 5.0 session that DISCONNECT ended', 5, false, { clean: false, ...expiry(60) }, { expiryAtEnd: 0 }),
   past('a 5.0 session that DISCONNECT prolonged', 5, true, { clean: false, ...expiry(1) }, { expiryAtEnd: 60 }),
+  then(KEPT_BY_5, past('the same without an expiry interval', 5, false, { clean: false })),
+  then(KEPT_BY_4, past('the same in 5.0 without an expiry interval', 5, false, { clean: false })),
+  then(KEPT_BY_5, past('the same in 3.1.1', 4, true, { clean: false })),
+  then(KEPT_BY_5, past('a clean one of 3.1.1', 4, false, { clean: true })),
 ]
 
 for (const version of VERSIONS) {

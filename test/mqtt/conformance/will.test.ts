@@ -1,7 +1,7 @@
 /** The will, in sections 3.1.2.5 and 3.1.3.2 of MQTT 5.0 and 3.1.2.5 of MQTT 3.1.1. */
 
 import assert from 'node:assert/strict'
-import { type TestContext, test } from 'node:test'
+import { describe, type TestContext, test } from 'node:test'
 import { useBroker } from '../../support/broker.js'
 import { cite } from '../../support/cite.js'
 import type { QoS, Version } from '../../support/client.js'
@@ -131,51 +131,71 @@ test('[MQTT-3.1.2-8] a DISCONNECT with reason 0x04 publishes the will', async (t
   assert.deepEqual((await watcher.receive(1)).map(textOf), ['will/with/disconnect gone'])
 })
 
-test('[MQTT-3.1.3-9] a delayed will is not published when its client is back in time', async (t) => {
-  const clientId = uniqueClientId()
-  const watcher = await PacketClient.connect(t, broker().port)
-  await watcher.subscribe('will/back/+', 1)
-  const kept = { clientId, clean: false, properties: { sessionExpiryInterval: 60 } }
-  const first = await PacketClient.connect(t, broker().port, 5, { ...kept, ...willOn('will/back/early', { delay: 1 }) })
-  first.drop()
-  const second = await PacketClient.connect(t, broker().port, 5, kept)
-  // A will of another client, due later, is the clock of this test.
-  const clock = await PacketClient.connect(t, broker().port, 5, {
-    clean: false,
-    properties: { sessionExpiryInterval: 60 },
-    ...willOn('will/back/clock', { delay: 2 }),
+// At once: most of each is waiting.
+describe('wills in time', { concurrency: 4 }, () => {
+  test('[MQTT-3.1.3-9] a delayed will is not published when its client is back in time', async (t) => {
+    const clientId = uniqueClientId()
+    const watcher = await PacketClient.connect(t, broker().port)
+    await watcher.subscribe('will/back/+', 1)
+    const kept = { clientId, clean: false, properties: { sessionExpiryInterval: 60 } }
+    const first = await PacketClient.connect(t, broker().port, 5, {
+      ...kept,
+      ...willOn('will/back/early', { delay: 1 }),
+    })
+    first.drop()
+    const second = await PacketClient.connect(t, broker().port, 5, kept)
+    // A will of another client, due later, is the clock of this test.
+    const clock = await PacketClient.connect(t, broker().port, 5, {
+      clean: false,
+      properties: { sessionExpiryInterval: 60 },
+      ...willOn('will/back/clock', { delay: 2 }),
+    })
+    clock.drop()
+    assert.deepEqual((await watcher.receive(1)).map(textOf), ['will/back/clock gone'])
+    await second.disconnect({ properties: { sessionExpiryInterval: 0 } })
   })
-  clock.drop()
-  assert.deepEqual((await watcher.receive(1)).map(textOf), ['will/back/clock gone'])
-  await second.disconnect({ properties: { sessionExpiryInterval: 0 } })
-})
 
-test('[MQTT-3.1.2-8] a delayed will is published after its delay, not before', async (t) => {
-  const watcher = await PacketClient.connect(t, broker().port)
-  await watcher.subscribe('will/delayed', 1)
-  const client = await PacketClient.connect(t, broker().port, 5, {
-    clean: false,
-    properties: { sessionExpiryInterval: 60 },
-    ...willOn('will/delayed', { delay: 2 }),
+  test('[MQTT-3.1.2-8] a delayed will is published after its delay, not before', async (t) => {
+    const watcher = await PacketClient.connect(t, broker().port)
+    await watcher.subscribe('will/delayed', 1)
+    const client = await PacketClient.connect(t, broker().port, 5, {
+      clean: false,
+      properties: { sessionExpiryInterval: 60 },
+      ...willOn('will/delayed', { delay: 2 }),
+    })
+    const started = performance.now()
+    client.drop()
+    await watcher.expectNothing()
+    await watcher.receive(1)
+    const waited = performance.now() - started
+    assert.ok(waited >= 1_900, `published after ${Math.round(waited)} ms of 2,000`)
   })
-  const started = performance.now()
-  client.drop()
-  await watcher.expectNothing()
-  await watcher.receive(1)
-  const waited = performance.now() - started
-  assert.ok(waited >= 1_900, `published after ${Math.round(waited)} ms of 2,000`)
-})
 
-test('[MQTT-3.1.2-8] a will does not wait longer than its session lives', async (t) => {
-  const watcher = await PacketClient.connect(t, broker().port)
-  await watcher.subscribe('will/session/end', 1)
-  const client = await PacketClient.connect(t, broker().port, 5, {
-    clean: false,
-    properties: { sessionExpiryInterval: 1 },
-    ...willOn('will/session/end', { delay: 3_600 }),
+  test('[MQTT-3.1.2-8] a will does not wait longer than its session lives', async (t) => {
+    const watcher = await PacketClient.connect(t, broker().port)
+    await watcher.subscribe('will/session/end', 1)
+    const client = await PacketClient.connect(t, broker().port, 5, {
+      clean: false,
+      properties: { sessionExpiryInterval: 1 },
+      ...willOn('will/session/end', { delay: 3_600 }),
+    })
+    client.drop()
+    assert.deepEqual((await watcher.receive(1)).map(textOf), ['will/session/end gone'])
   })
-  client.drop()
-  assert.deepEqual((await watcher.receive(1)).map(textOf), ['will/session/end gone'])
+
+  test('[MQTT-3.1.3-9] a delayed will is not published when its client takes its own connection over, and is when that starts clean', async (t) => {
+    const clientId = uniqueClientId()
+    const watcher = await PacketClient.connect(t, broker().port)
+    await watcher.subscribe('will/over/+', 1)
+    const kept = { clientId, clean: false, properties: { sessionExpiryInterval: 60 } }
+    const first = await PacketClient.connect(t, broker().port, 5, { ...kept, ...willOn('will/over/1', { delay: 60 }) })
+    await PacketClient.connect(t, broker().port, 5, { ...kept, ...willOn('will/over/2', { delay: 60 }) })
+    await first.closedFor(0x8e)
+    await watcher.expectNothing()
+    const last = await PacketClient.connect(t, broker().port, 5, { clientId, clean: true })
+    assert.equal(last.connack?.sessionPresent, false)
+    assert.deepEqual((await watcher.receive(1)).map(textOf), ['will/over/2 gone'], 'its session has ended')
+  })
 })
 
 test('[MQTT-3.1.3-10] the properties of a will reach its subscribers as they are, user properties in their order', async (t) => {
