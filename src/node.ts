@@ -196,12 +196,14 @@ export class Node {
       subscriptions: this.subscriptions,
       routes: this.routes,
       sink: this.broker,
+      clients: this.broker,
       log: this.log.child({ room: 'cluster' }),
       metrics: this.metrics,
       connectionCount: () => this.broker.connectedClients,
     })
     this.cluster = cluster
     this.broker.forwardThrough(cluster.forwarder)
+    this.broker.claimThrough(cluster.directory)
     this.broker.replicateRetainedThrough(
       cluster.replica('retained', (topic, value) => this.broker.applyRetained(topic, value), retainedDeadline),
     )

@@ -36,6 +36,8 @@ import { SessionOpener } from './open-session.js'
 import type { OverloadGate } from './overload.js'
 import {
   type Access,
+  type Directory,
+  type DirectorySink,
   type ForwardedSink,
   type Forwarder,
   LONE_FORWARDER,
@@ -81,7 +83,7 @@ export interface BrokerModules {
 
 type DoneCallback = (error?: Error) => void
 
-export class Broker extends Aedes implements ForwardedSink {
+export class Broker extends Aedes implements ForwardedSink, DirectorySink {
   private readonly access: AccessDesk
   private readonly host: ClientHost
   private readonly router: Router<Subscriber, AedesPublishPacket>
@@ -170,6 +172,15 @@ export class Broker extends Aedes implements ForwardedSink {
   }
 
   // ── as a node uses it ────────────────────────────────────────────────────────────────────────────────────────
+
+  /** From now on a client ID has one connection in the whole cluster. */
+  claimThrough(directory: Directory): void {
+    this.sessions.claimThrough(directory)
+  }
+
+  evict(clientId: string, discard: boolean): void {
+    this.sessions.evict(clientId, discard)
+  }
 
   /** From now on messages go to the peers through this. */
   forwardThrough(forwarder: Forwarder): void {

@@ -20,7 +20,7 @@ import { afterHook, publishProblem, toAedesPacket } from './aedes-packets.js'
 import { ClientEvents } from './client-events.js'
 import { type Hooks, isReservedTopic } from './hooks.js'
 import type { BrokerMetrics } from './metrics.js'
-import type { SessionOpener } from './open-session.js'
+import type { OpenedSession, SessionOpener } from './open-session.js'
 import type { OverloadGate } from './overload.js'
 import type { Publisher } from './publish.js'
 import type { Redispatch } from './redispatch.js'
@@ -132,25 +132,29 @@ export class ClientHost implements Host, AccessReviewer {
   }
 
   private enter(connection: Connection, packet: ConnectPacket, done: (outcome: OpenOutcome) => void): void {
-    const opened = this.sessions.open(connection, packet)
-    if (opened === undefined) return done({ refusal: ReasonCode.QuotaExceeded, reason: 'too many sessions' })
-    // Whoever heard of the end of the connection that was taken over may have closed this one.
-    if (connection.state === 'closed') return this.sessions.closed(connection)
+    this.sessions.open(connection, packet, (opened) => {
+      if (opened === undefined) return done({ refusal: ReasonCode.QuotaExceeded, reason: 'too many sessions' })
+      // Whoever heard of the end of the connection that was taken over may have closed this one.
+      if (connection.state === 'closed') return this.sessions.closed(connection)
+      this.admitted(connection, opened)
+      done(opened)
+      if (connection.state === 'open') this.sys?.clientConnected(connection, packet.cleanStart)
+    })
+  }
+
+  private admitted(connection: Connection, { session, sessionPresent }: OpenedSession): void {
     // Known from here on, so that a listener may subscribe the client, or close it.
-    connection.session = opened.session
+    connection.session = session
     this.access.enter(connection)
-    if (opened.sessionPresent) {
-      const revoked = [...this.access.revoked(connection, opened.session)]
+    if (sessionPresent) {
+      const revoked = [...this.access.revoked(connection, session)]
       if (revoked.length > 0) this.revoke(connection, revoked)
     }
     this.aedes.connectedClients++
-    if (opened.sessionPresent && this.hooks.isDeliveryGuarded) {
-      // What waited was shown to nobody: its client was away.
-      opened.session.reviewQueue((message) => this.review(connection, message))
-    }
+    // What waited was shown to nobody: its client was away.
+    if (sessionPresent && this.hooks.isDeliveryGuarded)
+      session.reviewQueue((message) => this.review(connection, message))
     this.events.entered(connection)
-    done(opened)
-    if (connection.state === 'open') this.sys?.clientConnected(connection, packet.cleanStart)
   }
 
   connackSent(connection: Connection, packet: ConnackPacket): void {

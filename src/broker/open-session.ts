@@ -1,7 +1,7 @@
 /**
- * From a CONNECT that was admitted to its session: the old connection of the client ID ends, its session is resumed
- * or discarded, or a new one made. All of it in one synchronous step, so that two connections of one client ID on
- * this node can never both be let in.
+ * From a CONNECT that was admitted to its session: the client ID is claimed in the cluster, the old connection of it
+ * ends, its session is resumed or discarded, or a new one made. What follows the claim is one synchronous step, so that
+ * two connections of one client ID on this node can never both be let in.
  */
 
 import type { MqttOptions } from '../config/options.js'
@@ -11,6 +11,7 @@ import { Session, type SessionModules, type SessionOptions } from '../mqtt/sessi
 import type { ConnectPacket } from '../mqtt/wire/packets.js'
 import { ReasonCode } from '../mqtt/wire/reason-codes.js'
 import type { BrokerMetrics } from './metrics.js'
+import { type Directory, LONE_DIRECTORY } from './ports.js'
 import { type ArmedWill, SessionEntry, type SessionLifecycle, SessionRegistry } from './session-registry.js'
 
 export interface SessionOpenerModules extends SessionModules {
@@ -20,8 +21,14 @@ export interface SessionOpenerModules extends SessionModules {
   readonly onEnding: (session: Session) => void
 }
 
+export interface OpenedSession {
+  readonly session: Session
+  readonly sessionPresent: boolean
+}
+
 export class SessionOpener implements SessionLifecycle {
   readonly registry = new SessionRegistry()
+  private directory: Directory = LONE_DIRECTORY
   private readonly sessionOptions: SessionOptions
 
   constructor(
@@ -35,8 +42,32 @@ export class SessionOpener implements SessionLifecycle {
     }
   }
 
-  /** Undefined when there is no room for a further session. */
-  open(connection: Connection, packet: ConnectPacket): { session: Session; sessionPresent: boolean } | undefined {
+  /** From now on one client ID has one connection in the whole cluster. */
+  claimThrough(directory: Directory): void {
+    this.directory = directory
+  }
+
+  /**
+   * `done` gets the session, or undefined when there is no room for a further one. It is not called for a connection
+   * that is closed before: by its client, or since its client ID has come to another node meanwhile.
+   */
+  open(connection: Connection, packet: ConnectPacket, done: (opened: OpenedSession | undefined) => void): void {
+    const { clientId } = connection
+    this.directory.claim(clientId, packet.cleanStart, (epoch) => {
+      if (connection.state !== 'opening') this.forgo(clientId, epoch)
+      else if (epoch === undefined) connection.close('taken_over')
+      else done(this.enter(connection, packet, epoch))
+    })
+  }
+
+  /** The client ID has connected to another node. */
+  evict(clientId: string, discard: boolean): void {
+    this.takeOver(clientId)
+    const entry = this.registry.get(clientId)
+    if (entry !== undefined && discard) this.endSession(entry, 'discarded') // [MQTT-3.1.2-4]
+  }
+
+  private enter(connection: Connection, packet: ConnectPacket, epoch: number): OpenedSession | undefined {
     const { clientId } = connection
     this.takeOver(clientId)
     const expiryInterval = sessionExpiryOf(packet, this.options)
@@ -47,7 +78,10 @@ export class SessionOpener implements SessionLifecycle {
     }
     const sessionPresent = entry !== undefined
     if (entry === undefined) {
-      if (this.registry.size >= this.options.maximumSessions) return undefined
+      if (this.registry.size >= this.options.maximumSessions) {
+        this.directory.release(clientId, epoch)
+        return undefined
+      }
       entry = new SessionEntry(
         new Session(clientId, expiryInterval, this.sessionOptions, this.modules),
         this.modules.timers,
@@ -59,7 +93,16 @@ export class SessionOpener implements SessionLifecycle {
       entry.session.expiryInterval = expiryInterval
     }
     entry.connection = connection
+    entry.epoch = epoch
     return { session: entry.session, sessionPresent }
+  }
+
+  /** The claim of a connection that is closed already: it stands for the session that is here, if there is one. */
+  private forgo(clientId: string, epoch: number | undefined): void {
+    if (epoch === undefined) return
+    const entry = this.registry.get(clientId)
+    if (entry === undefined) this.directory.release(clientId, epoch)
+    else entry.epoch = epoch
   }
 
   /** The connection is gone: its will is published or waits, its session waits or ends. */
@@ -89,6 +132,7 @@ export class SessionOpener implements SessionLifecycle {
     if (armed !== undefined) this.modules.publishWill(armed)
     this.modules.onEnding(session)
     session.end()
+    this.directory.release(session.clientId, entry.epoch)
     if (cause === 'expired') this.modules.brokerMetrics.sessionsExpired.value++
   }
 

@@ -39,6 +39,34 @@ export interface ForwardedSink {
   deliverForwarded(message: Message, from: NodeId, pending: PendingPublish | undefined): void
 }
 
+/** One client ID, one connection, in the whole cluster. */
+export interface Directory {
+  /**
+   * A client is about to come in here: its connection on another node is closed first. `done` is called once, perhaps
+   * at once and never much later than a second; with the epoch of the connection, or with undefined when the client ID
+   * has come to another node meanwhile.
+   * @param discard the client wants nothing of what it had before: a session on another node ends
+   */
+  claim(clientId: string, discard: boolean, done: (epoch: number | undefined) => void): void
+
+  /** Nothing of the client is left here; nothing happens when it has come again since that epoch. */
+  release(clientId: string, epoch: number): void
+}
+
+/** The half of the broker that the directory calls. */
+export interface DirectorySink {
+  /** The client ID has connected to another node: its connection here is closed, and with `discard` its session ends. */
+  evict(clientId: string, discard: boolean): void
+}
+
+/** A directory for a broker without peers: whoever comes is let in. */
+export const LONE_DIRECTORY: Directory = {
+  claim(_clientId, _discard, done) {
+    done(0)
+  },
+  release() {},
+}
+
 /** A forwarder for a broker without peers. */
 export const LONE_FORWARDER: Forwarder = {
   forward() {},

@@ -24,6 +24,8 @@ export interface ArmedWill {
 
 export class SessionEntry extends TimerEntry {
   connection: Connection | undefined
+  /** Of the last connection; of all in the cluster with this client ID the highest stays. */
+  epoch = 0
   private armed: ArmedWill | undefined
   /** Times of `performance.now()`; Infinity: never. */
   private willAt = Number.POSITIVE_INFINITY

@@ -1,7 +1,7 @@
 /** The cluster as the node sees it: start, stop, status, the way to the peers, and maps that every node has a copy of. */
 
 import type { Logger } from 'pino'
-import type { ForwardedSink, Forwarder, NodeId, Replica } from '../broker/ports.js'
+import type { Directory, DirectorySink, ForwardedSink, Forwarder, NodeId, Replica } from '../broker/ports.js'
 import { formatHostPort, parseHostPort, parseNodeName } from '../config/addresses.js'
 import type { ClusterOptions } from '../config/options.js'
 import type { RouteTable } from '../router/route-table.js'
@@ -10,6 +10,7 @@ import { Deferred } from '../util/deferred.js'
 import { asError, NodeError } from '../util/errors.js'
 import { TurnQueue } from '../util/turn.js'
 import { BatchReader } from './batch.js'
+import { ClientDirectory } from './directory/directory.js'
 import { Exchange } from './exchange.js'
 import { PeerForwarder } from './forwarder.js'
 import { Handoff } from './handoff.js'
@@ -46,6 +47,7 @@ export interface ClusterModules {
   subscriptions: RouteSource
   routes: RouteTable
   sink: ForwardedSink
+  clients: DirectorySink
   log: Logger
   metrics: MetricRegistry
   /** Live MQTT connections of this node. */
@@ -58,6 +60,8 @@ export interface ClusterModules {
 
 export class Cluster {
   readonly forwarder: Forwarder
+  readonly directory: Directory
+  private readonly clients: ClientDirectory
   private readonly peerForwarder: PeerForwarder
   private readonly membership: Membership
   private readonly mesh: Mesh
@@ -114,6 +118,14 @@ export class Cluster {
       metrics: this.clusterMetrics,
     })
     this.forwarder = this.peerForwarder
+    this.clients = new ClientDirectory({
+      self: modules.node,
+      send: (to, body) => this.membership.peers.get(to)?.send(body),
+      sink: modules.clients,
+      turns: this.turns,
+      metrics: modules.metrics,
+    })
+    this.directory = this.clients
     modules.subscriptions.setListener(this.routeLog)
   }
 
@@ -145,6 +157,7 @@ export class Cluster {
       { cluster: options.name, incarnation: modules.incarnation, listen: this.address, advertise: this.advertised },
       'cluster port open',
     )
+    this.clients.start()
     this.membership.start()
     this.joinTimer = setTimeout(this.onJoinTimeout, options.joinTimeout)
     this.readyTimer = setInterval(this.lookForReadiness, READY_POLL_MS)
@@ -219,6 +232,7 @@ export class Cluster {
     this.membership.stop()
     for (const peer of peers) peer.abandon('peer_left')
     this.peerForwarder.stop()
+    this.clients.stop()
     this.confirmation.stop()
     this.turns.stop()
     await this.mesh.stop()
@@ -250,6 +264,7 @@ export class Cluster {
         sink: modules.sink,
         reader: this.reader,
         maps: this.maps,
+        directory: this.clients,
         counters,
         batchSizes: clusterMetrics.batchSizes,
         looseCut: clusterMetrics.drops.link_cut,
@@ -261,11 +276,20 @@ export class Cluster {
       counters,
       handoff,
       log,
-      onUp: (peer, isNews) => membership.introduce(peer, isNews),
+      onUp: (peer, isNews) => {
+        membership.introduce(peer, isNews)
+        this.clients.setPeers(this.reachablePeers(), peer.name)
+      },
       onFirstBeat: (peer) => peer.beat(this.describeSelf()),
-      onUnlinked: (peer) => membership.redial(peer),
+      onUnlinked: (peer) => {
+        this.clients.setPeers(this.reachablePeers())
+        membership.redial(peer)
+      },
       onMembers: (members) => membership.learn(members),
-      onStateChange: () => this.confirmation.advance(),
+      onStateChange: () => {
+        this.confirmation.advance()
+        this.clients.setPeers(this.reachablePeers())
+      },
     })
   }
 
@@ -316,6 +340,10 @@ export class Cluster {
       rtt: null,
       address: this.advertised,
     }
+  }
+
+  private reachablePeers(): NodeId[] {
+    return Array.from(this.membership.peers.values()).flatMap((peer) => (peer.isReachable ? [peer.name] : []))
   }
 
   private wakePeers(): void {

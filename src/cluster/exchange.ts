@@ -37,6 +37,7 @@ export interface ExchangeModules {
   sink: ForwardedSink
   reader: BatchReader
   maps: ReadonlyMap<string, ReplicatedMap>
+  directory: { receive(from: NodeId, body: LinkBody): void }
   counters: PeerCounters
   batchSizes: BatchSizes
   /** QoS 0 messages of which a broken link had taken a part only. */
@@ -183,6 +184,7 @@ export class Exchange implements TurnTask {
         return
       }
       default:
+        this.modules.directory.receive(this.peer, body)
         return
     }
     this.wake()

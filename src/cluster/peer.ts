@@ -95,6 +95,11 @@ export class Peer implements LinkOwner, PeerMetrics {
     return this.link !== undefined
   }
 
+  /** True when it lives, and what is sent to it goes out now. */
+  get isReachable(): boolean {
+    return this.current === 'up' && this.link?.state === 'up'
+  }
+
   /** True when the link is up and the peer's routes are all here. */
   get isSynced(): boolean {
     return this.link?.state === 'up' && this.exchange.mirror.isSynced

@@ -5,6 +5,7 @@ import { TestCluster } from '../support/cluster.js'
 import { CuttableProxy } from '../support/cuttable-proxy.js'
 import { eventually } from '../support/eventually.js'
 import { deliveryFaults, NO_FAULTS } from '../support/numbered.js'
+import { PacketClient } from '../support/packet-client.js'
 import { publishSteadily } from '../support/steady-publisher.js'
 
 /** Publishes in flight at a time of each publisher. */
@@ -162,4 +163,24 @@ test('what was subscribed and left on either side of a partition is known 2 s af
     assert.deepEqual(clients[1]?.payloads(), ['to n2'])
     assert.deepEqual(clients[0]?.payloads(), ['to n1'])
   })
+})
+
+test('a client ID that came to both sides of a split has the later connection 2 s after it has healed', {
+  timeout: 60_000,
+}, async (t) => {
+  const { cluster, proxies } = await divided(t)
+  const [n1, n2] = [cluster.node(1), cluster.node(2)]
+  for (const proxy of proxies) proxy.split()
+  await seen(cluster, 'stopped')
+  const ids = Array.from({ length: 20 }, (_, index) => `both-${index}`)
+  const older: PacketClient[] = []
+  const newer: PacketClient[] = []
+  for (const clientId of ids) older.push(await PacketClient.connect(t, n1.ports.mqtt, 5, { clientId }))
+  for (const clientId of ids) newer.push(await PacketClient.connect(t, n2.ports.mqtt, 5, { clientId }))
+  for (const client of [...older, ...newer]) await client.expectNothing()
+  for (const proxy of proxies) proxy.heal()
+  await seen(cluster, 'running')
+  await eventually(() => assert.equal(older.filter(({ isClosed }) => !isClosed).length, 0), { within: 2_000 })
+  for (const client of older) await client.closedFor(0x8e)
+  for (const client of newer) await client.expectNothing()
 })

@@ -79,6 +79,7 @@ export class TestNode {
         sink: { deliverForwarded: (message, from, pending) => this.deliver(message, from, pending) },
         log: this.createLog(),
         metrics: this.metrics,
+        clients: { evict: () => undefined },
         connectionCount: () => 7,
       },
     )

@@ -49,6 +49,14 @@ export interface LinkMessage {
     | { $case: "batchAck"; value: BatchAck }
     | { $case: "mapEntries"; value: MapEntries }
     | { $case: "mapCheck"; value: MapCheck }
+    | //
+    /** The client directory: to the ring node of a client ID and from it. */
+    { $case: "directoryClaim"; value: DirectoryClaim }
+    | { $case: "directoryAnswer"; value: DirectoryAnswer }
+    | { $case: "directoryEviction"; value: DirectoryEviction }
+    | { $case: "directoryEvicted"; value: DirectoryEvicted }
+    | { $case: "directoryHoldings"; value: DirectoryHoldings }
+    | { $case: "directoryRelease"; value: DirectoryRelease }
     | undefined;
 }
 
@@ -238,6 +246,52 @@ export interface MapCheck {
   buckets: number[];
 }
 
+/** "A client with this ID has come to me": to the ring node, which answers. */
+export interface DirectoryClaim {
+  /** Chosen by the sender, to tell answers apart. */
+  request: number;
+  clientId: string;
+  /** The client wants nothing of what it had before: a session that waits for it elsewhere ends. */
+  discard: boolean;
+}
+
+export interface DirectoryAnswer {
+  request: number;
+  /** Of all connections with the client ID the one with the highest epoch stays. */
+  epoch: number;
+  /** The client ID has come to another node meanwhile: this claim is lost. */
+  superseded: boolean;
+}
+
+/** From the ring node to the one that holds a client: close its connection, if its epoch is lower than this. */
+export interface DirectoryEviction {
+  clientId: string;
+  epoch: number;
+  discard: boolean;
+}
+
+/** The connection is closed, or was not there. */
+export interface DirectoryEvicted {
+  clientId: string;
+  epoch: number;
+}
+
+/** Clients that the sender holds and the receiver is the ring node of, after the ring has changed or a link is new. */
+export interface DirectoryHoldings {
+  holdings: DirectoryHolding[];
+}
+
+export interface DirectoryHolding {
+  clientId: string;
+  epoch: number;
+}
+
+/** The client has gone, and nothing of it is left at the sender. */
+export interface DirectoryRelease {
+  clientId: string;
+  epoch: number;
+}
+
 export interface Beat {
   /** First beat of the dialer only. */
   token: Uint8Array;
@@ -359,6 +413,24 @@ export const LinkMessage: MessageFns<LinkMessage> = {
         break;
       case "mapCheck":
         MapCheck.encode(message.body.value, writer.uint32(266).fork()).join();
+        break;
+      case "directoryClaim":
+        DirectoryClaim.encode(message.body.value, writer.uint32(322).fork()).join();
+        break;
+      case "directoryAnswer":
+        DirectoryAnswer.encode(message.body.value, writer.uint32(330).fork()).join();
+        break;
+      case "directoryEviction":
+        DirectoryEviction.encode(message.body.value, writer.uint32(338).fork()).join();
+        break;
+      case "directoryEvicted":
+        DirectoryEvicted.encode(message.body.value, writer.uint32(346).fork()).join();
+        break;
+      case "directoryHoldings":
+        DirectoryHoldings.encode(message.body.value, writer.uint32(354).fork()).join();
+        break;
+      case "directoryRelease":
+        DirectoryRelease.encode(message.body.value, writer.uint32(362).fork()).join();
         break;
     }
     return writer;
@@ -519,6 +591,54 @@ export const LinkMessage: MessageFns<LinkMessage> = {
             }
 
             message.body = { $case: "mapCheck", value: MapCheck.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 40: {
+            if (tag !== 322) {
+              break;
+            }
+
+            message.body = { $case: "directoryClaim", value: DirectoryClaim.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 41: {
+            if (tag !== 330) {
+              break;
+            }
+
+            message.body = { $case: "directoryAnswer", value: DirectoryAnswer.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 42: {
+            if (tag !== 338) {
+              break;
+            }
+
+            message.body = { $case: "directoryEviction", value: DirectoryEviction.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 43: {
+            if (tag !== 346) {
+              break;
+            }
+
+            message.body = { $case: "directoryEvicted", value: DirectoryEvicted.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 44: {
+            if (tag !== 354) {
+              break;
+            }
+
+            message.body = { $case: "directoryHoldings", value: DirectoryHoldings.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 45: {
+            if (tag !== 362) {
+              break;
+            }
+
+            message.body = { $case: "directoryRelease", value: DirectoryRelease.decode(reader, reader.uint32()) };
             continue;
           }
         }
@@ -1921,6 +2041,427 @@ export const MapCheck: MessageFns<MapCheck> = {
             }
 
             break;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseDirectoryClaim(): DirectoryClaim {
+  return { request: 0, clientId: "", discard: false };
+}
+
+export const DirectoryClaim: MessageFns<DirectoryClaim> = {
+  encode(message: DirectoryClaim, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.request !== 0) {
+      writer.uint32(8).uint32(message.request);
+    }
+    if (message.clientId !== "") {
+      writer.uint32(18).string(message.clientId);
+    }
+    if (message.discard !== false) {
+      writer.uint32(24).bool(message.discard);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DirectoryClaim {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDirectoryClaim();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.request = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.clientId = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.discard = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseDirectoryAnswer(): DirectoryAnswer {
+  return { request: 0, epoch: 0, superseded: false };
+}
+
+export const DirectoryAnswer: MessageFns<DirectoryAnswer> = {
+  encode(message: DirectoryAnswer, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.request !== 0) {
+      writer.uint32(8).uint32(message.request);
+    }
+    if (message.epoch !== 0) {
+      writer.uint32(16).uint64(message.epoch);
+    }
+    if (message.superseded !== false) {
+      writer.uint32(24).bool(message.superseded);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DirectoryAnswer {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDirectoryAnswer();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.request = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.epoch = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.superseded = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseDirectoryEviction(): DirectoryEviction {
+  return { clientId: "", epoch: 0, discard: false };
+}
+
+export const DirectoryEviction: MessageFns<DirectoryEviction> = {
+  encode(message: DirectoryEviction, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.clientId !== "") {
+      writer.uint32(10).string(message.clientId);
+    }
+    if (message.epoch !== 0) {
+      writer.uint32(16).uint64(message.epoch);
+    }
+    if (message.discard !== false) {
+      writer.uint32(24).bool(message.discard);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DirectoryEviction {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDirectoryEviction();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.clientId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.epoch = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.discard = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseDirectoryEvicted(): DirectoryEvicted {
+  return { clientId: "", epoch: 0 };
+}
+
+export const DirectoryEvicted: MessageFns<DirectoryEvicted> = {
+  encode(message: DirectoryEvicted, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.clientId !== "") {
+      writer.uint32(10).string(message.clientId);
+    }
+    if (message.epoch !== 0) {
+      writer.uint32(16).uint64(message.epoch);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DirectoryEvicted {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDirectoryEvicted();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.clientId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.epoch = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseDirectoryHoldings(): DirectoryHoldings {
+  return { holdings: [] };
+}
+
+export const DirectoryHoldings: MessageFns<DirectoryHoldings> = {
+  encode(message: DirectoryHoldings, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.holdings) {
+      DirectoryHolding.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DirectoryHoldings {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDirectoryHoldings();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.holdings.push(DirectoryHolding.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseDirectoryHolding(): DirectoryHolding {
+  return { clientId: "", epoch: 0 };
+}
+
+export const DirectoryHolding: MessageFns<DirectoryHolding> = {
+  encode(message: DirectoryHolding, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.clientId !== "") {
+      writer.uint32(10).string(message.clientId);
+    }
+    if (message.epoch !== 0) {
+      writer.uint32(16).uint64(message.epoch);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DirectoryHolding {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDirectoryHolding();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.clientId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.epoch = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseDirectoryRelease(): DirectoryRelease {
+  return { clientId: "", epoch: 0 };
+}
+
+export const DirectoryRelease: MessageFns<DirectoryRelease> = {
+  encode(message: DirectoryRelease, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.clientId !== "") {
+      writer.uint32(10).string(message.clientId);
+    }
+    if (message.epoch !== 0) {
+      writer.uint32(16).uint64(message.epoch);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): DirectoryRelease {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseDirectoryRelease();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.clientId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.epoch = longToNumber(reader.uint64());
+            continue;
           }
         }
         if ((tag & 7) === 4 || tag === 0) {

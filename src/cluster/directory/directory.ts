@@ -1,0 +1,138 @@
+/**
+ * The client directory: one connection per client ID in the whole cluster, without a leader and without a quorum. Each
+ * client ID has a ring node, which gives every connection an epoch; the highest stays. This file joins both halves to
+ * the links, and keeps them in step with the ring.
+ */
+
+import type { Directory, DirectorySink } from '../../broker/ports.js'
+import type { NodeId } from '../../router/route-table.js'
+import type { MetricRegistry } from '../../telemetry/registry.js'
+import type { TurnQueue, TurnTask } from '../../util/turn.js'
+import type { LinkBody } from '../wire.js'
+import { type ClaimCallback, Claims } from './claims.js'
+import { ClientRing } from './client-ring.js'
+import { createDirectoryMetrics } from './metrics.js'
+import { Registrar } from './registrar.js'
+
+/** How often it looks whether somebody has waited long enough, in milliseconds. */
+const CHECK_INTERVAL_MS = 100
+/** How long catching up with a new ring may take of one turn, in milliseconds. */
+const SLICE_MS = 5
+/** Steps between two looks at the clock. */
+const STEPS_PER_LOOK = 64
+
+export interface DirectoryModules {
+  readonly self: NodeId
+  /** To a peer that is on the ring; what it does not get is made up for when it is back. */
+  readonly send: (to: NodeId, body: LinkBody) => void
+  readonly sink: DirectorySink
+  readonly turns: TurnQueue
+  readonly metrics: MetricRegistry
+}
+
+export class ClientDirectory implements Directory, TurnTask {
+  isQueued = false
+  private ring: ClientRing
+  private readonly claims: Claims
+  private readonly registrar: Registrar
+  /** What is left to do since the ring changed. */
+  private work: Generator<void>[] = []
+  private timer: NodeJS.Timeout | undefined
+  private isStopped = false
+
+  constructor(private readonly modules: DirectoryModules) {
+    const { self, sink } = modules
+    this.ring = new ClientRing(self, [self])
+    const shared = { self, ring: () => this.ring, send: (to: NodeId, body: LinkBody) => this.send(to, body) }
+    const metrics = createDirectoryMetrics(modules.metrics, {
+      entries: () => this.registrar.size,
+      held: () => this.claims.size,
+      pending: () => this.claims.pendingCount,
+    })
+    this.registrar = new Registrar(shared)
+    this.claims = new Claims({ ...shared, metrics, evict: (clientId, discard) => sink.evict(clientId, discard) })
+  }
+
+  start(): void {
+    this.timer ??= setInterval(() => {
+      const now = performance.now()
+      this.registrar.checkTime(now)
+      this.claims.checkTime(now)
+    }, CHECK_INTERVAL_MS)
+  }
+
+  /** Idempotent; from then on everybody is let in. */
+  stop(): void {
+    this.isStopped = true
+    clearInterval(this.timer)
+    this.work = []
+    this.claims.stop()
+  }
+
+  claim(clientId: string, discard: boolean, done: ClaimCallback): void {
+    this.claims.claim(clientId, discard, done)
+    if (this.isStopped) this.claims.stop()
+  }
+
+  release(clientId: string, epoch: number): void {
+    this.claims.release(clientId, epoch)
+  }
+
+  /**
+   * Who is there now.
+   * @param returned a peer whose link is new: what was sent to it last may not have arrived
+   */
+  setPeers(peers: Iterable<NodeId>, returned?: NodeId): void {
+    const nodes = new Set([this.modules.self, ...peers])
+    const isNew = !this.ring.isOf(nodes)
+    if (!isNew && returned === undefined) return
+    if (isNew) {
+      this.ring = new ClientRing(this.modules.self, nodes)
+      this.registrar.ringChanged()
+      this.claims.ringChanged()
+    }
+    // Work for the ring before may still go on; it looks at the present one at each step.
+    this.work.push(this.claims.announce(new Set(returned === undefined ? [] : [returned])), this.registrar.sweep())
+    this.modules.turns.add(this)
+  }
+
+  receive(from: NodeId, body: LinkBody): void {
+    switch (body.$case) {
+      case 'directoryClaim':
+        return this.registrar.claim(from, body.value)
+      case 'directoryAnswer':
+        return this.claims.answered(body.value)
+      case 'directoryEviction':
+        return this.claims.evicted(from, body.value)
+      case 'directoryEvicted':
+        return this.registrar.evicted(from, body.value)
+      case 'directoryHoldings':
+        for (const { clientId, epoch } of body.value.holdings) this.registrar.hold(from, clientId, epoch)
+        return
+      case 'directoryRelease':
+        return this.registrar.release(from, body.value)
+      default:
+        return
+    }
+  }
+
+  /** A slice of what a change of the ring asks for; a node with a hundred thousand clients serves on meanwhile. */
+  runTurn(): void {
+    const until = performance.now() + SLICE_MS
+    for (let [task] = this.work; task !== undefined; [task] = this.work) {
+      for (let step = 0; step < STEPS_PER_LOOK; step++) {
+        if (task.next().done !== true) continue
+        this.work.shift()
+        break
+      }
+      if (performance.now() < until) continue
+      this.modules.turns.add(this)
+      return
+    }
+  }
+
+  private send(to: NodeId, body: LinkBody): void {
+    if (to === this.modules.self) this.receive(to, body)
+    else this.modules.send(to, body)
+  }
+}

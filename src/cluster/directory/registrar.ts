@@ -1,0 +1,159 @@
+/**
+ * The ring node's half of the directory: who holds a client ID, and the order of those who want it.
+ *
+ *   claim ──nobody else holds it──────────────────────────────► answer: epoch
+ *     └────another node does──► eviction ──evicted, or not in time──► answer: epoch
+ *                                  └──a further claim comes──► answer: superseded
+ *
+ * Nothing here asks a majority, and nothing waits long: a holder that does not answer is told again when it is back.
+ */
+
+import type { NodeId } from '../../router/route-table.js'
+import type { LinkBody, LinkBodyOf } from '../wire.js'
+import type { ClientRing } from './client-ring.js'
+import { nextEpoch } from './epoch.js'
+
+/** How long a claim waits for the connection before it to be closed, in milliseconds. */
+const EVICTION_TIMEOUT_MS = 700
+
+/** The newest claim of a client ID. */
+interface Entry {
+  node: NodeId
+  epoch: number
+  /** It is not answered yet: the connection before it is still being closed. */
+  waiting: WaitingClaim | undefined
+}
+
+interface WaitingClaim {
+  readonly request: number
+  /** Who has to close a connection first. */
+  readonly holder: NodeId
+  readonly deadline: number
+}
+
+export interface RegistrarModules {
+  readonly send: (to: NodeId, body: LinkBody) => void
+  readonly ring: () => ClientRing
+  readonly self: NodeId
+}
+
+export class Registrar {
+  private readonly entries = new Map<string, Entry>()
+  /** Client IDs with a waiting claim, those that wait longest first. */
+  private readonly waiting = new Set<string>()
+
+  constructor(private readonly modules: RegistrarModules) {}
+
+  /** Client IDs whose holder is known here. */
+  get size(): number {
+    return this.entries.size
+  }
+
+  claim(from: NodeId, { request, clientId, discard }: LinkBodyOf<'directoryClaim'>['value']): void {
+    const before = this.entries.get(clientId)
+    const epoch = nextEpoch(before?.epoch ?? 0)
+    if (before === undefined) {
+      this.entries.set(clientId, { node: from, epoch, waiting: undefined })
+      return this.answer(from, request, epoch)
+    }
+    // Who waited has nothing open: the holder before it is still the one to close its connection.
+    const holder = before.waiting?.holder ?? before.node
+    this.supersede(before)
+    this.waiting.delete(clientId)
+    before.node = from
+    before.epoch = epoch
+    // A node that has the client already, or is gone, need not be asked.
+    if (holder === from || !this.modules.ring().has(holder)) return this.answer(from, request, epoch)
+    before.waiting = { request, holder, deadline: performance.now() + EVICTION_TIMEOUT_MS }
+    this.waiting.add(clientId)
+    this.evict(holder, clientId, epoch, discard)
+  }
+
+  evicted(from: NodeId, { clientId, epoch }: LinkBodyOf<'directoryEvicted'>['value']): void {
+    const entry = this.entries.get(clientId)
+    // An answer to an earlier eviction says nothing about what the node has got since.
+    if (entry?.waiting?.holder === from && epoch >= entry.epoch) this.admit(clientId, entry)
+  }
+
+  release(from: NodeId, { clientId, epoch }: LinkBodyOf<'directoryRelease'>['value']): void {
+    const entry = this.entries.get(clientId)
+    if (entry?.node === from && entry.epoch === epoch && entry.waiting === undefined) this.entries.delete(clientId)
+  }
+
+  /** A node says that it has this client: after the ring has changed, or when it had to decide alone. */
+  hold(from: NodeId, clientId: string, epoch: number): void {
+    const entry = this.entries.get(clientId)
+    if (entry === undefined) {
+      this.entries.set(clientId, { node: from, epoch, waiting: undefined })
+    } else if (entry.node === from) {
+      entry.epoch = Math.max(entry.epoch, epoch)
+    } else if (isHigher(epoch, from, entry)) {
+      const loser = entry.waiting === undefined ? entry.node : undefined
+      this.supersede(entry)
+      this.waiting.delete(clientId)
+      entry.node = from
+      entry.epoch = epoch
+      if (loser !== undefined) this.evict(loser, clientId, epoch + 1, false)
+    } else {
+      // One more: of two equal epochs one has to go.
+      this.evict(from, clientId, entry.epoch + 1, false)
+    }
+  }
+
+  /** Nodes have gone: nobody waits for them any more. */
+  ringChanged(): void {
+    const ring = this.modules.ring()
+    for (const clientId of this.waiting) {
+      const entry = this.entries.get(clientId)
+      if (entry?.waiting !== undefined && !ring.has(entry.waiting.holder)) this.admit(clientId, entry)
+    }
+  }
+
+  /** Forgets, one step at a time, what is not this node's to know, or of nodes that are not there any more. */
+  *sweep(): Generator<void> {
+    for (const [clientId, { node, waiting }] of this.entries) {
+      const ring = this.modules.ring()
+      const isOurs = ring.nodeOf(clientId) === this.modules.self
+      if (waiting === undefined && (!isOurs || !ring.has(node))) this.entries.delete(clientId)
+      yield
+    }
+  }
+
+  /** Lets claims go on whose holder does not answer. */
+  checkTime(now: number): void {
+    for (const clientId of this.waiting) {
+      const entry = this.entries.get(clientId)
+      if (entry?.waiting === undefined) continue
+      if (entry.waiting.deadline > now) return
+      this.admit(clientId, entry)
+    }
+  }
+
+  private admit(clientId: string, entry: Entry): void {
+    const { waiting } = entry
+    if (waiting === undefined) return
+    entry.waiting = undefined
+    this.waiting.delete(clientId)
+    this.answer(entry.node, waiting.request, entry.epoch)
+  }
+
+  private supersede(entry: Entry): void {
+    const { waiting, node, epoch } = entry
+    if (waiting === undefined) return
+    entry.waiting = undefined
+    this.answer(node, waiting.request, epoch, true)
+  }
+
+  private answer(to: NodeId, request: number, epoch: number, superseded = false): void {
+    this.modules.send(to, { $case: 'directoryAnswer', value: { request, epoch, superseded } })
+  }
+
+  private evict(holder: NodeId, clientId: string, epoch: number, discard: boolean): void {
+    this.modules.send(holder, { $case: 'directoryEviction', value: { clientId, epoch, discard } })
+  }
+}
+
+/** The same answer on every node, also for epochs that two nodes gave out at once. */
+function isHigher(epoch: number, node: NodeId, than: Entry): boolean {
+  return epoch === than.epoch ? node > than.node : epoch > than.epoch
+}
