@@ -102,8 +102,12 @@ export class AccessDesk {
   }
 
   private rightsOf(access: Access, connection: Connection): ReturnType<Access['rightsOf']> {
-    const { clientId, provenBy, origin } = connection
-    const username = provenBy === undefined ? undefined : connection.username
-    return access.rightsOf({ clientId, username, address: origin.remoteAddress })
+    const { clientId, origin } = connection
+    return access.rightsOf({ clientId, username: provenUsername(connection), address: origin.remoteAddress })
   }
+}
+
+/** The user name of a client that has proved it; a name that nobody has checked is none. */
+export function provenUsername({ provenBy, username }: Connection): string | undefined {
+  return provenBy === undefined ? undefined : username
 }

@@ -86,7 +86,7 @@ export function createBrokerMetrics(registry: MetricRegistry): BrokerMetrics {
     accessWithdrawn: registry.counters(
       {
         name: 'access_withdrawn_total',
-        help: 'What clients lost to a change of access: subscriptions that are not allowed any more, also in a session that another user resumes; connections whose user was removed.',
+        help: 'What clients lost to a change of access: subscriptions that are not allowed any more, also in a session that is resumed; connections whose user was removed.',
       },
       'what',
       WITHDRAWALS,

@@ -10,6 +10,7 @@ import { sessionExpiryOf } from '../mqtt/handshake.js'
 import { Session, type SessionModules, type SessionOptions } from '../mqtt/session/session.js'
 import type { ConnectPacket } from '../mqtt/wire/packets.js'
 import { ReasonCode } from '../mqtt/wire/reason-codes.js'
+import { provenUsername } from './access-desk.js'
 import type { BrokerMetrics } from './metrics.js'
 import { type Directory, LONE_DIRECTORY } from './ports.js'
 import { type ArmedWill, SessionEntry, type SessionLifecycle, SessionRegistry } from './session-registry.js'
@@ -72,7 +73,9 @@ export class SessionOpener implements SessionLifecycle {
     this.takeOver(clientId)
     const expiryInterval = sessionExpiryOf(packet, this.options)
     let entry = this.registry.get(clientId)
-    if (entry !== undefined && packet.cleanStart) {
+    const owner = provenUsername(connection)
+    // Another user must not get what waits for this one: to that user there is no such session.
+    if (entry !== undefined && (packet.cleanStart || entry.owner !== owner)) {
       this.endSession(entry, 'discarded') // [MQTT-3.1.2-4]
       entry = undefined
     }
@@ -94,6 +97,7 @@ export class SessionOpener implements SessionLifecycle {
     }
     entry.connection = connection
     entry.epoch = epoch
+    entry.owner = owner
     return { session: entry.session, sessionPresent }
   }
 

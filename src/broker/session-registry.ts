@@ -26,6 +26,8 @@ export class SessionEntry extends TimerEntry {
   connection: Connection | undefined
   /** Of the last connection; of all in the cluster with this client ID the highest stays. */
   epoch = 0
+  /** The user whose session it is; undefined for an anonymous client. */
+  owner: string | undefined
   private armed: ArmedWill | undefined
   /** Times of `performance.now()`; Infinity: never. */
   private willAt = Number.POSITIVE_INFINITY

@@ -85,6 +85,22 @@ for (const version of VERSIONS) {
     await client.closedFor(0x87)
   })
 
+  test(`a session that is resumed under new rules has lost what they do not allow ${v}`, async (t) => {
+    const session = version === 5 ? { clean: false, properties: { sessionExpiryInterval: 60 } } : { clean: false }
+    const fields = { ...login('alice'), ...session, clientId: `resumed-${version}` }
+    const alice = await PacketClient.connect(t, broker().port, version, fields)
+    await alice.subscribe([{ topic: 'a/#' }, { topic: 'b/#' }])
+    await alice.disconnect()
+    await replace(acl, "rules: [{allow: subscribe, topics: ['b/#']}, {allow: publish}]", 'acl_applied')
+    const back = await PacketClient.connect(t, broker().port, version, fields)
+    assert.equal(back.connack?.sessionPresent, true)
+    const bob = await PacketClient.connect(t, broker().port, version, login('bob'))
+    await bob.publishAcked({ topic: 'a/1', payload: 'no', qos: 1 })
+    await bob.publishAcked({ topic: 'b/1', payload: 'yes', qos: 1 })
+    assert.deepEqual((await back.receive(1)).map(textOf), ['b/1 yes'])
+    await back.expectNothing()
+  })
+
   test(`a user that is removed is disconnected and cannot come back, the others stay ${v}`, async (t) => {
     const alice = await PacketClient.connect(t, broker().port, version, login('alice'))
     const bob = await PacketClient.connect(t, broker().port, version, login('bob'))
