@@ -138,9 +138,14 @@ test('[MQTT-3.2.2-19] CONNACK says why it refuses, as long as it is not too larg
 })
 
 test('[MQTT-3.2.2-16] a client for which even CONNACK is too large is closed without one', async (t) => {
+  const watcher = await PacketClient.connect(t, broker().port)
+  await watcher.subscribe('will')
   const client = await PacketClient.open(t, broker().port)
-  client.sendConnect({ properties: { maximumPacketSize: 10 } })
+  const will = { topic: 'will', payload: Buffer.from('x'), qos: 0, retain: false } as const
+  client.sendConnect({ properties: { maximumPacketSize: 10 }, will })
   assert.deepEqual(await client.closed(), [])
+  await watcher.expectNothing()
+  await watcher.disconnect()
   await eventually(async () => {
     const metrics = await broker().node().metrics()
     assert.equal(metrics.value('shoalmq_connections_closed_total', { reason: 'packet_too_large' }), 1)
