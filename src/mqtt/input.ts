@@ -44,6 +44,9 @@ export interface InputOwner extends FrameSink {
   fail(error: unknown): void
 }
 
+/** What an input needs of what connections share. */
+export type InputModules = Pick<ConnectionModules, 'options' | 'timers' | 'outbox' | 'metrics'>
+
 export class Input implements TurnTask, RateLimited, Reader {
   isQueued = false
   private readonly splitter: FrameSplitter
@@ -63,7 +66,7 @@ export class Input implements TurnTask, RateLimited, Reader {
   constructor(
     private readonly stream: Duplex,
     private readonly owner: InputOwner,
-    private readonly modules: ConnectionModules,
+    private readonly modules: InputModules,
   ) {
     this.splitter = new FrameSplitter(modules.options.maximumPacketSize)
     this.rate = rateLimitFor(this, owner, modules)
@@ -211,7 +214,7 @@ export class Input implements TurnTask, RateLimited, Reader {
 function rateLimitFor(
   input: RateLimited,
   sink: FrameSink,
-  { options, timers, metrics }: ConnectionModules,
+  { options, timers, metrics }: InputModules,
 ): RateLimit | undefined {
   const rates = { packets: perSecond(options.packetsPerSecond), bytes: perSecond(options.bytesPerSecond) }
   if (rates.packets === Number.POSITIVE_INFINITY && rates.bytes === Number.POSITIVE_INFINITY) return undefined

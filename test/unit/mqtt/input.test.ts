@@ -1,0 +1,148 @@
+import assert from 'node:assert/strict'
+import type { Duplex } from 'node:stream'
+import { describe, it } from 'node:test'
+import fc from 'fast-check'
+import { DEFAULTS } from '../../../src/config/options.js'
+import { HoldReason, Input, type InputOwner } from '../../../src/mqtt/input.js'
+import { createMqttMetrics } from '../../../src/mqtt/metrics.js'
+import { Slab } from '../../../src/mqtt/outbox.js'
+import { MetricRegistry } from '../../../src/telemetry/registry.js'
+import { TimerWheel } from '../../../src/util/timer-wheel.js'
+import { TurnQueue } from '../../../src/util/turn.js'
+import { packet } from '../../support/mqtt-bytes.js'
+
+const OVERTAKING = [0x40, 0x50, 0x70, 0xc0]
+const WAITING = [0x30, 0x32, 0x62, 0x82, 0xa2]
+const REASONS = Object.values(HoldReason)
+
+/** What is done to the input, beside feeding it. */
+type Step = { readonly hold: HoldReason } | { readonly letGo: HoldReason } | 'hold' | 'proceed' | 'read'
+
+/** A socket with all its bytes in the kernel: it gives a chunk when it is read, and none while it is paused. */
+class Source {
+  isPaused = false
+
+  constructor(private readonly chunks: Buffer[]) {}
+
+  pause(): void {
+    this.isPaused = true
+  }
+
+  resume(): void {
+    this.isPaused = false
+  }
+
+  take(): Buffer | undefined {
+    return this.isPaused ? undefined : this.chunks.shift()
+  }
+
+  get isEmpty(): boolean {
+    return this.chunks.length === 0
+  }
+}
+
+/** Takes frames, and holds its own input at some of them, as handlers do. */
+class Owner implements InputOwner {
+  isReading = true
+  expectsAcks = true
+  input: Input | undefined
+  readonly got: { type: number; number: number }[] = []
+
+  /** @param holdsAt of the frames taken, by number; the reason for which each holds the input */
+  constructor(private readonly holdsAt: ReadonlyMap<number, HoldReason>) {}
+
+  frame(chunk: Buffer, firstByte: number, _start: number, bodyStart: number): boolean {
+    const number = chunk.readUInt16BE(bodyStart)
+    this.got.push({ type: firstByte, number })
+    const reason = this.holdsAt.get(number)
+    if (reason !== undefined) this.input?.holdFor(reason)
+    return this.input?.isHeld === false
+  }
+
+  inputHandled(): void {}
+
+  fail(error: unknown): void {
+    throw error
+  }
+}
+
+const step: fc.Arbitrary<Step> = fc.oneof(
+  fc.constantFrom(...REASONS).map((hold) => ({ hold })),
+  fc.constantFrom(...REASONS).map((letGo) => ({ letGo })),
+  fc.constantFrom('hold', 'proceed', 'read', 'read', 'read'),
+)
+
+describe('the input of a connection', () => {
+  it('hands on every frame once, in order but for the acknowledgements that overtake, whatever holds it when', () => {
+    let readAhead = 0
+    fc.assert(
+      fc.property(
+        fc.array(fc.constantFrom(...OVERTAKING, ...WAITING, ...WAITING), { minLength: 1, maxLength: 120 }),
+        fc.array(fc.nat({ max: 40 }), { minLength: 1, maxLength: 60 }),
+        fc.dictionary(fc.nat({ max: 119 }).map(String), fc.constantFrom(...REASONS, HoldReason.Acks)),
+        fc.array(step, { maxLength: 80 }),
+        fc.constantFrom(0, 100, 300, 1_000_000),
+        (types, cuts, holds, steps, limit) => {
+          const frames = types.map((type, number) => packet(type, number >> 8, number & 0xff, Buffer.alloc(number % 7)))
+          const source = new Source(chunksOf(Buffer.concat(frames), cuts))
+          const owner = new Owner(new Map(Object.entries(holds).map(([number, reason]) => [Number(number), reason])))
+          const metrics = createMqttMetrics(new MetricRegistry())
+          const turn = new TurnQueue({ onError: assert.fail })
+          const input = new Input(source as unknown as Duplex, owner, {
+            options: { ...DEFAULTS.mqtt, readAhead: limit },
+            timers: new TimerWheel(),
+            outbox: { turn, publishSlab: new Slab(), ackSlab: new Slab(), bytesSent: { value: 0 } },
+            metrics,
+          })
+          owner.input = input
+
+          let passing = 0
+          const read = (): void => {
+            const chunk = source.take()
+            if (chunk !== undefined) input.receive(chunk)
+            readAhead = Math.max(readAhead, metrics.readAheadBytes.value)
+          }
+          for (const one of steps) {
+            if (one === 'read') read()
+            else if (one === 'hold') {
+              input.hold()
+              passing += 1
+            } else if (one === 'proceed') {
+              if (passing > 0) input.proceed()
+              passing = Math.max(0, passing - 1)
+            } else if ('hold' in one) input.holdFor(one.hold)
+            else input.letGo(one.letGo)
+          }
+          for (; passing > 0; passing -= 1) input.proceed()
+          for (let round = 0; round < 500 && (!source.isEmpty || input.isHeld); round += 1) {
+            for (const reason of REASONS) input.letGo(reason)
+            read()
+          }
+
+          const numbersOf = (kinds: readonly number[]): number[] =>
+            owner.got.filter(({ type }) => kinds.includes(type)).map(({ number }) => number)
+          const sent = types.map((type, number) => ({ type, number }))
+          for (const kinds of [OVERTAKING, WAITING]) {
+            const expected = sent.filter(({ type }) => kinds.includes(type)).map(({ number }) => number)
+            assert.deepEqual(numbersOf(kinds), expected)
+          }
+          if (limit === 0) assert.deepEqual(owner.got, sent, 'nothing overtakes')
+          assert.equal(metrics.readAheadBytes.value, 0)
+        },
+      ),
+      { numRuns: 1_000 },
+    )
+    assert.ok(readAhead > 0, 'it was read ahead')
+  })
+})
+
+/** Cuts at arbitrary places, the same distances again and again. */
+function chunksOf(bytes: Buffer, cuts: readonly number[]): Buffer[] {
+  const chunks: Buffer[] = []
+  for (let at = 0, index = 0; at < bytes.length; index += 1) {
+    const size = 1 + (cuts[index % cuts.length] ?? 0)
+    chunks.push(Buffer.from(bytes.subarray(at, at + size)))
+    at += size
+  }
+  return chunks
+}
