@@ -59,11 +59,33 @@ class Owner implements InputOwner {
     return this.input?.isHeld === false
   }
 
+  get numbers(): number[] {
+    return this.got.map(({ number }) => number)
+  }
+
+  /** Frames taken of these kinds. */
+  count(kinds: readonly number[]): number {
+    return this.got.filter(({ type }) => kinds.includes(type)).length
+  }
+
   inputHandled(): void {}
 
   fail(error: unknown): void {
     throw error
   }
+}
+
+function inputOf(source: Source, owner: Owner, readAhead: number) {
+  const metrics = createMqttMetrics(new MetricRegistry())
+  const turn = new TurnQueue({ onError: assert.fail })
+  const input = new Input(source as unknown as Duplex, owner, {
+    options: { ...DEFAULTS.mqtt, readAhead },
+    timers: new TimerWheel(),
+    outbox: { turn, publishSlab: new Slab(), ackSlab: new Slab(), bytesSent: { value: 0 } },
+    metrics,
+  })
+  owner.input = input
+  return { input, metrics }
 }
 
 const step: fc.Arbitrary<Step> = fc.oneof(
@@ -86,20 +108,15 @@ describe('the input of a connection', () => {
           const frames = types.map((type, number) => packet(type, number >> 8, number & 0xff, Buffer.alloc(number % 7)))
           const source = new Source(chunksOf(Buffer.concat(frames), cuts))
           const owner = new Owner(new Map(Object.entries(holds).map(([number, reason]) => [Number(number), reason])))
-          const metrics = createMqttMetrics(new MetricRegistry())
-          const turn = new TurnQueue({ onError: assert.fail })
-          const input = new Input(source as unknown as Duplex, owner, {
-            options: { ...DEFAULTS.mqtt, readAhead: limit },
-            timers: new TimerWheel(),
-            outbox: { turn, publishSlab: new Slab(), ackSlab: new Slab(), bytesSent: { value: 0 } },
-            metrics,
-          })
-          owner.input = input
+          const { input, metrics } = inputOf(source, owner, limit)
 
           let passing = 0
+          let fed = 0
           const read = (): void => {
             const chunk = source.take()
-            if (chunk !== undefined) input.receive(chunk)
+            if (chunk === undefined) return
+            fed += chunk.length
+            input.receive(chunk)
             readAhead = Math.max(readAhead, metrics.readAheadBytes.value)
           }
           for (const one of steps) {
@@ -112,6 +129,9 @@ describe('the input of a connection', () => {
               passing = Math.max(0, passing - 1)
             } else if ('hold' in one) input.holdFor(one.hold)
             else input.letGo(one.letGo)
+            if (!input.isReadingAhead) continue
+            const due = overtakingWithin(frames, fed)
+            assert.ok(owner.count(OVERTAKING) >= due, `${due} acknowledgements are there to be taken`)
           }
           for (; passing > 0; passing -= 1) input.proceed()
           for (let round = 0; round < 500 && (!source.isEmpty || input.isHeld); round += 1) {
@@ -134,7 +154,40 @@ describe('the input of a connection', () => {
     )
     assert.ok(readAhead > 0, 'it was read ahead')
   })
+
+  it('goes on reading ahead when what has waited holds it again, with what it had read already', () => {
+    const source = new Source([])
+    const owner = new Owner(
+      new Map([
+        [0, HoldReason.Acks],
+        [1, HoldReason.Acks],
+      ]),
+    )
+    const { input } = inputOf(source, owner, 1_000)
+    const frames = [0x32, 0x32, 0x32, 0x32, 0x40].map((type, number) => packet(type, 0, number))
+    input.receive(Buffer.concat(frames.slice(0, 2)))
+    input.holdFor(HoldReason.Rate)
+    input.receive(Buffer.concat(frames.slice(2)))
+    input.letGo(HoldReason.Acks)
+    assert.deepEqual(owner.numbers, [0])
+    input.letGo(HoldReason.Rate)
+    assert.deepEqual(owner.numbers, [0, 1, 4])
+    assert.equal(source.isPaused, false)
+    input.letGo(HoldReason.Acks)
+    assert.deepEqual(owner.numbers, [0, 1, 4, 2, 3])
+  })
 })
+
+/** The frames that may overtake and lie whole within the first bytes. */
+function overtakingWithin(frames: readonly Buffer[], bytes: number): number {
+  let end = 0
+  let count = 0
+  for (const frame of frames) {
+    end += frame.length
+    if (end <= bytes && OVERTAKING.includes(frame[0] ?? 0)) count += 1
+  }
+  return count
+}
 
 /** Cuts at arbitrary places, the same distances again and again. */
 function chunksOf(bytes: Buffer, cuts: readonly number[]): Buffer[] {
