@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { readFileSync } from 'node:fs'
 import { test } from 'node:test'
 import { AccessFileError } from '../../../src/access/access-file.js'
 import { parseAcl } from '../../../src/access/acl-file.js'
@@ -116,4 +117,19 @@ for (const [what, text, expected] of WRONG) {
 
 test('all problems of a file are told at once', () => {
   assert.deepEqual(problemsOf('otherwise: no\nrules:\n  - allow: read\n  - topics: [a]\n').length, 3)
+})
+
+test('the example of the documentation is one, and decides as it says there', () => {
+  const page = readFileSync(new URL('../../../docs/operations.md', import.meta.url), 'utf8')
+  const text = /```yaml\n(# acl\.yaml[^`]*)```/.exec(page)?.[1]
+  assert.ok(text !== undefined)
+  const rules = ruleSet(text)
+  const c7 = rules.bind(client({ clientId: 'c7' }))
+  const ops = rules.bind(client({ username: 'ops' }))
+  const [denied, allowed] = [
+    rules.explainPublish(c7, 'devices/c8/state', 0, false),
+    rules.explainSubscribe(ops, '$SYS/#', 0),
+  ]
+  assert.ok(page.includes(`denied: ${denied.origin}\n`), denied.origin)
+  assert.ok(page.includes(`allowed: ${allowed.origin}\n`), allowed.origin)
 })
