@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict'
-import { connect } from 'node:net'
 import { type TestContext, test } from 'node:test'
 import mqttPacket from 'mqtt-packet'
 import { useBroker } from '../support/broker.js'
 import type { Version } from '../support/client.js'
 import { eventually } from '../support/eventually.js'
+import { assertServing, throwAt } from '../support/hostile.js'
 import { PacketClient, textOf } from '../support/packet-client.js'
+import { Random } from '../support/random.js'
 
 /** Printed in every failure; set SHOALMQ_TEST_SEED to see it again. */
 const SEED = Number(process.env.SHOALMQ_TEST_SEED ?? 20261121)
@@ -13,38 +14,9 @@ const SEED = Number(process.env.SHOALMQ_TEST_SEED ?? 20261121)
 const broker = useBroker({ mqtt: { maximumPacketSize: 65_536, connectTimeout: '2s' } })
 const VERSIONS: readonly Version[] = [4, 5]
 
-/** A small generator of 32-bit numbers (mulberry32): the same bytes for the same seed on every machine. */
-function randomNumbers(seed: number): () => number {
-  let state = seed >>> 0
-  return () => {
-    state = (state + 0x6d2b79f5) >>> 0
-    let mixed = Math.imul(state ^ (state >>> 15), state | 1)
-    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61)
-    return (mixed ^ (mixed >>> 14)) >>> 0
-  }
-}
-
-/** Asserts that the node still serves: a message of each QoS goes through it. */
-async function unharmed(t: TestContext): Promise<void> {
-  const client = await PacketClient.connect(t, broker().port)
-  await client.subscribe('unharmed')
-  const publisher = await PacketClient.connect(t, broker().port, 4)
-  for (const qos of [0, 1, 2] as const) await publisher.publishAcked({ topic: 'unharmed', payload: `${qos}`, qos })
-  assert.deepEqual((await client.settle()).map(textOf), ['unharmed 0', 'unharmed 1', 'unharmed 2'])
-  await client.disconnect()
-  await publisher.disconnect()
-}
-
-/** Sends bytes and waits for the broker to be done with the connection; returns its answer. */
-function throwAt(port: number, bytes: Uint8Array): Promise<Buffer> {
-  return new Promise((resolve) => {
-    const answer: Buffer[] = []
-    const socket = connect({ port, host: '127.0.0.1' }, () => socket.write(bytes))
-    socket.on('data', (chunk: Buffer) => answer.push(chunk))
-    // A broker that closes while we still write is free to reset.
-    socket.on('error', () => socket.destroy())
-    socket.on('close', () => resolve(Buffer.concat(answer)))
-  })
+/** Asserts that the node still serves. */
+function unharmed(t: TestContext): Promise<void> {
+  return assertServing(t, broker().port)
 }
 
 function validConnect(version: Version): Buffer {
@@ -63,9 +35,9 @@ function validConnect(version: Version): Buffer {
 }
 
 test(`random bytes close the connection and nothing else (seed ${SEED})`, async (t) => {
-  const random = randomNumbers(SEED)
+  const random = new Random(SEED)
   const rounds = Array.from({ length: 200 }, () =>
-    Uint8Array.from({ length: 1 + (random() % 300) }, () => random() & 0xff),
+    Uint8Array.from({ length: 1 + random.below(300) }, () => random.next() & 0xff),
   )
   const answers = await Promise.all(rounds.map((bytes) => throwAt(broker().port, bytes)))
   for (const answer of answers) {
@@ -80,10 +52,10 @@ for (const version of VERSIONS) {
 
   test(`a valid CONNECT with any one byte changed is accepted or refused, never left hanging ${v}`, async (t) => {
     const valid = validConnect(version)
-    const random = randomNumbers(SEED + version)
+    const random = new Random(SEED + version)
     const variants = Array.from(valid, (_, index) => {
       const bytes = Buffer.from(valid)
-      bytes[index] = random() & 0xff
+      bytes[index] = random.next() & 0xff
       return bytes
     })
     // A PINGREQ and a DISCONNECT behind it: an accepted one ends by itself, one that waits for more gets them as payload.
@@ -93,13 +65,13 @@ for (const version of VERSIONS) {
   })
 
   test(`random packets behind a valid CONNECT close the connection and nothing else (seed ${SEED}) ${v}`, async (t) => {
-    const random = randomNumbers(SEED + 10 + version)
+    const random = new Random(SEED + 10 + version)
     const rounds = Array.from({ length: 150 }, () => {
-      const body = Uint8Array.from({ length: random() % 120 }, () => random() & 0xff)
+      const body = Uint8Array.from({ length: random.below(120) }, () => random.next() & 0xff)
       // DISCONNECT behind it for those that happen to be valid.
       return Buffer.concat([
         validConnect(version),
-        Buffer.from([random() & 0xff, body.length]),
+        Buffer.from([random.next() & 0xff, body.length]),
         body,
         Buffer.from([0xe0, 0]),
       ])

@@ -2,7 +2,7 @@
 
 import { createServer, type IncomingMessage, type Server, STATUS_CODES } from 'node:http'
 import type { Duplex } from 'node:stream'
-import { createWebSocketStream, WebSocketServer } from 'ws'
+import { createWebSocketStream, type ServerOptions, WebSocketServer } from 'ws'
 import type { IpAddressSet } from '../../util/ip-address.js'
 import type { Connection } from '../connection.js'
 import { ReasonCode } from '../wire/reason-codes.js'
@@ -26,6 +26,9 @@ export type Enter = (arrival: Arrival, stream: Duplex, request: IncomingMessage)
 /** The subprotocol that an MQTT client asks for [MQTT-6.0.0-3]; the second is what 3.1 clients say. */
 const SUBPROTOCOLS = ['mqtt', 'mqttv3.1']
 
+/** How long a client may take for its half of the closing handshake, in milliseconds: as long as over TCP. */
+const CLOSE_GRACE_MS = 2_000
+
 interface Refusal {
   /** Of HTTP. */
   status: number
@@ -42,12 +45,14 @@ export class WebSocketStage implements Stage {
     private readonly options: WebSocketStageOptions,
     private readonly enter: Enter,
   ) {
-    this.webSockets = new WebSocketServer({
+    const webSocketOptions: ServerOptions & { closeTimeout: number } = {
       noServer: true,
       maxPayload: options.maximumPacketSize,
       perMessageDeflate: false,
+      closeTimeout: CLOSE_GRACE_MS,
       handleProtocols: (offered) => SUBPROTOCOLS.find((protocol) => offered.has(protocol)) ?? false,
-    })
+    }
+    this.webSockets = new WebSocketServer(webSocketOptions)
     this.server = createServer((request, response) => {
       this.closeAs('upgrade', request.socket)
       response.writeHead(426, { connection: 'close', upgrade: 'websocket', 'content-type': 'text/plain' })
