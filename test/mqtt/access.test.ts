@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
 import type { Packet } from 'mqtt-packet'
 import { useBroker } from '../support/broker.js'
+import { cite } from '../support/cite.js'
 import type { QoS, Version } from '../support/client.js'
 import { type ConnectFields, PacketClient, textOf } from '../support/packet-client.js'
 import { ScramClient } from '../support/scram-client.js'
@@ -49,7 +50,7 @@ for (const version of VERSIONS) {
     ['a user name that is a property of every object', login('__proto__'), 4, 0x86],
   ]
   for (const [what, fields, v4, v5] of refusals) {
-    test(`${what} is refused ${v}`, async (t) => {
+    test(`${cite(version, { 5: '3.1.4-2', 4: '3.2.2-5' })} ${what} is refused ${v}`, async (t) => {
       const client = await PacketClient.open(t, broker().port, version)
       client.sendConnect(fields)
       const connack = await client.next('connack')
@@ -65,7 +66,7 @@ for (const version of VERSIONS) {
     }
   })
 
-  test(`a message without the right is refused where MQTT has a place for it, and not delivered ${v}`, async (t) => {
+  test(`${cite(version, { 5: '3.3.4-1', 4: '3.3.5-2' })} a message without the right is refused where MQTT has a place for it, and not delivered ${v}`, async (t) => {
     const watcher = await PacketClient.connect(t, broker().port, version, login('watcher'))
     await watcher.subscribe('#', 2)
     const alice = await PacketClient.connect(t, broker().port, version, login('alice'))

@@ -57,7 +57,7 @@ test('[MQTT-3.1.2-27] a client that allows none gets none, nor does one before 5
   }
 })
 
-test('an alias ends with its connection: what is sent again carries its topic', async (t) => {
+test('[MQTT-3.3.2-7] [MQTT-3.3.2-10] an alias ends with its connection: what is sent again carries its topic', async (t) => {
   const fields = {
     clientId: uniqueClientId(),
     clean: false,

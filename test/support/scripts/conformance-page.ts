@@ -9,7 +9,8 @@ const INTRODUCTION = `# Conformance
 Every normative statement of [MQTT 5.0](https://docs.oasis-open.org/mqtt/mqtt/v5.0/mqtt-v5.0.html) and
 [MQTT 3.1.1](https://docs.oasis-open.org/mqtt/mqtt/v3.1.1/mqtt-v3.1.1.html) that binds a server, and the tests that show
 it kept. A test speaks MQTT over TCP (or WebSocket) to a node of its own and looks at the packets or bytes that come
-back; it cites the statements by number in its name. The statements themselves are in the specifications.
+back; it cites the statements by number in its name. The statements themselves are in the specifications. Lists of those
+of 5.0 do not number all sentences of CONNECT, CONNACK and PUBLISH alike: a test cites a number for either meaning.
 `
 
 /** Titles of one file that a row shows. */
@@ -129,9 +130,9 @@ function link(file: string): string {
   return `[${file.replace(/^test\/mqtt\/(?:conformance\/)?|\.test\.ts$/g, '')}](../${file})`
 }
 
-/** The title without the citations at its beginning, and the version that these tell already. */
+/** The title without its citations, and without the version that these tell already. */
 function plain(title: string): string {
-  return title.replace(/^(?:\[[^\]]*\]\s*)+/, '').replace(/ \(version \d\)$/, '')
+  return title.replace(/\[MQTT[^\]]*\] | \[MQTT[^\]]*\]/g, '').replace(/ \(version \d\)$/, '')
 }
 
 /** As it reads in a cell of a table. */
