@@ -14,6 +14,8 @@ export interface RuleSource {
   readonly current: RuleSet
 }
 
+export type DenialListener = (client: ClientIdentity, action: 'publish' | 'subscribe', topic: string) => void
+
 /** Topics that a connection remembers decisions for; when there are more it begins anew. */
 export const REMEMBERED_TOPICS = 128
 
@@ -26,20 +28,34 @@ export class AclRights implements ClientRights {
   /** Allocated with the second topic. */
   private remembered: Map<string, number> | undefined
 
+  private isDenialTold = false
+
   constructor(
     private readonly source: RuleSource,
     private readonly client: ClientIdentity,
     readonly closesWhenDenied: boolean,
+    /** Told of the first denial of this client under the rules in force. */
+    private readonly onDenial: DenialListener = () => undefined,
   ) {}
 
   mayPublish(topic: string, qos: QoS, retain: boolean): boolean {
     if (topic !== this.lastTopic || this.rules !== this.source.current) this.decide(topic)
-    return (this.lastMask & publishBit(qos, retain)) !== 0
+    const isAllowed = (this.lastMask & publishBit(qos, retain)) !== 0
+    if (!isAllowed) this.tellDenial('publish', topic)
+    return isAllowed
   }
 
   maySubscribe(filter: string, qos: QoS): boolean {
     const rules = this.refresh()
-    return rules.explainSubscribe(this.bound, filter, qos).isAllowed
+    const { isAllowed } = rules.explainSubscribe(this.bound, filter, qos)
+    if (!isAllowed) this.tellDenial('subscribe', filter)
+    return isAllowed
+  }
+
+  private tellDenial(action: 'publish' | 'subscribe', topic: string): void {
+    if (this.isDenialTold) return
+    this.isDenialTold = true
+    this.onDenial(this.client, action, topic)
   }
 
   private decide(topic: string): void {
@@ -67,6 +83,7 @@ export class AclRights implements ClientRights {
       this.bound = rules.bind(this.client)
       this.remembered = undefined
       this.lastTopic = ''
+      this.isDenialTold = false
     }
     return rules
   }

@@ -11,7 +11,7 @@ import { asError } from '../util/errors.js'
 import { IpAddressSet } from '../util/ip-address.js'
 import { AccessFileError } from './access-file.js'
 import { type AclFile, parseAcl } from './acl-file.js'
-import { AclRights, type RuleSource } from './acl-rights.js'
+import { AclRights, type DenialListener, type RuleSource } from './acl-rights.js'
 import { type AclRule, EVERY_QOS } from './acl-rule.js'
 import type { AccessMetrics } from './metrics.js'
 import { PasswordChecker, type PasswordVerdict } from './password-checker.js'
@@ -19,7 +19,7 @@ import { RuleSet } from './rule-set.js'
 import { type ScramCredentials, type ScramOptions, ScramSha256 } from './scram.js'
 import { DEFAULT_SCRAM_ITERATIONS } from './scram-verifier.js'
 import { TopicTemplate } from './topic-template.js'
-import { parseUsers, type Users } from './users-file.js'
+import { readUsers, type Users } from './users-file.js'
 import { WatchedFile } from './watched-file.js'
 
 export interface FileAccessOptions extends AccessOptions {
@@ -71,7 +71,7 @@ export class FileAccess implements Access, RuleSource {
       this.usersFile = new WatchedFile(
         { path: usersFile, interval },
         {
-          apply: (text) => this.applyUsers(parseUsers(text, usersFile)),
+          apply: async (text) => this.applyUsers(await readUsers(text, usersFile)),
           refuse: (error) => this.refuse('users_refused', error),
         },
       )
@@ -129,7 +129,7 @@ export class FileAccess implements Access, RuleSource {
   }
 
   rightsOf(client: ClientIdentity): ClientRights {
-    return new AclRights(this, client, this.options.onDenied === 'disconnect')
+    return new AclRights(this, client, this.options.onDenied === 'disconnect', this.onDenial)
   }
 
   isRemoved(username: string): boolean {
@@ -169,6 +169,10 @@ export class FileAccess implements Access, RuleSource {
     this.modules.metrics.reloads.users_applied.value++
     this.modules.log.info({ file: this.options.usersFile, users: users.size }, 'users file applied')
     this.onChange()
+  }
+
+  private readonly onDenial: DenialListener = ({ clientId, username }, action, topic) => {
+    this.modules.log.debug({ clientId, username, action, topic }, 'denied by the rules; further denials are not logged')
   }
 
   private applyAcl(file: AclFile): void {

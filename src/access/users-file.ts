@@ -3,6 +3,7 @@
  * lines that begin with `#` say nothing.
  */
 
+import { setImmediate } from 'node:timers/promises'
 import { AccessFileError, type FileProblem } from './access-file.js'
 import { formatPasswordHash, type PasswordHash, parsePasswordHash } from './password-hash.js'
 import type { ScramCredentials } from './scram.js'
@@ -20,29 +21,69 @@ export type Users = ReadonlyMap<string, User>
 const LONGEST_NAME_BYTES = 65_535
 const SEPARATOR = ':'
 
+/** Lines read in one turn of `readUsers`: a few milliseconds. */
+const LINES_PER_TURN = 500
+
 /**
  * Reads the text of a users file.
  * @throws AccessFileError with all problems and their lines; never with a part of a hash.
  */
 export function parseUsers(text: string, path: string): Users {
-  const users = new Map<string, User>()
-  const linesOf = new Map<string, number>()
-  const problems: FileProblem[] = []
-  linesIn(text).forEach((content, index) => {
-    const line = index + 1
-    const username = usernameOf(content)
-    if (username === undefined) return
-    const user = parseUser(content, username)
-    const before = linesOf.get(username)
-    if (before !== undefined) problems.push({ line, message: `user ${username} is in line ${before} already` })
-    else if (typeof user === 'string') problems.push({ line, message: user })
-    else {
-      users.set(username, user)
-      linesOf.set(username, line)
+  const reader = new UsersReader(text, path)
+  reader.read(Number.POSITIVE_INFINITY)
+  return reader.finish()
+}
+
+/**
+ * The same, some lines per turn of the event loop: a hundred thousand users take more than half a second.
+ * @throws AccessFileError as `parseUsers` does.
+ */
+export async function readUsers(text: string, path: string): Promise<Users> {
+  const reader = new UsersReader(text, path)
+  while (reader.read(LINES_PER_TURN)) await setImmediate()
+  return reader.finish()
+}
+
+class UsersReader {
+  private readonly users = new Map<string, User>()
+  private readonly linesOf = new Map<string, number>()
+  private readonly problems: FileProblem[] = []
+  private readonly lines: readonly string[]
+  private next = 0
+
+  constructor(
+    text: string,
+    private readonly path: string,
+  ) {
+    this.lines = linesIn(text)
+  }
+
+  /** Reads so many lines; returns whether there are more. */
+  read(count: number): boolean {
+    const end = Math.min(this.lines.length, this.next + count)
+    while (this.next < end) {
+      const content = this.lines[this.next++] as string
+      const username = usernameOf(content)
+      if (username !== undefined) this.readUser(content, username, this.next)
     }
-  })
-  if (problems.length > 0) throw AccessFileError.invalid(path, problems)
-  return users
+    return end < this.lines.length
+  }
+
+  finish(): Users {
+    if (this.problems.length > 0) throw AccessFileError.invalid(this.path, this.problems)
+    return this.users
+  }
+
+  private readUser(content: string, username: string, line: number): void {
+    const user = parseUser(content, username)
+    const before = this.linesOf.get(username)
+    if (before !== undefined) this.problems.push({ line, message: `user ${username} is in line ${before} already` })
+    else if (typeof user === 'string') this.problems.push({ line, message: user })
+    else {
+      this.users.set(username, user)
+      this.linesOf.set(username, line)
+    }
+  }
 }
 
 /** The line of a user, as `parseUsers` reads it. */

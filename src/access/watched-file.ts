@@ -11,8 +11,8 @@ export interface WatchedFileOptions {
 }
 
 export interface WatchedFileModules {
-  /** Takes a content; throws AccessFileError to refuse it. */
-  readonly apply: (text: string) => void
+  /** Takes a content; throws AccessFileError to refuse it. Called one after the other. */
+  readonly apply: (text: string) => void | Promise<void>
   /** A changed file cannot be read or was refused; told once per change. */
   readonly refuse: (error: unknown) => void
 }
@@ -20,13 +20,18 @@ export interface WatchedFileModules {
 export class WatchedFile {
   private readonly watch: FileWatch
   private isRefused = false
+  /** Settles when the content that was read last is applied or refused. */
+  private applied: Promise<void> = Promise.resolve()
 
   constructor(
     private readonly options: WatchedFileOptions,
     private readonly modules: WatchedFileModules,
   ) {
     const { path, interval } = options
-    this.watch = new FileWatch({ paths: [path], interval }, { onChange: () => this.reload(), onError: modules.refuse })
+    const onChange = (): void => {
+      this.applied = this.applied.then(() => this.reload())
+    }
+    this.watch = new FileWatch({ paths: [path], interval }, { onChange, onError: modules.refuse })
   }
 
   /** Whether an older content is in force than the file has. */
@@ -41,16 +46,16 @@ export class WatchedFile {
   async start(): Promise<void> {
     // Watched before it is read, so that no change in between is missed.
     await this.watch.start()
-    this.modules.apply(readText(this.options.path))
+    await this.modules.apply(readText(this.options.path))
   }
 
   stop(): void {
     this.watch.stop()
   }
 
-  private reload(): void {
+  private async reload(): Promise<void> {
     try {
-      this.modules.apply(readText(this.options.path))
+      await this.modules.apply(readText(this.options.path))
       this.isRefused = false
     } catch (error) {
       this.isRefused = true

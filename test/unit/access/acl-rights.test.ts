@@ -82,3 +82,17 @@ test('topics that objects have as properties are topics like others', () => {
   assert.equal(rights.mayPublish('constructor', 0, false), false)
   assert.equal(rights.mayPublish('__proto__', 0, false), true)
 })
+
+test('the first denial of a client is told, and again under other rules', () => {
+  const told: string[] = []
+  const source = { current: ruleSet(RULES) }
+  const rights = new AclRights(source, client(), false, ({ clientId }, action, topic) => {
+    told.push(`${clientId} ${action} ${topic}`)
+  })
+  assert.equal(rights.mayPublish('a/1', 0, false), true)
+  for (const topic of ['b', 'c']) assert.equal(rights.mayPublish(topic, 0, false), false)
+  source.current = ruleSet('otherwise: deny')
+  assert.equal(rights.maySubscribe('d', 0), false)
+  assert.equal(rights.mayPublish('a/1', 0, false), false)
+  assert.deepEqual(told, ['c1 publish b', 'c1 subscribe d'])
+})

@@ -8,6 +8,7 @@ import { formatScramCredentials, parseScramCredentials } from '../../../src/acce
 import {
   formatUser,
   parseUsers,
+  readUsers,
   type User,
   usernameProblem,
   withoutUser,
@@ -118,4 +119,21 @@ test('a SCRAM verifier of too few iterations or with short keys is refused', () 
   ] as const) {
     assert.match(String(parseScramCredentials(text)), expected)
   }
+})
+
+test('a long file is read over many turns, to the same end', async () => {
+  const line = formatUser(alice).slice('alice'.length)
+  const text = Array.from({ length: 5_000 }, (_, index) => `user-${index}${line}`).join('\n')
+  let turns = 0
+  let isOver = false
+  const turn = (): void => {
+    turns++
+    if (!isOver) setImmediate(turn)
+  }
+  setImmediate(turn)
+  const users = await readUsers(text, 'users')
+  isOver = true
+  assert.ok(turns >= 9, `${turns} turns`)
+  assert.deepEqual(users, parseUsers(text, 'users'))
+  await assert.rejects(readUsers(`${text}\nbad`, 'users'), /users:5001: expected username:password-hash/)
 })

@@ -28,7 +28,17 @@ test('version is that of package.json', async () => {
 test('--help lists the commands and the exit codes', async () => {
   const { code, stdout } = await runShoalmq(['--help'])
   assert.equal(code, 0)
-  for (const word of ['start', 'cluster', 'config', 'pub', 'sub', 'version', 'Exit codes: 0 success; 1 failure']) {
+  for (const word of [
+    'start',
+    'cluster',
+    'config',
+    'passwd',
+    'acl',
+    'pub',
+    'sub',
+    'version',
+    'Exit codes: 0 success; 1 failure',
+  ]) {
     assert.equal(stdout.includes(word), true, word)
   }
 })
