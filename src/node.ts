@@ -5,6 +5,7 @@
 
 import { FileAccess } from './access/file-access.js'
 import { createAccessMetrics } from './access/metrics.js'
+import type { Operations, RouteDescription } from './admin/api.js'
 import { AdminServer } from './admin/http-server.js'
 import { Broker } from './broker/broker.js'
 import { createBrokerMetrics } from './broker/metrics.js'
@@ -117,7 +118,7 @@ export class Node {
     this.admin = new AdminServer(config.admin, {
       registry: this.metrics,
       health: this.health,
-      status: () => this.status(),
+      operations: this.operations(),
       log: log.child({ room: 'admin' }),
     })
     this.health.add('serving', () => (this.isServing ? undefined : 'the node is starting or stopping'))
@@ -208,6 +209,30 @@ export class Node {
       cluster.replica('retained', (topic, value) => this.broker.applyRetained(topic, value), retainedDeadline),
     )
     return cluster
+  }
+
+  /** What operators may ask of this node and tell it. */
+  private operations(): Operations {
+    const { clientList } = this.broker
+    return {
+      status: () => this.status(),
+      clients: () => clientList.clients(),
+      client: (clientId) => clientList.client(clientId),
+      kick: (clientId) => clientList.kick(clientId),
+      subscriptions: () => clientList.subscriptions(),
+      routes: () => this.listRoutes(),
+      verifyRoutes: () => this.cluster?.verifyRoutes() ?? [],
+      join: (address) => {
+        this.cluster?.join(address)
+        return this.cluster !== undefined
+      },
+      forget: (node) => this.cluster?.forget(node) ?? false,
+    }
+  }
+
+  private *listRoutes(): Generator<RouteDescription> {
+    for (const filter of this.subscriptions.filters()) yield { filter, node: this.name }
+    for (const node of this.routes.nodes()) for (const filter of this.routes.filters(node)) yield { filter, node }
   }
 
   private async stopAll(): Promise<void> {

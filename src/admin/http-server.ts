@@ -1,19 +1,19 @@
-/** The admin HTTP server: what Prometheus, Kubernetes and the command line ask a node. It has no login and changes nothing. */
+/** The admin HTTP server: what Prometheus, Kubernetes and the command line ask a node. It has no login. */
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http'
 import type { AddressInfo } from 'node:net'
-import type { ClusterStatus } from '../cluster/status.js'
 import { formatHostPort, parseHostPort } from '../config/addresses.js'
 import type { AdminOptions } from '../config/options.js'
 import type { Health } from '../telemetry/health.js'
 import type { Logger } from '../telemetry/logger.js'
 import type { MetricRegistry } from '../telemetry/registry.js'
 import { NodeError } from '../util/errors.js'
+import { Api, type Operations } from './api.js'
 
 export interface AdminModules {
   registry: MetricRegistry
   health: Health
-  status: () => ClusterStatus
+  operations: Operations
   log: Logger
 }
 
@@ -42,10 +42,14 @@ export class AdminListenError extends NodeError<AdminListenDetails> {
   }
 }
 
+const API_PREFIX = '/api/v1/'
+
 interface Answer {
   status: number
   contentType: string
   body: string
+  /** Methods that there are, where the one asked for is none of them. */
+  allow?: string
 }
 
 /** A request that takes longer to arrive is closed; all of ours fit one packet. */
@@ -56,9 +60,10 @@ const MAXIMUM_CONNECTIONS = 256
 
 export class AdminServer {
   private server: Server | undefined
+  private readonly api: Api
 
   private readonly pages: Readonly<Record<string, () => Answer | Promise<Answer>>> = {
-    '/': () => text(200, `ShoalMQ\n\n${Object.keys(this.pages).slice(1).join('\n')}\n`),
+    '/': () => text(200, `ShoalMQ\n\n${[...Object.keys(this.pages).slice(1), ...this.api.paths].join('\n')}\n`),
     '/metrics': async () => ({
       status: 200,
       contentType: this.modules.registry.contentType,
@@ -66,13 +71,14 @@ export class AdminServer {
     }),
     '/livez': () => text(200, 'ok\n'),
     '/readyz': () => this.readiness(),
-    '/api/v1/cluster': () => json(200, this.modules.status()),
   }
 
   constructor(
     private readonly options: AdminOptions,
     private readonly modules: AdminModules,
-  ) {}
+  ) {
+    this.api = new Api(modules.operations)
+  }
 
   /** Where it listens, with the port as bound; '' while it does not. */
   get address(): string {
@@ -132,12 +138,25 @@ export class AdminServer {
 
   private async answer(request: IncomingMessage): Promise<Answer> {
     const path = pathOf(request)
+    if (path.startsWith(API_PREFIX)) return this.ask(request, path)
     const page = Object.hasOwn(this.pages, path) ? this.pages[path] : undefined
     if (page === undefined) return json(404, { error: 'not found', path })
     if (request.method !== 'GET' && request.method !== 'HEAD') {
-      return json(405, { error: 'method not allowed', allowed: ['GET', 'HEAD'] })
+      return { ...json(405, { error: 'method not allowed', allowed: ['GET', 'HEAD'] }), allow: 'GET, HEAD' }
     }
     return page()
+  }
+
+  private ask(request: IncomingMessage, path: string): Answer {
+    const names = readNames(path.slice(API_PREFIX.length))
+    if (names === undefined) return json(400, { error: 'the path is not well-formed', path })
+    const { status, body, allow } = this.api.answer({
+      method: request.method ?? 'GET',
+      path: names,
+      parameters: new URLSearchParams((request.url ?? '').split('?', 2)[1]),
+      origin: request.headers.origin,
+    })
+    return allow === undefined ? json(status, body) : { ...json(status, body), allow: allow.join(', ') }
   }
 
   private readiness(): Answer {
@@ -147,12 +166,22 @@ export class AdminServer {
   }
 }
 
-function send(request: IncomingMessage, response: ServerResponse, { status, contentType, body }: Answer): void {
+/** The parts of a path, decoded: a client ID may hold slashes, as %2F. Undefined when they cannot be. */
+function readNames(path: string): string[] | undefined {
+  try {
+    return path.split('/').map(decodeURIComponent)
+  } catch {
+    // Not percent-encoded as it has to be: the caller answers 400.
+    return undefined
+  }
+}
+
+function send(request: IncomingMessage, response: ServerResponse, { status, contentType, body, allow }: Answer): void {
   response.writeHead(status, {
     'content-type': contentType,
     'content-length': Buffer.byteLength(body),
     'cache-control': 'no-store',
-    ...(status === 405 ? { allow: 'GET, HEAD' } : {}),
+    ...(allow === undefined ? {} : { allow }),
   })
   response.end(request.method === 'HEAD' ? undefined : body)
 }

@@ -29,6 +29,7 @@ import { AccessDesk } from './access-desk.js'
 import { fromAedesPacket, type PublishRequest, publishProblem } from './aedes-packets.js'
 import { CallbackPending } from './callback-pending.js'
 import { ClientHost } from './client-host.js'
+import { ClientList } from './client-list.js'
 import { Hooks } from './hooks.js'
 import { ListenerSubscriber } from './listener-subscriber.js'
 import type { BrokerGauges, BrokerMetrics } from './metrics.js'
@@ -219,6 +220,11 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
   /** Sockets of clients, those without a session yet included. */
   get connectionCount(): number {
     return this.host.connections.size
+  }
+
+  /** For operators: the sessions of this node. */
+  get clientList(): ClientList {
+    return new ClientList(this.sessions.registry)
   }
 
   // ── as an embedding program uses it: Aedes' methods ──────────────────────────────────────────────────────────

@@ -1,11 +1,11 @@
 #!/usr/bin/env node
 /** The command line: which commands there are, their help and their exit codes. */
 
-import { Command, CommanderError, Option } from 'commander'
+import { Command, CommanderError } from 'commander'
 import { ConfigError } from '../config/load.js'
 import { VERSION } from '../version.js'
 import { addAccessCommands } from './access-commands.js'
-import { ADMIN_VARIABLE, DEFAULT_ADMIN } from './admin-client.js'
+import { addAdminCommands, adminOption } from './admin-commands.js'
 import { CliError, EXIT_CODES, type ExitCode } from './cli-error.js'
 import { type ClusterStatusOptions, clusterStatus } from './cluster-status.js'
 import { checkConfig, showConfig } from './config-commands.js'
@@ -53,6 +53,13 @@ function buildProgram(outcome: Outcome): Command {
     .addOption(adminOption())
     .option('--json', 'print JSON')
     .action(async (flags: ClusterStatusOptions) => print(await clusterStatus(flags)))
+
+  addAdminCommands(program, cluster, {
+    print,
+    exitWith: (code) => {
+      outcome.code = code
+    },
+  })
 
   const config = program.command('config').description('the configuration, without starting a node')
   addConfigFlags(
@@ -107,10 +114,6 @@ function buildProgram(outcome: Outcome): Command {
     .description('print the version')
     .action(() => print(VERSION))
   return program
-}
-
-function adminOption(): Option {
-  return new Option('--admin <host:port>', "a node's admin address").env(ADMIN_VARIABLE).default(DEFAULT_ADMIN)
 }
 
 function collect(value: string, before: string[] | undefined): string[] {

@@ -199,6 +199,24 @@ export class Cluster {
     return { cluster: this.options.name, node: this.modules.node, ready: this.isReady, nodes }
   }
 
+  /** Dials another node by its cluster address, now and for as long as this node lives. */
+  join(address: string): void {
+    this.membership.join(address)
+  }
+
+  /** How the routes of each peer that is up compare with what it says it has; differences that last are mended. */
+  verifyRoutes(): { node: NodeId; here: number; announced: number; inStep: boolean }[] {
+    this.compareDigests()
+    return Array.from(this.membership.peers.values())
+      .filter(({ state }) => state === 'up')
+      .map(({ name, routes, announcedRoutes, isSynced }) => ({
+        node: name,
+        here: routes,
+        announced: announcedRoutes,
+        inStep: isSynced && routes === announcedRoutes,
+      }))
+  }
+
   /** Removes a node that has stopped from the status; false when it is not known or not stopped. */
   forget(node: NodeId): boolean {
     return this.membership.forget(node)

@@ -60,6 +60,8 @@ export class Membership {
   private readonly table = new Map<NodeId, Peer>()
   private readonly dialers = new Map<NodeId, Dialer>()
   private readonly seeds = new Map<string, Seed>()
+  /** Seeds that an operator gave; no discovery takes them away. */
+  private readonly joined = new Set<string>()
   private hasSeeds = false
   private tickTimer: NodeJS.Timeout | undefined
   private beatTimer: NodeJS.Timeout | undefined
@@ -113,6 +115,12 @@ export class Membership {
     clearInterval(this.tickTimer)
     clearInterval(this.beatTimer)
     for (const peer of this.table.values()) peer.disconnect()
+  }
+
+  /** An operator names another node by its cluster address: it is dialed until it answers. */
+  join(address: string): void {
+    this.joined.add(address)
+    this.addSeed(address)
   }
 
   /** Asked when a node has proved that it belongs to the cluster: is it welcome now? */
@@ -229,17 +237,19 @@ export class Membership {
   private readonly onSeeds = (addresses: readonly string[]): void => {
     this.hasSeeds = true
     for (const [address, { dialer }] of this.seeds) {
-      if (addresses.includes(address)) continue
+      if (addresses.includes(address) || this.joined.has(address)) continue
       dialer.stop()
       this.seeds.delete(address)
     }
-    for (const address of addresses) {
-      if (this.seeds.has(address)) continue
-      const seed: Seed = { dialer: new Dialer(() => this.dialSeed(address, seed)), node: undefined }
-      this.seeds.set(address, seed)
-      if (address === this.modules.self().address) seed.node = this.modules.self().node
-      else seed.dialer.dial(0)
-    }
+    for (const address of addresses) this.addSeed(address)
+  }
+
+  private addSeed(address: string): void {
+    if (this.seeds.has(address)) return
+    const seed: Seed = { dialer: new Dialer(() => this.dialSeed(address, seed)), node: undefined }
+    this.seeds.set(address, seed)
+    if (address === this.modules.self().address) seed.node = this.modules.self().node
+    else seed.dialer.dial(0)
   }
 
   private async dialSeed(address: string, seed: Seed): Promise<DialOutcome> {

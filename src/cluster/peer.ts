@@ -161,6 +161,11 @@ export class Peer implements LinkOwner, PeerMetrics {
     return this.exchange.mirror.count
   }
 
+  /** Routes that the peer last said it has. */
+  get announcedRoutes(): number {
+    return this.status?.routes ?? 0
+  }
+
   /** Takes note of an address; the advertised one goes first. */
   addAddress(address: string, isAdvertised: boolean): void {
     const others = this.addresses.filter((known) => known !== address)

@@ -96,6 +96,21 @@ export function isWildcard(filter: string): boolean {
   return filter.includes('+') || filter.includes('#')
 }
 
+/**
+ * Whether a message to this topic name is for subscribers of this filter, shared or not. For single questions; what
+ * matches a topic among many filters, the router's tables know. [MQTT 5.0 section 4.7]
+ */
+export function filterMatches(filter: string, topic: string): boolean {
+  const wanted = (parseShared(filter)?.filter ?? filter).split('/')
+  const levels = topic.split('/')
+  if (topic.startsWith('$') && (wanted[0] === '#' || wanted[0] === '+')) return false // [MQTT-4.7.2-1]
+  for (const [index, level] of wanted.entries()) {
+    if (level === '#') return true
+    if (index >= levels.length || (level !== '+' && level !== levels[index])) return false
+  }
+  return wanted.length === levels.length
+}
+
 function isTooLong(topic: string): boolean {
   // A UTF-16 unit takes at most three bytes of UTF-8, so short strings need no counting.
   return topic.length * 3 > MAXIMUM_TOPIC_BYTES && Buffer.byteLength(topic) > MAXIMUM_TOPIC_BYTES

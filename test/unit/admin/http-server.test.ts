@@ -8,6 +8,7 @@ import { parseHostPort } from '../../../src/config/addresses.js'
 import { Health } from '../../../src/telemetry/health.js'
 import { createLogger } from '../../../src/telemetry/logger.js'
 import { MetricRegistry } from '../../../src/telemetry/registry.js'
+import { operationsOf } from '../../support/operations.js'
 
 const STATUS: ClusterStatus = { cluster: 'shoalmq', node: 'n1@host', ready: true, nodes: [] }
 
@@ -15,7 +16,7 @@ async function adminFor(context: TestContext, modules: Partial<AdminModules> = {
   const log = createLogger({ level: 'silent', format: 'json' }, {})
   const server = new AdminServer(
     { listen: '127.0.0.1:0' },
-    { registry: new MetricRegistry(), health: new Health(), status: () => STATUS, log, ...modules },
+    { registry: new MetricRegistry(), health: new Health(), operations: operationsOf(() => STATUS), log, ...modules },
   )
   await server.start()
   context.after(() => server.stop())
@@ -86,10 +87,10 @@ test('unknown paths are 404 and other methods 405, in JSON', async (context) => 
 test('a page that fails is a 500, and the next one is served', async (context) => {
   let isBroken = true
   const admin = await adminFor(context, {
-    status: () => {
+    operations: operationsOf(() => {
       if (isBroken) throw new Error('broken')
       return STATUS
-    },
+    }),
   })
   const failed = await admin.fetch('/api/v1/cluster')
   assert.deepEqual([failed.status, await failed.json()], [500, { error: 'internal error' }])
@@ -103,7 +104,7 @@ test('a taken port is an error that names it', async (context) => {
   const log = createLogger({ level: 'silent', format: 'json' }, {})
   const second = new AdminServer(
     { listen: server.address },
-    { registry: new MetricRegistry(), health: new Health(), status: () => STATUS, log },
+    { registry: new MetricRegistry(), health: new Health(), operations: operationsOf(() => STATUS), log },
   )
   await assert.rejects(second.start(), (error) => {
     assert(error instanceof AdminListenError)
@@ -127,4 +128,32 @@ test('stopping does not wait for connections that are kept alive, and may be don
   await closed
   await server.stop()
   assert.equal(server.address, '')
+})
+
+test('what changes something is refused to web pages, and only to them', async (context) => {
+  const admin = await adminFor(context)
+  const page = await admin.fetch('/api/v1/clients/c', { method: 'DELETE', headers: { origin: 'http://example.com' } })
+  assert.equal(page.status, 403)
+  const operator = await admin.fetch('/api/v1/clients/c', { method: 'DELETE' })
+  assert.deepEqual([operator.status, await operator.json()], [404, { error: 'no client c on this node' }])
+})
+
+test('a parameter that is not as it should be is named with its value and what is accepted', async (context) => {
+  const admin = await adminFor(context)
+  for (const [query, error] of [
+    ['limit=0', 'limit=0: expected a whole number from 1 to 10000'],
+    ['page=x', 'page=x: expected a whole number from 1 to 9007199254740991'],
+    ['connected=yes', 'connected=yes: expected true or false'],
+  ]) {
+    const answer = await admin.fetch(`/api/v1/clients?${query}`)
+    assert.deepEqual([answer.status, await answer.json()], [400, { error }])
+  }
+  const join = await admin.fetch('/api/v1/cluster/join?address=nowhere', { method: 'POST' })
+  assert.equal(join.status, 400)
+  assert.equal((await admin.fetch('/api/v1/clients/%E0%A4%A')).status, 400)
+})
+
+test('a method that a resource does not have is 405, with those it has', async (context) => {
+  const answer = await (await adminFor(context)).fetch('/api/v1/clients/c', { method: 'PUT' })
+  assert.deepEqual([answer.status, answer.headers.get('allow')], [405, 'GET, HEAD, DELETE'])
 })

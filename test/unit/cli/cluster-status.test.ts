@@ -9,6 +9,7 @@ import { Health } from '../../../src/telemetry/health.js'
 import { createLogger } from '../../../src/telemetry/logger.js'
 import { MetricRegistry } from '../../../src/telemetry/registry.js'
 import { freePort } from '../../support/free-port.js'
+import { operationsOf } from '../../support/operations.js'
 import { runShoalmq } from './shoalmq-process.js'
 
 const RUNNING: NodeStatus = {
@@ -72,7 +73,7 @@ async function adminAddress(context: TestContext): Promise<string> {
     {
       registry: new MetricRegistry(),
       health: new Health(),
-      status: () => STATUS,
+      operations: operationsOf(() => STATUS),
       log: createLogger({ level: 'silent', format: 'json' }, {}),
     },
   )

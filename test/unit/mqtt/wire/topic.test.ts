@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import {
+  filterMatches,
   isShared,
   isWildcard,
   levelCount,
@@ -106,4 +107,26 @@ test('levels are counted as slashes plus one', () => {
 
 test('a filter with + or # has a wildcard', () => {
   assert.deepEqual(['a/b', 'a/+', '#', '$SYS/x'].map(isWildcard), [false, true, true, false])
+})
+
+test('a filter matches what its levels and wildcards say [MQTT-4.7.1-2] [MQTT-4.7.1-3] [MQTT-4.7.2-1]', () => {
+  for (const [filter, topic, matches] of [
+    ['a/b', 'a/b', true],
+    ['a/b', 'a/B', false],
+    ['a/b', 'a/b/', false],
+    ['a/+', 'a/', true],
+    ['a/+', 'a', false],
+    ['+/+', '/b', true],
+    ['a/#', 'a', true],
+    ['a/#', 'a/b/c', true],
+    ['a/#', 'ab', false],
+    ['#', 'a/b', true],
+    ['#', '$SYS/a', false],
+    ['+/a', '$SYS/a', false],
+    ['$SYS/#', '$SYS/a', true],
+    ['$share/g/a/+', 'a/b', true],
+    ['$queue/a', 'a', true],
+  ] as const) {
+    assert.equal(filterMatches(filter, topic), matches, `${filter} and ${topic}`)
+  }
 })

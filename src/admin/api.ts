@@ -1,0 +1,191 @@
+/**
+ * What operators ask a node, and tell it: `/api/v1/…`. Lists are paged and filtered; answers are JSON. What changes
+ * something is refused to web pages, since there is no login: a browser says where a request comes from.
+ */
+
+import type { ClientDescription, SubscriptionDescription } from '../broker/client-list.js'
+import type { ClusterStatus } from '../cluster/status.js'
+import { AddressError, parseHostPort } from '../config/addresses.js'
+import { filterMatches } from '../mqtt/wire/topic.js'
+import { booleanOf, type Page, ParameterError, pageOf } from './page.js'
+
+/** A topic filter and a node that wants it. */
+export interface RouteDescription {
+  filter: string
+  node: string
+}
+
+/** Whether the routes of a peer are here as it has announced them, by its own word. */
+export interface RouteVerification {
+  node: string
+  /** Routes of that node in the route table here. */
+  here: number
+  /** Routes that the node last said it has. */
+  announced: number
+  inStep: boolean
+}
+
+/** What the node lets operators see and do. */
+export interface Operations {
+  status(): ClusterStatus
+  clients(): Iterable<ClientDescription>
+  client(clientId: string): ClientDescription | undefined
+  /** False when the client is not connected to this node. */
+  kick(clientId: string): boolean
+  subscriptions(): Iterable<SubscriptionDescription>
+  routes(): Iterable<RouteDescription>
+  verifyRoutes(): RouteVerification[]
+  /** Dials another node; false without a cluster. */
+  join(address: string): boolean
+  /** Removes a node that has stopped; false when it is not known or not stopped. */
+  forget(node: string): boolean
+}
+
+export interface ApiRequest {
+  readonly method: string
+  /** Decoded parts of the path behind `/api/v1/`. */
+  readonly path: readonly string[]
+  readonly parameters: URLSearchParams
+  /** Of the Origin header; undefined unless a web page asks. */
+  readonly origin: string | undefined
+}
+
+export interface ApiAnswer {
+  readonly status: number
+  readonly body: unknown
+  /** Methods that there are, where the one asked for is none of them. */
+  readonly allow?: readonly string[]
+}
+
+type Handler = (request: ApiRequest, name: string) => ApiAnswer
+
+export class Api {
+  /** By method and path; `*` stands for a name. */
+  private readonly handlers: Readonly<Record<string, Handler>> = {
+    'GET cluster': () => ok(this.operations.status()),
+    'POST cluster/join': ({ parameters }) => this.join(parameters),
+    'DELETE cluster/nodes/*': (_request, node) => this.forget(node),
+    'GET clients': ({ parameters }) => ok(this.listClients(parameters)),
+    'GET clients/*': (_request, clientId) => this.showClient(clientId),
+    'DELETE clients/*': (_request, clientId) => this.kick(clientId),
+    'GET subscriptions': ({ parameters }) => ok(this.listSubscriptions(parameters)),
+    'GET routes': ({ parameters }) => ok(this.listRoutes(parameters)),
+    'GET routes/verify': () => this.verifyRoutes(),
+  }
+
+  constructor(private readonly operations: Operations) {}
+
+  /** Paths for the page that lists them. */
+  get paths(): string[] {
+    return Object.keys(this.handlers).map((key) => key.replace(' ', ' /api/v1/').replace(/^GET /, ''))
+  }
+
+  answer(request: ApiRequest): ApiAnswer {
+    const method = request.method === 'HEAD' ? 'GET' : request.method
+    const exact = request.path.join('/')
+    const named = [...request.path.slice(0, -1), '*'].join('/')
+    const handler = this.handlerOf(`${method} ${exact}`) ?? this.handlerOf(`${method} ${named}`)
+    if (handler === undefined) return this.refuse(request, exact, named)
+    if (method !== 'GET' && request.origin !== undefined) {
+      return { status: 403, body: { error: 'web pages may not change anything' } }
+    }
+    try {
+      return handler(request, request.path.at(-1) ?? '')
+    } catch (error) {
+      if (!(error instanceof ParameterError)) throw error
+      return { status: 400, body: { error: error.message } }
+    }
+  }
+
+  private handlerOf(key: string): Handler | undefined {
+    return Object.hasOwn(this.handlers, key) ? this.handlers[key] : undefined
+  }
+
+  private refuse({ path }: ApiRequest, exact: string, named: string): ApiAnswer {
+    const allowed = Object.keys(this.handlers)
+      .map((key) => key.split(' '))
+      .flatMap(([method = '', pattern]) => (pattern === exact || pattern === named ? [method] : []))
+      .flatMap((method) => (method === 'GET' ? ['GET', 'HEAD'] : [method]))
+    if (allowed.length > 0) return { status: 405, body: { error: 'method not allowed', allowed }, allow: allowed }
+    return { status: 404, body: { error: 'not found', path: `/api/v1/${path.join('/')}` } }
+  }
+
+  private listClients(parameters: URLSearchParams): Page<ClientDescription> {
+    const like = parameters.get('like')
+    const username = parameters.get('username')
+    const address = parameters.get('address')
+    const connected = booleanOf(parameters, 'connected')
+    return pageOf(
+      this.operations.clients(),
+      parameters,
+      (client) =>
+        (like === null || client.clientId.includes(like)) &&
+        (username === null || client.username === username) &&
+        (address === null || client.address === address) &&
+        (connected === undefined || client.connected === connected),
+    )
+  }
+
+  private showClient(clientId: string): ApiAnswer {
+    const client = this.operations.client(clientId)
+    return client === undefined ? unknown('client', clientId) : ok(client)
+  }
+
+  private kick(clientId: string): ApiAnswer {
+    return this.operations.kick(clientId) ? ok({ clientId, closed: true }) : unknown('client', clientId)
+  }
+
+  private listSubscriptions(parameters: URLSearchParams): Page<SubscriptionDescription> {
+    const clientId = parameters.get('client')
+    const filter = parameters.get('filter')
+    const topic = parameters.get('topic')
+    return pageOf(
+      this.operations.subscriptions(),
+      parameters,
+      (one) =>
+        (clientId === null || one.clientId === clientId) &&
+        (filter === null || one.filter === filter) &&
+        (topic === null || filterMatches(one.filter, topic)),
+    )
+  }
+
+  private listRoutes(parameters: URLSearchParams): Page<RouteDescription> {
+    const node = parameters.get('node')
+    const topic = parameters.get('topic')
+    return pageOf(
+      this.operations.routes(),
+      parameters,
+      (route) => (node === null || route.node === node) && (topic === null || filterMatches(route.filter, topic)),
+    )
+  }
+
+  private verifyRoutes(): ApiAnswer {
+    const nodes = this.operations.verifyRoutes()
+    return ok({ inStep: nodes.every(({ inStep }) => inStep), nodes })
+  }
+
+  private join(parameters: URLSearchParams): ApiAnswer {
+    const address = parameters.get('address') ?? ''
+    try {
+      parseHostPort(address)
+    } catch (error) {
+      if (!(error instanceof AddressError)) throw error
+      throw new ParameterError('address', address, 'host:port of the cluster port of another node')
+    }
+    if (this.operations.join(address)) return { status: 202, body: { address, joining: true } }
+    return { status: 409, body: { error: 'this node runs without a cluster: cluster.listen is off' } }
+  }
+
+  private forget(node: string): ApiAnswer {
+    if (this.operations.forget(node)) return ok({ node, forgotten: true })
+    return { status: 409, body: { error: `${node} is not a node that has stopped` } }
+  }
+}
+
+function ok(body: unknown): ApiAnswer {
+  return { status: 200, body }
+}
+
+function unknown(what: string, name: string): ApiAnswer {
+  return { status: 404, body: { error: `no ${what} ${name} on this node` } }
+}

@@ -1,0 +1,196 @@
+/** What an operator asks a running node: `clients`, `subscriptions`, `routes`, and the cluster by hand. */
+
+import { type Command, Option } from 'commander'
+import type { RouteDescription, RouteVerification } from '../admin/api.js'
+import type { Page } from '../admin/page.js'
+import type { ClientDescription, SubscriptionDescription } from '../broker/client-list.js'
+import { ADMIN_VARIABLE, type AdminRequest, askNode, DEFAULT_ADMIN } from './admin-client.js'
+import { EXIT_CODES, type ExitCode } from './cli-error.js'
+import { wholeNumber } from './mqtt-flags.js'
+import { type Column, formatTable } from './table.js'
+
+export interface CommandEnvironment {
+  print(text: string): void
+  exitWith(code: ExitCode): void
+}
+
+interface NodeFlags {
+  admin: string
+  json?: true
+}
+
+interface PageFlags extends NodeFlags {
+  page: number
+  limit: number
+}
+
+const NOTHING = '-'
+
+const CLIENT_COLUMNS: readonly Column<ClientDescription>[] = [
+  { title: 'CLIENT', read: (client) => client.clientId },
+  { title: 'USER', read: (client) => client.username ?? NOTHING },
+  { title: 'STATE', read: (client) => (client.connected ? 'connected' : 'away') },
+  { title: 'ADDRESS', read: (client) => client.address || NOTHING },
+  { title: 'PROTOCOL', read: (client) => client.protocol || NOTHING },
+  { title: 'SUBSCRIPTIONS', read: (client) => String(client.subscriptions), alignRight: true },
+  { title: 'QUEUED', read: (client) => String(client.queued), alignRight: true },
+  { title: 'IN FLIGHT', read: (client) => String(client.inFlight), alignRight: true },
+]
+
+const SUBSCRIPTION_COLUMNS: readonly Column<SubscriptionDescription>[] = [
+  { title: 'CLIENT', read: (one) => one.clientId },
+  { title: 'FILTER', read: (one) => one.filter },
+  { title: 'QOS', read: (one) => String(one.qos), alignRight: true },
+]
+
+const ROUTE_COLUMNS: readonly Column<RouteDescription>[] = [
+  { title: 'FILTER', read: (route) => route.filter },
+  { title: 'NODE', read: (route) => route.node },
+]
+
+const VERIFICATION_COLUMNS: readonly Column<RouteVerification>[] = [
+  { title: 'NODE', read: (one) => one.node },
+  { title: 'HERE', read: (one) => String(one.here), alignRight: true },
+  { title: 'ANNOUNCED', read: (one) => String(one.announced), alignRight: true },
+  { title: 'IN STEP', read: (one) => (one.inStep ? 'yes' : 'no') },
+]
+
+/** An option that names the node to ask. */
+export function adminOption(): Option {
+  return new Option('--admin <host:port>', "a node's admin address").env(ADMIN_VARIABLE).default(DEFAULT_ADMIN)
+}
+
+export function addAdminCommands(program: Command, cluster: Command, environment: CommandEnvironment): void {
+  addClientCommands(program.command('clients').description('the clients of a running node'), environment)
+  addSubscriptionCommands(
+    program.command('subscriptions').description('the subscriptions of a running node'),
+    environment,
+  )
+  addRouteCommands(
+    program.command('routes').description('which nodes want which topics, as a node knows it'),
+    environment,
+  )
+  addClusterCommands(cluster, environment)
+}
+
+function addClientCommands(clients: Command, environment: CommandEnvironment): void {
+  addPageFlags(clients.command('list').description('list sessions, those of clients that are away included'))
+    .option('--like <text>', 'those whose client ID contains this')
+    .option('--username <name>', 'those of one user')
+    .option('--address <ip>', 'those from one IP address')
+    .addOption(new Option('--connected <yes>', 'only connected ones, or only those away').choices(['true', 'false']))
+    .action(async (flags: PageFlags & { like?: string; username?: string; address?: string; connected?: string }) => {
+      const { like, username, address, connected } = flags
+      await printPage(
+        flags,
+        { path: 'clients', parameters: { like, username, address, connected } },
+        CLIENT_COLUMNS,
+        environment,
+      )
+    })
+  addNodeFlags(clients.command('show <clientId>').description('show one session')).action(
+    async (clientId: string, flags: NodeFlags) => {
+      const client = (await askNode(flags.admin, {
+        path: `clients/${encodeURIComponent(clientId)}`,
+      })) as ClientDescription
+      environment.print(flags.json === true ? toJson(client) : describeFields(client))
+    },
+  )
+  addNodeFlags(
+    clients.command('kick <clientId>').description('close the connection of a client; its session stays'),
+  ).action(async (clientId: string, flags: NodeFlags) => {
+    const path = `clients/${encodeURIComponent(clientId)}`
+    const answer = await askNode(flags.admin, { method: 'DELETE', path })
+    environment.print(flags.json === true ? toJson(answer) : `${clientId} is closed`)
+  })
+}
+
+function addSubscriptionCommands(subscriptions: Command, environment: CommandEnvironment): void {
+  addPageFlags(subscriptions.command('list').description('list subscriptions'))
+    .option('--client <clientId>', 'those of one client')
+    .option('--filter <filter>', 'those with exactly this topic filter')
+    .option('--topic <topic>', 'those that match this topic name')
+    .action(async (flags: PageFlags & { client?: string; filter?: string; topic?: string }) => {
+      const { client, filter, topic } = flags
+      await printPage(
+        flags,
+        { path: 'subscriptions', parameters: { client, filter, topic } },
+        SUBSCRIPTION_COLUMNS,
+        environment,
+      )
+    })
+}
+
+function addRouteCommands(routes: Command, environment: CommandEnvironment): void {
+  addPageFlags(routes.command('list').description('list routes'))
+    .option('--node <name>', 'those of one node')
+    .option('--topic <topic>', 'those that match this topic name')
+    .action(async (flags: PageFlags & { node?: string; topic?: string }) => {
+      const { node, topic } = flags
+      await printPage(flags, { path: 'routes', parameters: { node, topic } }, ROUTE_COLUMNS, environment)
+    })
+  addNodeFlags(
+    routes.command('verify').description('compare the routes of each peer with what it announces; 1 when they differ'),
+  ).action(async (flags: NodeFlags) => {
+    const answer = (await askNode(flags.admin, { path: 'routes/verify' })) as {
+      inStep: boolean
+      nodes: RouteVerification[]
+    }
+    environment.print(flags.json === true ? toJson(answer) : formatTable(VERIFICATION_COLUMNS, answer.nodes).join('\n'))
+    if (!answer.inStep) environment.exitWith(EXIT_CODES.failure)
+  })
+}
+
+function addClusterCommands(cluster: Command, environment: CommandEnvironment): void {
+  addNodeFlags(
+    cluster.command('join <host:port>').description('dial the cluster port of another node, until it answers'),
+  ).action(async (address: string, flags: NodeFlags) => {
+    const answer = await askNode(flags.admin, { method: 'POST', path: 'cluster/join', parameters: { address } })
+    environment.print(
+      flags.json === true ? toJson(answer) : `dialing ${address}; \`shoalmq cluster status\` shows when it is linked`,
+    )
+  })
+  addNodeFlags(
+    cluster.command('forget <node>').description('remove a node that has stopped and will not come back'),
+  ).action(async (node: string, flags: NodeFlags) => {
+    const path = `cluster/nodes/${encodeURIComponent(node)}`
+    const answer = await askNode(flags.admin, { method: 'DELETE', path })
+    environment.print(flags.json === true ? toJson(answer) : `${node} is forgotten`)
+  })
+}
+
+function addNodeFlags(command: Command): Command {
+  return command.addOption(adminOption()).option('--json', 'print JSON')
+}
+
+function addPageFlags(command: Command): Command {
+  return addNodeFlags(command)
+    .option('--page <number>', 'which page', wholeNumber(1, 1_000_000_000), 1)
+    .option('--limit <count>', 'rows of a page', wholeNumber(1, 10_000), 100)
+}
+
+async function printPage<Row>(
+  { admin, json, page, limit }: PageFlags,
+  { path, parameters }: AdminRequest,
+  columns: readonly Column<Row>[],
+  { print }: CommandEnvironment,
+): Promise<void> {
+  const answer = (await askNode(admin, { path, parameters: { ...parameters, page, limit } })) as Page<Row>
+  if (json === true) return print(toJson(answer))
+  print(formatTable(columns, answer.data).join('\n'))
+  const first = (answer.page - 1) * answer.limit + 1
+  if (answer.data.length < answer.count) print(`\n${first} to ${first + answer.data.length - 1} of ${answer.count}`)
+}
+
+/** One line per field. */
+function describeFields(object: object): string {
+  const entries = Object.entries(object)
+  const width = Math.max(...entries.map(([name]) => name.length))
+  return entries
+    .map(([name, value]) => `${name.padEnd(width)}   ${value === '' || value === null ? NOTHING : value}`)
+    .join('\n')
+}
+
+function toJson(value: unknown): string {
+  return JSON.stringify(value, undefined, 2)
+}

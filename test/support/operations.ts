@@ -1,0 +1,17 @@
+import type { Operations } from '../../src/admin/api.js'
+import type { ClusterStatus } from '../../src/cluster/status.js'
+
+/** A node without clients, for tests of the server in front of it. */
+export function operationsOf(status: () => ClusterStatus): Operations {
+  return {
+    status,
+    clients: () => [],
+    client: () => undefined,
+    kick: () => false,
+    subscriptions: () => [],
+    routes: () => [],
+    verifyRoutes: () => [],
+    join: () => false,
+    forget: () => false,
+  }
+}
