@@ -67,6 +67,7 @@ export function afterHook(message: Message, shown: AedesPublishPacket, left: Pub
   const changed = fromAedesPacket(left, message.publisherId)
   // It is still the message that came then: its time goes on.
   if (message.expiresAt !== 0) changed.expiresAt = message.expiresAt
+  changed.isAged = message.isAged
   return changed
 }
 

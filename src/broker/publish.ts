@@ -78,6 +78,7 @@ export class Publisher implements ForwardedSink {
   /** A message that a peer forwarded: for the sessions here only, it never leaves over a link again. */
   deliverForwarded(message: Message, _from: NodeId, pending: PendingPublish | undefined): void {
     this.modules.metrics.forwardedIn.value++
+    if (this.isPast(message)) return
     this.deliver(this.modules.matches.match(message.topic), message, pending)
   }
 
@@ -95,6 +96,13 @@ export class Publisher implements ForwardedSink {
       }
     }
     if (match.groups !== undefined) this.deliverShared(match.groups, message, pending)
+  }
+
+  /** It has expired on its way here, and goes no further [MQTT-3.3.2-5]; counted. */
+  isPast(message: Message): boolean {
+    if (!message.isAged || !message.isExpired(Date.now())) return false
+    this.modules.metrics.session.dropped.expired.value++
+    return true
   }
 
   /** To one member of each group. */

@@ -43,6 +43,8 @@ export class Redispatch {
     for (const { message, share } of messages) {
       const group = this.groupOf(share)
       if (group === undefined) continue
+      message.isAged = true
+      if (this.modules.publisher.isPast(message)) continue
       this.modules.metrics.redispatched.value++
       this.modules.publisher.deliverToMember(group, message, ANSWERED)
     }

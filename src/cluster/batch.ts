@@ -1,7 +1,7 @@
 /**
  * A batch: forwarded messages one after the other in one buffer, so that a link moves a turn's messages as one gRPC
  * message. An entry is a byte of flags, an extension where the flags say so (two bytes of length, then that many
- * bytes, for share groups later), and the message as an MQTT 5 PUBLISH packet, which knows its own length. Its packet
+ * bytes, see `entry-extension.ts`), and the message as an MQTT 5 PUBLISH packet, which knows its own length. Its packet
  * id, where it has one, is 1 and means nothing. An entry that is longer than a batch goes on in the next one.
  */
 
@@ -9,14 +9,12 @@ import { type Frame, Message } from '../mqtt/wire/message.js'
 import { decodePublish, decodeTopic, PublishHeader } from '../mqtt/wire/publish-header.js'
 import { readVariableInteger, variableIntegerSize } from '../mqtt/wire/variable-integer.js'
 import { NodeError } from '../util/errors.js'
-
-/** Flag: an extension follows, to be skipped by whoever does not know it. */
-const EXTENDED = 0x80
+import { EntryHeads, EXTENDED, publisherIn } from './entry-extension.js'
 
 /** Type of a PUBLISH, in the high half of a packet's first byte. [MQTT 5.0 section 2.1.2] */
 const PUBLISH_TYPE = 3
 
-/** Bytes of an entry that are not the packet. */
+/** Bytes of an entry that are not the packet, without an extension. */
 export const ENTRY_OVERHEAD_BYTES = 1
 
 /** What a batch is once nothing is added to it any more. */
@@ -35,6 +33,7 @@ export class BatchWriter {
   private used = 0
   private messages = 0
   private startedAt = 0
+  private readonly heads = new EntryHeads()
 
   /**
    * @param capacity bytes of a batch, at most
@@ -49,23 +48,29 @@ export class BatchWriter {
     return this.used === 0
   }
 
-  /** Copies a message in; seals the batch that it did not fit in, and every piece of one that no batch holds. */
-  add(frame: Frame): void {
+  /**
+   * Copies a message in; seals the batch that it did not fit in, and every piece of one that no batch holds.
+   * @param publisherId the client ID to tell the peer; '' for none
+   */
+  add(frame: Frame, publisherId = ''): void {
     const { packetIdOffset, start } = frame
-    const size = frame.end - start + ENTRY_OVERHEAD_BYTES
+    const head = this.heads.headOf(publisherId)
+    const size = head.length + frame.end - start
     if (this.used + size > this.capacity) {
       this.seal()
       if (size > this.capacity) {
-        this.addInPieces(frame)
+        this.addInPieces(frame, head)
         return
       }
     }
     this.buffer ??= Buffer.allocUnsafeSlow(this.capacity)
     const at = this.used
     if (at === 0) this.startedAt = performance.now()
-    this.buffer[at] = 0
-    frame.buffer.copy(this.buffer, at + ENTRY_OVERHEAD_BYTES, start, frame.end)
-    if (packetIdOffset !== -1) this.buffer[at + ENTRY_OVERHEAD_BYTES + packetIdOffset - start + 1] = 1
+    if (head.length === ENTRY_OVERHEAD_BYTES) this.buffer[at] = 0
+    else head.copy(this.buffer, at)
+    const packetAt = at + head.length
+    frame.buffer.copy(this.buffer, packetAt, start, frame.end)
+    if (packetIdOffset !== -1) this.buffer[packetAt + packetIdOffset - start + 1] = 1
     this.used = at + size
     this.messages += 1
   }
@@ -94,12 +99,12 @@ export class BatchWriter {
     return count
   }
 
-  private addInPieces(frame: Frame): void {
-    const size = frame.end - frame.start + ENTRY_OVERHEAD_BYTES
+  private addInPieces(frame: Frame, head: Buffer): void {
+    const size = head.length + frame.end - frame.start
     const entry = Buffer.allocUnsafeSlow(size)
-    entry[0] = 0
-    frame.buffer.copy(entry, ENTRY_OVERHEAD_BYTES, frame.start, frame.end)
-    if (frame.packetIdOffset !== -1) entry[ENTRY_OVERHEAD_BYTES + frame.packetIdOffset - frame.start + 1] = 1
+    head.copy(entry)
+    frame.buffer.copy(entry, head.length, frame.start, frame.end)
+    if (frame.packetIdOffset !== -1) entry[head.length + frame.packetIdOffset - frame.start + 1] = 1
     const startedAt = performance.now()
     for (let at = 0; at < size; at += this.capacity) {
       const end = Math.min(at + this.capacity, size)
@@ -155,9 +160,13 @@ export class BatchReader {
     while (at < entries.length) {
       const flags = entries[at] as number
       at += 1
+      let publisherId = ''
       if ((flags & EXTENDED) !== 0) {
         if (at + 2 > entries.length) throw malformed(at, 'an extension is cut')
-        at += 2 + entries.readUInt16BE(at)
+        const extensionAt = at + 2
+        at = extensionAt + entries.readUInt16BE(at)
+        if (at > entries.length) throw malformed(extensionAt, 'an extension is cut')
+        publisherId = publisherIn(entries, extensionAt, at)
       }
       const firstByte = entries[at] ?? 0
       if (firstByte >> 4 !== PUBLISH_TYPE) throw malformed(at, 'an entry is not a PUBLISH')
@@ -166,7 +175,9 @@ export class BatchReader {
       const bodyStart = at + 1 + variableIntegerSize(remaining)
       const end = bodyStart + remaining
       if (end > entries.length) throw malformed(at, 'an entry is cut')
-      onMessage(this.readMessage(entries, firstByte, at, bodyStart, end, waitedMs))
+      const message = this.readMessage(entries, firstByte, at, bodyStart, end, waitedMs)
+      message.publisherId = publisherId
+      onMessage(message)
       at = end
     }
   }
@@ -190,16 +201,22 @@ export class BatchReader {
       payloadStart: header.payloadStart,
       payloadEnd: header.payloadEnd,
       properties: header.properties,
-      expiryInterval: expiryInterval === 0 ? 0 : Math.max(MINIMUM_EXPIRY_SECONDS, expiryInterval - waitedMs / 1000),
+      expiryInterval: expiryInterval === 0 ? 0 : leftOf(expiryInterval, waitedMs),
     })
+    message.isAged = expiryInterval !== 0 && waitedMs >= AGED_AFTER_MS
     // The bytes that came are already what QoS 0 subscribers of MQTT 5 get.
-    if (qos === 0) message.adopt(true, retain, { buffer: entries, start, end, packetIdOffset: -1 })
+    if (qos === 0 && !message.isAged) message.adopt(true, retain, { buffer: entries, start, end, packetIdOffset: -1 })
     return message
   }
 }
 
-/** What is left of an expiry interval that ended on the way: 0 would mean that there is none. */
-const MINIMUM_EXPIRY_SECONDS = 0.001
+/** An expiry interval is in whole seconds: less than one does not change it. */
+const AGED_AFTER_MS = 1_000
+
+/** Seconds left of an expiry interval, negative when it has passed; never 0, which would mean that there is none. */
+function leftOf(expiryInterval: number, waitedMs: number): number {
+  return expiryInterval - waitedMs / 1_000 || -0.001
+}
 
 function malformed(at: number, what: string): NodeError<{ code: 'BATCH_MALFORMED'; at: number }> {
   return new NodeError(`batch malformed at byte ${at}: ${what}`, { code: 'BATCH_MALFORMED', at })

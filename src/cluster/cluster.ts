@@ -116,6 +116,7 @@ export class Cluster {
       peers: this.membership.peers,
       confirmation: this.confirmation,
       metrics: this.clusterMetrics,
+      routes: modules.routes,
     })
     this.forwarder = this.peerForwarder
     this.clients = new ClientDirectory({

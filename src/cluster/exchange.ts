@@ -122,15 +122,15 @@ export class Exchange implements TurnTask {
   }
 
   /** Adds a QoS 0 message to the batch of this turn; false when the lane is full. */
-  offerLoose(frame: Frame): boolean {
+  offerLoose(frame: Frame, publisherId: string): boolean {
     this.wake()
-    return this.loose.offer(frame)
+    return this.loose.offer(frame, publisherId)
   }
 
   /** Adds a QoS 1 or 2 message; false when the lane is full. See `KeptLane.offer`. */
-  offerKept(frame: Frame, pending: PendingPublish | undefined): boolean {
+  offerKept(frame: Frame, pending: PendingPublish | undefined, publisherId: string): boolean {
     this.wake()
-    return this.kept.offer(frame, pending)
+    return this.kept.offer(frame, pending, publisherId)
   }
 
   mapWritten(map: ReplicatedMap, key: string): void {

@@ -10,6 +10,8 @@
 import type { Forwarder, NodeId, PendingPublish } from '../broker/ports.js'
 import type { Frame, Message } from '../mqtt/wire/message.js'
 import { MqttError } from '../mqtt/wire/reason-codes.js'
+import type { RouteTable } from '../router/route-table.js'
+import { PUBLISHERS_ROUTE } from '../router/subscription-table.js'
 import { RingBuffer } from '../util/ring-buffer.js'
 import type { ClusterMetrics } from './metrics.js'
 import type { Peer } from './peer.js'
@@ -30,6 +32,8 @@ export interface PeerForwarderModules {
   peers: ReadonlyMap<NodeId, Peer>
   confirmation: RouteConfirmation
   metrics: ClusterMetrics
+  /** Of the peers. */
+  routes: RouteTable
 }
 
 export class PeerForwarder implements Forwarder {
@@ -38,6 +42,9 @@ export class PeerForwarder implements Forwarder {
   private readonly heldBack = new RingBuffer<HeldBack>(MAXIMUM_HELD_BACK)
   private timer: NodeJS.Timeout | undefined
   private isStopped = false
+  /** Nodes with No Local subscriptions, as of this generation of the routes. */
+  private readonly asking: NodeId[] = []
+  private askedAt = -1
 
   constructor(private readonly modules: PeerForwarderModules) {
     this.peers = modules.peers
@@ -54,13 +61,30 @@ export class PeerForwarder implements Forwarder {
     if (this.isStopped) return
     const frame = this.encode(message)
     if (frame === undefined) return
+    const isAsked = this.isAnyoneAsking()
     // An index, not an iterator: this runs once per message. Bench: forwarded QoS 0 messages.
     for (let index = 0; index < nodes.length; index += 1) {
       const peer = this.peers.get(nodes[index] as NodeId)
+      const publisherId = isAsked && this.isAskedBy(nodes[index] as NodeId) ? message.publisherId : ''
       if (peer === undefined) this.metrics.drops.unknown_peer.value += 1
-      else if (message.qos === 0) this.forwardLoose(peer, frame)
-      else this.forwardKept(peer, frame, pending)
+      else if (message.qos === 0) this.forwardLoose(peer, frame, publisherId)
+      else this.forwardKept(peer, frame, pending, publisherId)
     }
+  }
+
+  /** Whether some node wants to know who publishes; nearly always none does. */
+  private isAnyoneAsking(): boolean {
+    const { routes } = this.modules
+    if (this.askedAt !== routes.generation) {
+      this.askedAt = routes.generation
+      this.asking.length = 0
+      routes.matchInto(PUBLISHERS_ROUTE, this.asking)
+    }
+    return this.asking.length > 0
+  }
+
+  private isAskedBy(node: NodeId): boolean {
+    return this.asking.includes(node)
   }
 
   whenRoutesConfirmed(done: () => void): void {
@@ -86,13 +110,13 @@ export class PeerForwarder implements Forwarder {
     }
   }
 
-  private forwardLoose(peer: Peer, frame: Frame): void {
+  private forwardLoose(peer: Peer, frame: Frame, publisherId: string): void {
     if (!peer.isLive) this.metrics.drops.peer_down.value += 1
-    else if (!peer.exchange.offerLoose(frame)) this.metrics.drops.qos0_buffer_full.value += 1
+    else if (!peer.exchange.offerLoose(frame, publisherId)) this.metrics.drops.qos0_buffer_full.value += 1
     else peer.counters.messagesForwarded += 1
   }
 
-  private forwardKept(peer: Peer, frame: Frame, pending: PendingPublish | undefined): void {
+  private forwardKept(peer: Peer, frame: Frame, pending: PendingPublish | undefined, publisherId: string): void {
     if (peer.state === 'left') {
       this.metrics.drops.peer_left.value += 1
       return
@@ -100,7 +124,7 @@ export class PeerForwarder implements Forwarder {
     // For a peer that is down the message is kept as a hint, and its publisher does not wait.
     const waiting = peer.isLive ? pending : undefined
     waiting?.hold()
-    if (peer.exchange.offerKept(frame, waiting)) {
+    if (peer.exchange.offerKept(frame, waiting, publisherId)) {
       peer.counters.messagesForwarded += 1
       return
     }

@@ -72,13 +72,13 @@ export class KeptLane {
    * limit. A message that nobody waits for has no part in bursts, since nothing slows its publisher down.
    * @param pending gets its release when the peer has kept the message; undefined when nobody waits for that
    */
-  offer(frame: Frame, pending: PendingPublish | undefined): boolean {
+  offer(frame: Frame, pending: PendingPublish | undefined, publisherId = ''): boolean {
     const size = frame.end - frame.start + ENTRY_OVERHEAD_BYTES
     if (this.held + size > this.limitBytes && (pending === undefined || !this.hasRoomForBurst(size))) return false
     this.held += size
     this.waiting += 1
     // The frame first: it may seal the batch before it, which takes the publishers that wait for that one.
-    this.writer.add(frame)
+    this.writer.add(frame, publisherId)
     if (pending !== undefined) this.attach(pending)
     return true
   }

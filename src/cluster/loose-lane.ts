@@ -40,12 +40,12 @@ export class LooseLane {
   }
 
   /** Copies the message in; false when the lane is full. */
-  offer(frame: Frame): boolean {
+  offer(frame: Frame, publisherId = ''): boolean {
     const size = frame.end - frame.start + ENTRY_OVERHEAD_BYTES
     if (this.held + size > this.limitBytes) return false
     this.held += size
     this.waiting += 1
-    this.writer.add(frame)
+    this.writer.add(frame, publisherId)
     return true
   }
 

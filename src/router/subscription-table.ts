@@ -37,6 +37,13 @@ export interface RouteListener {
   filterRemoved(filter: string): void
 }
 
+/**
+ * Announced like a filter while there is a No Local subscription here: peers tell this node who publishes what they
+ * forward, so that a client's own messages are known for its own also when they come from another node. No client
+ * can subscribe to it: U+0000 is in no topic filter. [MQTT-1.5.4-2]
+ */
+export const PUBLISHERS_ROUTE = '$\u0000publishers'
+
 /** Those of one filter. */
 type Subscribers<S> = Subscription<S> | Map<S, Subscription<S>>
 
@@ -48,6 +55,7 @@ export class SubscriptionTable<S extends object> {
   private listener: RouteListener | undefined
   private changes = 0
   private total = 0
+  private noLocalCount = 0
 
   constructor(listener?: RouteListener) {
     this.listener = listener
@@ -93,32 +101,47 @@ export class SubscriptionTable<S extends object> {
         ]),
       )
     this.changes += 1
+    // Before the filter itself, so that no peer knows of this subscription and not of what it needs.
+    this.countNoLocal(Number(options.noLocal) - Number(previous?.noLocal ?? false))
     if (previous !== undefined) return false
     this.total += 1
-    if (known === undefined) {
-      this.announced.add(filter)
-      this.listener?.filterAdded(filter)
-    }
+    if (known === undefined) this.announce(filter)
     return true
   }
 
   /** Removes a subscription; false when there was none. */
   unsubscribe(subscriber: S, filter: string): boolean {
     const known = this.byFilter.get(filter)
+    const previous = ownOf(subscriber, known)
+    if (previous === undefined) return false
     if (known instanceof Map) {
-      if (!known.delete(subscriber)) return false
+      known.delete(subscriber)
       if (known.size === 1) for (const last of known.values()) this.byFilter.set(filter, last)
     } else {
-      if (known?.subscriber !== subscriber) return false
       this.byFilter.delete(filter)
     }
     this.changes += 1
     this.total -= 1
-    if (!(known instanceof Map)) {
-      this.announced.remove(filter)
-      this.listener?.filterRemoved(filter)
-    }
+    if (!(known instanceof Map)) this.withdraw(filter)
+    this.countNoLocal(-Number(previous.noLocal))
     return true
+  }
+
+  private countNoLocal(change: number): void {
+    const before = this.noLocalCount
+    this.noLocalCount += change
+    if (before === 0 && change > 0) this.announce(PUBLISHERS_ROUTE)
+    else if (before > 0 && this.noLocalCount === 0) this.withdraw(PUBLISHERS_ROUTE)
+  }
+
+  private announce(filter: string): void {
+    this.announced.add(filter)
+    this.listener?.filterAdded(filter)
+  }
+
+  private withdraw(filter: string): void {
+    this.announced.remove(filter)
+    this.listener?.filterRemoved(filter)
   }
 
   /** The subscriber's own subscription to exactly this filter. */
@@ -126,8 +149,9 @@ export class SubscriptionTable<S extends object> {
     return ownOf(subscriber, this.byFilter.get(filter))
   }
 
-  /** The distinct filters: what must be announced. The table must not change meanwhile. */
+  /** What must be announced: the distinct filters, and `PUBLISHERS_ROUTE`. The table must not change meanwhile. */
   *filters(): IterableIterator<string> {
+    if (this.noLocalCount > 0) yield PUBLISHERS_ROUTE
     for (const known of this.byFilter.values()) {
       if (known instanceof Map) {
         for (const { filter } of known.values()) {

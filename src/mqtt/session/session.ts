@@ -413,7 +413,7 @@ export class Session {
     subscriptionIds: readonly number[] | undefined,
     hasWaited: boolean,
   ): Frame {
-    if (outlet.isV5 && (subscriptionIds !== undefined || (hasWaited && message.expiresAt !== 0))) {
+    if (outlet.isV5 && (subscriptionIds !== undefined || (message.expiresAt !== 0 && (hasWaited || message.isAged)))) {
       return message.frameFor(qos, retain, subscriptionIds, Date.now())
     }
     return message.frame(outlet.isV5, qos, retain)

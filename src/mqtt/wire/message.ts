@@ -44,6 +44,8 @@ export class Message {
   expiresAt: number
   /** The client ID of the publisher; '' when the broker itself or an embedder publishes. */
   publisherId: string
+  /** It was on its way for a while, here or on another node: an expiry interval has shrunk since. [MQTT-3.3.2-6] */
+  isAged = false
   private variants: (Frame | undefined)[] | undefined
   private detached: Message | undefined
 
@@ -152,6 +154,7 @@ export class Message {
     )
     // The deadline counts from the arrival, not from the copy.
     copy.expiresAt = this.expiresAt
+    copy.isAged = this.isAged
     copy.detached = copy
     this.detached = copy
     return copy

@@ -54,6 +54,26 @@ function message(payload = 'x', qos: QoS = 1, retain = false): Message {
 }
 
 describe('publishing', () => {
+  it('ends for a message that has expired on its way from a peer, and counts it [MQTT-3.3.2-5]', () => {
+    const { subscriptions, metrics, publisher } = setUp()
+    const subscriber = new RecordingSubscriber()
+    subscriptions.subscribe(subscriber, 'a/b', OPTIONS)
+    for (const [payload, isAged, expiresIn] of [
+      ['past', true, -5_000],
+      ['left', true, 5_000],
+      // Sent with an interval of 0: whoever is there gets it.
+      ['at once', false, -1],
+      ['for ever', true, undefined],
+    ] as const) {
+      const sent = message(payload)
+      sent.isAged = isAged
+      if (expiresIn !== undefined) sent.expiresAt = Date.now() + expiresIn
+      publisher.deliverForwarded(sent, 'n2@h', undefined)
+    }
+    assert.deepEqual(subscriber.got, ['left', 'at once', 'for ever'])
+    assert.equal(metrics.session.dropped.expired.value, 1)
+  })
+
   it('reaches each matching subscriber once, and each node with a route once', () => {
     const { subscriptions, routes, forwarder, publisher } = setUp()
     const [both, one, none] = [new RecordingSubscriber(), new RecordingSubscriber(), new RecordingSubscriber()]
