@@ -5,7 +5,7 @@ import { pino } from 'pino'
 import { Broker } from '../../../src/broker/broker.js'
 import { createBrokerMetrics } from '../../../src/broker/metrics.js'
 import type { OverloadGate } from '../../../src/broker/overload.js'
-import type { Forwarder, NodeId, PendingPublish } from '../../../src/broker/ports.js'
+import type { Access, Forwarder, NodeId, PendingPublish } from '../../../src/broker/ports.js'
 import type { Subscriber } from '../../../src/broker/subscriber.js'
 import { DEFAULTS, type MqttOptions } from '../../../src/config/options.js'
 import type { EnhancedAuthenticator } from '../../../src/mqtt/authenticator.js'
@@ -45,6 +45,7 @@ export interface LoneBrokerOptions {
   mqtt?: Partial<MqttOptions>
   aedes?: AedesOptions
   overload?: OverloadGate
+  access?: Access
   authenticators?: readonly EnhancedAuthenticator[]
 }
 
@@ -85,6 +86,7 @@ export class LoneBroker {
         metrics: this.metrics,
         log: pino({ level: 'silent' }),
         ...(options.overload ? { overload: options.overload } : {}),
+        ...(options.access ? { access: options.access } : {}),
       },
     )
     this.broker.forwardThrough(this.forwarder)
