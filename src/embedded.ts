@@ -60,6 +60,8 @@ export class EmbeddedBroker extends Broker {
       },
     )
     this.metrics = metrics
+    // As in Aedes: clients are taken from `listen` on.
+    this.closed = true
   }
 
   /** A broker that takes clients. @throws what the constructor throws. */

@@ -6,7 +6,7 @@ import type { FuzzVersion } from './grammar.js'
 import type { Inputs } from './inputs.js'
 import { shrink } from './shrink.js'
 
-const SHRINK_ATTEMPTS = 20_000
+const SHRINK_LIMITS = { attempts: 20_000, within: 30_000 }
 
 export interface CodecReport {
   inputs: number
@@ -31,7 +31,7 @@ export async function fuzzCodec(
       const bytes = await shrink(
         Buffer.concat(input.chunks),
         (shorter) => failureOf(shorter, input.version) !== undefined,
-        SHRINK_ATTEMPTS,
+        SHRINK_LIMITS,
       )
       throw new FuzzFailure('codec', { seed: inputs.seed, index, version: input.version, bytes }, error)
     }

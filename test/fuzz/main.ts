@@ -9,7 +9,8 @@ import { failureOf, fuzzCodec } from './codec-fuzz.js'
 import { FuzzFailure } from './failure.js'
 import type { FuzzVersion } from './grammar.js'
 import { Inputs } from './inputs.js'
-import { fuzzNode, nodeFailureOf } from './node-fuzz.js'
+import { Judge } from './judge.js'
+import { fuzzNode, startNode } from './node-fuzz.js'
 
 const DEFAULT_INPUTS = 100_000
 const PROGRESS_EVERY_MS = 10_000
@@ -27,7 +28,9 @@ const { values } = parseArgs({
 
 /** One input, as a failure has told it. */
 async function replay(bytes: Buffer, version: FuzzVersion): Promise<void> {
-  const found = values.target === 'node' ? await nodeFailureOf(bytes, version) : failureOf(bytes, version)
+  const judge = new Judge(startNode)
+  const found = values.target === 'node' ? await judge.failureOf(bytes) : failureOf(bytes, version)
+  await judge.stop()
   say(found === undefined ? 'nothing goes wrong' : String(found instanceof Error ? found.stack : found))
   process.exitCode = found === undefined ? 0 : 1
 }

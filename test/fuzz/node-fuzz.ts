@@ -10,9 +10,9 @@ import { eventually } from '../support/eventually.js'
 import type { ConfigTree, NodeProcess } from '../support/node-process.js'
 import type { Scrape } from '../support/prometheus.js'
 import { FuzzFailure } from './failure.js'
-import type { FuzzVersion } from './grammar.js'
 import { HealthyPair } from './healthy-pair.js'
-import type { Input, Inputs } from './inputs.js'
+import type { Inputs } from './inputs.js'
+import { checkRunning, Judge } from './judge.js'
 import { shrink } from './shrink.js'
 import { Thrower } from './thrower.js'
 
@@ -23,14 +23,11 @@ const CONCURRENCY = 96
 /** Inputs after which the memory is read for the first time: code is compiled, caches and pools have their size. */
 const WARM_UP_INPUTS = 20_000
 const CHECK_EVERY_INPUTS = 500
-const SHRINK_ATTEMPTS = 400
+const SHRINK_LIMITS = { attempts: 2_000, within: 120_000 }
 /** How many of the last inputs are tried again when something has failed. */
 const SUSPECTS = 1_000
 /** How long sessions of clients that are gone may take to end: their expiry, and the steps of the timer wheel. */
 const SETTLE_TIMEOUT_MS = 30_000
-/** pino's number of `error`. */
-const ERROR_LEVEL = 50
-
 /**
  * What memory may differ by, with all garbage collected: the heap by what caches hold whatever the number of inputs
  * (matched topics, retained messages, compiled code), the process by what the allocator keeps of its peak.
@@ -134,17 +131,8 @@ export async function fuzzNode(inputs: Inputs, options: NodeFuzzOptions): Promis
   }
 }
 
-/** Sends one input to a node of its own and says what goes wrong; undefined when nothing does. */
-export async function nodeFailureOf(bytes: Buffer, version: FuzzVersion): Promise<unknown> {
-  const cluster = await startNode()
-  try {
-    return await failureOn(cluster.node(1), { version, chunks: [bytes], ending: 'end', isDeaf: false })
-  } finally {
-    await cluster.stop().catch(() => undefined)
-  }
-}
-
-async function startNode(): Promise<TestCluster> {
+/** A node in which everything that outlives a connection ends soon. */
+export async function startNode(): Promise<TestCluster> {
   const cluster = await TestCluster.create({
     nodes: 1,
     config: CONFIG,
@@ -152,33 +140,6 @@ async function startNode(): Promise<TestCluster> {
   })
   await cluster.start()
   return cluster
-}
-
-async function failureOn(node: NodeProcess, input: Input): Promise<unknown> {
-  const thrower = new Thrower(node.ports.mqtt, 1)
-  try {
-    await thrower.throw(0, input)
-    await thrower.drained()
-    // Whoever died of it is noticed by the next one.
-    const pair = await HealthyPair.connect(node.ports.mqtt)
-    checkRunning(node, thrower, pair)
-    await pair.stop()
-    checkRunning(node, thrower, pair)
-    return undefined
-  } catch (error) {
-    return error
-  }
-}
-
-function checkRunning(node: NodeProcess, thrower: Thrower, pair: HealthyPair): void {
-  if (!node.isRunning) throw new Error(`the node has ended:\n${node.lastLines()}`)
-  const text = node.text()
-  if (/uncaught|unhandled/i.test(text)) throw new Error(`an uncaught error:\n${node.lastLines()}`)
-  const [line] = node.logs().filter(({ level }) => level >= ERROR_LEVEL)
-  if (line !== undefined) throw new Error(`the node has logged an error: ${JSON.stringify(line)}`)
-  pair.check()
-  const open = thrower.leftOpen()
-  if (open !== undefined) throw new Error(`the connection of input ${open.index} is left open`)
 }
 
 async function gaugesOf(node: NodeProcess): Promise<Record<string, number>> {
@@ -219,35 +180,27 @@ function closedOf(scrape: Scrape): Record<string, number> {
 }
 
 /**
- * Finds the input that did it: those that were on their way or had just been are sent again, one after the other, to a
- * new node; the one that fails there is tried alone and made shorter, on a new node each time.
+ * Finds the input that did it: those that were on their way or had just been are sent again, one after the other; the
+ * one that fails then is made shorter.
  */
 async function explain(error: unknown, inputs: Inputs, index: number, thrower: Thrower): Promise<FuzzFailure> {
   const { seed } = inputs
   const late = [...thrower.underWay].map((thrown) => thrown.index)
   const recent = Array.from({ length: SUSPECTS }, (_, back) => index - back).filter((one) => one >= 0)
-  const suspect = await firstFailing(inputs, new Set([...late, ...recent]))
-  if (suspect !== undefined) {
-    const { version, chunks } = inputs.at(suspect)
-    const whole = Buffer.concat(chunks)
-    const fails = async (bytes: Buffer): Promise<boolean> => (await nodeFailureOf(bytes, version)) !== undefined
-    if (await fails(whole)) {
-      const bytes = await shrink(whole, fails, SHRINK_ATTEMPTS)
+  const judge = new Judge(startNode)
+  try {
+    for (const suspect of new Set([...late, ...recent])) {
+      const { version, chunks } = inputs.at(suspect)
+      const whole = Buffer.concat(chunks)
+      const fails = async (bytes: Buffer): Promise<boolean> => (await judge.failureOf(bytes)) !== undefined
+      // Twice: on a node that other suspects have been at, and alone.
+      if (!(await fails(whole)) || !(await fails(whole))) continue
+      const bytes = await shrink(whole, fails, SHRINK_LIMITS)
       return new FuzzFailure('node', { seed, index: suspect, version, bytes }, error)
     }
+  } finally {
+    await judge.stop()
   }
   const { version } = inputs.at(index)
   return new FuzzFailure('node', { seed, index, version, bytes: undefined }, error)
-}
-
-async function firstFailing(inputs: Inputs, suspects: Iterable<number>): Promise<number | undefined> {
-  const cluster = await startNode()
-  try {
-    for (const suspect of suspects) {
-      if ((await failureOn(cluster.node(1), inputs.at(suspect))) !== undefined) return suspect
-    }
-    return undefined
-  } finally {
-    await cluster.stop().catch(() => undefined)
-  }
 }

@@ -7,6 +7,7 @@ import type { Input } from './inputs.js'
 const CLOSE_TIMEOUT_MS = 30_000
 /** A system that is full of connections of the last minute answers some late or never: those are tried again. */
 const CONNECT_TIMEOUT_MS = 2_000
+const CHECK_EVERY_MS = 1_000
 /** Loopback addresses that connections come from, in turn: those of one have too few ports for a long run. */
 const ADDRESSES = 200
 
@@ -32,30 +33,36 @@ export class Thrower {
     private readonly concurrency: number,
   ) {}
 
-  /** Resolves when there is room for another one; the input is then on its way. */
+  /** Resolves when there is room for another one; the input is then on its way. @throws when one is left open. */
   async throw(index: number, input: Input): Promise<void> {
-    while (this.underWay.size >= this.concurrency) {
-      await new Promise<void>((resolve) => {
-        this.wake = resolve
-      })
-    }
+    await this.untilAtMost(this.concurrency - 1)
     this.start(index, input)
   }
 
-  /** Resolves when nothing is on its way. */
-  async drained(): Promise<void> {
-    while (this.underWay.size > 0) {
-      await new Promise<void>((resolve) => {
-        this.wake = resolve
-      })
+  /** Resolves when nothing is on its way. @throws when one is left open. */
+  drained(): Promise<void> {
+    return this.untilAtMost(0)
+  }
+
+  /** @throws when the node has left the connection of an input open for too long. */
+  check(): void {
+    const before = performance.now() - CLOSE_TIMEOUT_MS
+    for (const { since, index } of this.underWay) {
+      if (since < before) throw new Error(`the connection of input ${index} is left open`)
     }
   }
 
-  /** The first input whose connection the node has left open for too long. */
-  leftOpen(): Thrown | undefined {
-    const before = performance.now() - CLOSE_TIMEOUT_MS
-    for (const thrown of this.underWay) if (thrown.since < before) return thrown
-    return undefined
+  private async untilAtMost(count: number): Promise<void> {
+    while (this.underWay.size > count) {
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, CHECK_EVERY_MS)
+        this.wake = () => {
+          clearTimeout(timer)
+          resolve()
+        }
+      })
+      this.check()
+    }
   }
 
   /** Destroys what is on its way. */
@@ -80,11 +87,15 @@ export class Thrower {
     })
     if (input.isDeaf) socket.pause()
     else socket.on('data', (chunk) => (this.bytesReceived += chunk.length))
-    // The node may reset a connection that it has had enough of; a port that nobody listens on shows in the checks.
-    socket.on('error', () => socket.destroy())
+    let isRefused = false
+    // The node may reset a connection that it has had enough of; one that is gone shows in the checks.
+    socket.on('error', (error: NodeJS.ErrnoException) => {
+      isRefused ||= error.code === 'ECONNREFUSED'
+      socket.destroy()
+    })
     socket.once('close', () => {
       this.underWay.delete(thrown)
-      if (!isConnected) {
+      if (!isConnected && !isRefused) {
         this.retries += 1
         if (!this.isStopped) this.start(index, input)
         return

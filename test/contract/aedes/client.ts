@@ -1,9 +1,14 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
+import { createServer as createHttpServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { describe, it } from 'node:test'
 import type { Client } from 'aedes'
+import { createWebSocketStream, WebSocketServer } from 'ws'
+import { clientFor } from '../../support/client.js'
 import { eventually } from '../../support/eventually.js'
 import { textOf } from '../../support/packet-client.js'
-import { type CreateAedes, setUp } from './setting.js'
+import { type CreateAedes, setUp, VERSION } from './setting.js'
 
 const MESSAGE = { cmd: 'publish', topic: 'x', payload: Buffer.from('1'), qos: 0, dup: false, retain: false } as const
 
@@ -70,6 +75,39 @@ export function describeClient(name: string, create: CreateAedes): void {
         assert.ok('remoteAddress' in conn)
         assert.equal(conn.remoteAddress, '127.0.0.1')
       }
+    })
+
+    it('has the request of a WebSocket that handle was given with it', async (t) => {
+      const { broker } = await setUp(t, create)
+      const seen: (string | undefined)[] = []
+      broker.preConnect = (client, _packet, done) => {
+        seen.push(client.req?.headers['x-tenant']?.toString())
+        done(null, true)
+      }
+      const server = createHttpServer()
+      const webSockets = new WebSocketServer({ server })
+      const handled: Client[] = []
+      webSockets.on('connection', (socket, request) => {
+        const stream = createWebSocketStream(socket)
+        const client = broker.handle(stream, request)
+        assert.equal(client.conn, stream)
+        handled.push(client)
+      })
+      server.listen(0, '127.0.0.1')
+      await once(server, 'listening')
+      t.after(() => {
+        webSockets.close()
+        server.close()
+      })
+      const ready: Client[] = []
+      broker.on('clientReady', (client) => ready.push(client))
+      const { port } = server.address() as AddressInfo
+      const wsOptions = { headers: { 'x-tenant': 'acme' } }
+      const browser = await clientFor(t, `ws://127.0.0.1:${port}/`, { version: VERSION, clientId: 'b', wsOptions })
+      await eventually(() => assert.equal(ready.length, 1))
+      assert.deepEqual(seen, ['acme'])
+      assert.equal(ready[0], handled[0])
+      await browser.end()
     })
 
     it('publishes to itself alone, with every QoS, and is asked before', async (t) => {
