@@ -8,6 +8,7 @@ import { createAccessMetrics } from './access/metrics.js'
 import type { Operations, RouteDescription } from './admin/api.js'
 import { AdminServer } from './admin/http-server.js'
 import { Broker } from './broker/broker.js'
+import { createDrainMetrics, Drain } from './broker/drain.js'
 import { createBrokerMetrics } from './broker/metrics.js'
 import { createOverloadMetrics, Overload } from './broker/overload.js'
 import { retainedDeadline } from './broker/retained-deadline.js'
@@ -46,6 +47,7 @@ export class Node {
   private readonly turn: TurnQueue
   private readonly load = new ProcessLoad()
   private readonly overload: Overload
+  private readonly drain: Drain
   private readonly subscriptions = new SubscriptionTable<Subscriber>()
   private readonly routes = new RouteTable()
   private readonly access: FileAccess
@@ -89,7 +91,7 @@ export class Node {
         timers: this.timers,
         turn: this.turn,
         metrics: createBrokerMetrics(this.metrics),
-        overload: this.overload,
+        overload: { refuse: () => this.drain.refuse() ?? this.overload.refuse() },
         log: log.child({ room: 'broker' }),
         access: this.access,
         nodes: () => this.status().nodes.flatMap(({ name, state }) => (state === 'running' ? [name] : [])),
@@ -98,6 +100,11 @@ export class Node {
     this.access.onChange = () => this.broker.reviewAccess()
     const admission = new Admission(config.mqtt, { limit: 'node_limit', rate: 'node_rate' })
     const listenerMetrics = createListenerMetrics(this.metrics)
+    this.drain = new Drain(config.drain, {
+      connections: this.broker.connections,
+      metrics: createDrainMetrics(this.metrics),
+      log: log.child({ room: 'broker' }),
+    })
     this.listeners = listenerSettings(config).map(
       (settings) =>
         new Listener(
@@ -122,6 +129,7 @@ export class Node {
       log: log.child({ room: 'admin' }),
     })
     this.health.add('serving', () => (this.isServing ? undefined : 'the node is starting or stopping'))
+    this.health.add('drain', () => (this.drain.isActive ? 'the node is draining' : undefined))
     this.health.add('overload', () =>
       this.overload.reason === undefined ? undefined : `new clients are refused: ${this.overload.reason}`,
     )
@@ -227,6 +235,11 @@ export class Node {
         return this.cluster !== undefined
       },
       forget: (node) => this.cluster?.forget(node) ?? false,
+      drain: () => void this.drain.begin(),
+      // A node that stops goes on doing so.
+      undrain: () => {
+        if (this.isServing) this.drain.cancel()
+      },
     }
   }
 
@@ -236,9 +249,11 @@ export class Node {
   }
 
   private async stopAll(): Promise<void> {
+    const wasServing = this.isServing
     this.isServing = false
     // The listeners' ends are awaited after the broker has closed its connections: they wait for each socket.
     const closed = this.listeners.map((listener) => listener.stop())
+    if (wasServing) await this.drain.begin()
     await new Promise<void>((resolve) => this.broker.close(resolve))
     await Promise.all(closed)
     this.access.stop()

@@ -39,6 +39,10 @@ export interface Operations {
   join(address: string): boolean
   /** Removes a node that has stopped; false when it is not known or not stopped. */
   forget(node: string): boolean
+  /** Takes no new clients and closes those it has, at the rate of `drain.rate`. */
+  drain(): void
+  /** Lets clients come again. */
+  undrain(): void
 }
 
 export interface ApiRequest {
@@ -65,6 +69,8 @@ export class Api {
     'GET cluster': () => ok(this.operations.status()),
     'POST cluster/join': ({ parameters }) => this.join(parameters),
     'DELETE cluster/nodes/*': (_request, node) => this.forget(node),
+    'POST node/drain': () => this.drain(true),
+    'DELETE node/drain': () => this.drain(false),
     'GET clients': ({ parameters }) => ok(this.listClients(parameters)),
     'GET clients/*': (_request, clientId) => this.showClient(clientId),
     'DELETE clients/*': (_request, clientId) => this.kick(clientId),
@@ -174,6 +180,12 @@ export class Api {
     }
     if (this.operations.join(address)) return { status: 202, body: { address, joining: true } }
     return { status: 409, body: { error: 'this node runs without a cluster: cluster.listen is off' } }
+  }
+
+  private drain(isDraining: boolean): ApiAnswer {
+    if (isDraining) this.operations.drain()
+    else this.operations.undrain()
+    return { status: isDraining ? 202 : 200, body: { draining: isDraining } }
   }
 
   private forget(node: string): ApiAnswer {

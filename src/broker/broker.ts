@@ -73,7 +73,7 @@ export interface BrokerModules {
   readonly timers: TimerWheel
   readonly turn: TurnQueue
   readonly metrics: BrokerMetrics
-  /** Refuses new clients while the node is overloaded; without it nothing does. */
+  /** Refuses new clients while the node is overloaded or drains; without it nothing does. */
   readonly overload?: OverloadGate
   readonly log: Logger
   /** Names of the nodes that run; this one alone when left out. */
@@ -218,6 +218,11 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
   }
 
   /** Sockets of clients, those without a session yet included. */
+  get connections(): ReadonlySet<Connection> {
+    return this.host.connections
+  }
+
+  /** How many they are. */
   get connectionCount(): number {
     return this.host.connections.size
   }

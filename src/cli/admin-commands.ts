@@ -71,6 +71,7 @@ export function addAdminCommands(program: Command, cluster: Command, environment
     environment,
   )
   addClusterCommands(cluster, environment)
+  addDrainCommands(program.command('node').description('a running node itself'), environment)
 }
 
 function addClientCommands(clients: Command, environment: CommandEnvironment): void {
@@ -156,6 +157,19 @@ function addClusterCommands(cluster: Command, environment: CommandEnvironment): 
     const path = `cluster/nodes/${encodeURIComponent(node)}`
     const answer = await askNode(flags.admin, { method: 'DELETE', path })
     environment.print(flags.json === true ? toJson(answer) : `${node} is forgotten`)
+  })
+}
+
+function addDrainCommands(node: Command, { print }: CommandEnvironment): void {
+  addNodeFlags(
+    node.command('drain').description('take no new clients and close those there are, so many a second'),
+  ).action(async (flags: NodeFlags) => {
+    const answer = await askNode(flags.admin, { method: 'POST', path: 'node/drain' })
+    print(flags.json === true ? toJson(answer) : 'draining; `shoalmq node undrain` ends it')
+  })
+  addNodeFlags(node.command('undrain').description('let clients come again')).action(async (flags: NodeFlags) => {
+    const answer = await askNode(flags.admin, { method: 'DELETE', path: 'node/drain' })
+    print(flags.json === true ? toJson(answer) : 'clients are let in')
   })
 }
 

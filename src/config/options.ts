@@ -9,6 +9,7 @@ import { z } from 'zod'
 import { accessSchema } from './access-options.js'
 import { AddressError, parseHostPort, parseNodeName } from './addresses.js'
 import { type DeepReadonly, deepFreeze } from './deep-freeze.js'
+import { drainSchema } from './drain-options.js'
 import { listeners } from './listener-options.js'
 import { mqttSchema } from './mqtt-options.js'
 import { boolean, choice, count, duration, list, secret, size, text } from './option.js'
@@ -136,6 +137,7 @@ export const configSchema = z.strictObject({
   cluster: clusterSchema.prefault({}),
   mqtt: mqttSchema.prefault({}),
   sys: sysSchema.prefault({}),
+  drain: drainSchema.prefault({}),
   log: logSchema.prefault({}),
 })
 

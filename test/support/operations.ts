@@ -13,5 +13,7 @@ export function operationsOf(status: () => ClusterStatus): Operations {
     verifyRoutes: () => [],
     join: () => false,
     forget: () => false,
+    drain: () => undefined,
+    undrain: () => undefined,
   }
 }

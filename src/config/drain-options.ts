@@ -1,0 +1,21 @@
+/** How a node lets its clients go before it stops. */
+
+import { z } from 'zod'
+import type { DeepReadonly } from './deep-freeze.js'
+import { count, duration } from './option.js'
+
+export const drainSchema = z.strictObject({
+  grace: duration(
+    '0',
+    ['0', '10m'],
+    'How long a node that stops or drains goes on serving its clients after `/readyz` says that it is not ready, so that balancers notice first.',
+  ),
+  rate: count(1_000, [1, 1_000_000], 'Connections a second that a node which stops or drains closes.'),
+  timeout: duration(
+    '30s',
+    ['0', '1h'],
+    'How long that may take; a node that stops then closes the rest at once. Give the node more than grace and timeout together before it is killed.',
+  ),
+})
+
+export type DrainOptions = DeepReadonly<z.output<typeof drainSchema>>
