@@ -22,7 +22,7 @@ import { Admission } from './mqtt/listener/admission.js'
 import { Listener } from './mqtt/listener/listener.js'
 import { createListenerMetrics } from './mqtt/listener/metrics.js'
 import { RouteTable } from './router/route-table.js'
-import { SubscriptionTable } from './router/subscription-table.js'
+import { PUBLISHERS_ROUTE, SubscriptionTable } from './router/subscription-table.js'
 import { type NodeIdentity, openNodeIdentity } from './store/node-identity.js'
 import { Health } from './telemetry/health.js'
 import { createLogger, type Logger } from './telemetry/logger.js'
@@ -244,8 +244,11 @@ export class Node {
   }
 
   private *listRoutes(): Generator<RouteDescription> {
-    for (const filter of this.subscriptions.filters()) yield { filter, node: this.name }
-    for (const node of this.routes.nodes()) for (const filter of this.routes.filters(node)) yield { filter, node }
+    for (const filter of this.subscriptions.filters())
+      if (filter !== PUBLISHERS_ROUTE) yield { filter, node: this.name }
+    for (const node of this.routes.nodes()) {
+      for (const filter of this.routes.filters(node)) if (filter !== PUBLISHERS_ROUTE) yield { filter, node }
+    }
   }
 
   private async stopAll(): Promise<void> {

@@ -195,8 +195,8 @@ function refuse(
   refusal: PublishRefusal,
 ): void {
   connection.host.modules.metrics.publishesRefused[refusal].value++
-  // MQTT 3.1 knows no refusal: what nobody gets is acknowledged all the same. [MQTT 3.1 section 3.3]
-  if (connection.version === 3) return ack?.release()
+  // In MQTT 3.1 what its client has no right to publish is acknowledged all the same. [MQTT 3.1 section 3.3]
+  if (connection.version === 3 && refusal === 'not_authorized') return ack?.release()
   if (!connection.isV5) {
     if (ack !== undefined || refusal === 'not_authorized') connection.close(closeReasonOf(reasonCode))
     return

@@ -71,7 +71,7 @@ test('[MQTT-3.8.3-3] a session on another node does not get what its own client 
   await first.subscribe([{ topic: 'moved/local', qos: 1, nl: false }])
   await first.disconnect()
   // Sessions stay on their node, so this is another one of the same client.
-  const moved = await connect(t, 2, { clientId })
+  const moved = await connect(t, 2, { ...kept, properties: {} })
   const other = await connect(t, 2)
   for (const [publisher, who] of [
     [moved, 'own'],
