@@ -12,13 +12,17 @@ const titles: TestTitle[] = []
 let file = ''
 
 const runner = createRequire(import.meta.url)('node:test') as Record<string, unknown>
-runner.test = (title: string): void => {
+function recordTest(title: string): void {
   titles.push({ file, title })
 }
-runner.describe = (...values: unknown[]): void => {
+
+function openSuite(...values: unknown[]): void {
   const body = values.at(-1)
   if (typeof body === 'function') body()
 }
+
+for (const name of ['test', 'it']) runner[name] = recordTest
+for (const name of ['describe', 'suite']) runner[name] = openSuite
 for (const hook of ['before', 'after', 'beforeEach', 'afterEach']) runner[hook] = (): void => undefined
 syncBuiltinESMExports()
 
