@@ -3,11 +3,10 @@
  * calls Aedes' hooks and emits Aedes' events where somebody listens, and costs nothing where nobody does.
  */
 
-import type { Aedes, AedesPublishPacket, Client, PublishPacket } from 'aedes'
+import type { Aedes, ConnectPacket as AedesConnectPacket, AedesPublishPacket, Client, PublishPacket } from 'aedes'
 import type { Logger } from 'pino'
 import type { CloseReason } from '../mqtt/close-reason.js'
 import type { Connection } from '../mqtt/connection.js'
-import { takeTerms } from '../mqtt/handshake.js'
 import type { ConnectionModules, Grant, Host, OpenOutcome } from '../mqtt/host.js'
 import type { InFlight } from '../mqtt/session/in-flight-window.js'
 import { type Hold, Session } from '../mqtt/session/session.js'
@@ -16,6 +15,7 @@ import type { ConnackPacket, ConnectPacket, QoS, SubscriptionRequest } from '../
 import { ReasonCode } from '../mqtt/wire/reason-codes.js'
 import type { AccessDesk, AccessReviewer } from './access-desk.js'
 import { AedesClient } from './aedes-client.js'
+import { adoptConnect } from './aedes-connect.js'
 import { afterHook, publishProblem, toAedesPacket } from './aedes-packets.js'
 import { ClientEvents } from './client-events.js'
 import { type Hooks, isReservedTopic } from './hooks.js'
@@ -107,8 +107,9 @@ export class ClientHost implements Host, AccessReviewer {
       if (refusal !== ReasonCode.Success) return done({ refusal, reason: why })
       const client = (): AedesClient => this.clientOf(connection)
       const isAuthenticated = connection.authentication !== undefined
-      const changed = (): void => takeTerms(connection, packet, this.modules.options)
-      this.hooks.admit(client, packet, { isAuthenticated, changed }, (reasonCode, reason) => {
+      const adopt = (before: AedesConnectPacket, left: AedesConnectPacket): string | undefined =>
+        adoptConnect(connection, packet, before, left)
+      this.hooks.admit(client, packet, { isAuthenticated, adopt }, (reasonCode, reason) => {
         if (connection.state !== 'opening') return
         if (reasonCode !== ReasonCode.Success) return done({ refusal: reasonCode, reason })
         if (this.hooks.has('authenticate')) connection.provenBy ??= 'hook'

@@ -3,11 +3,18 @@
  * authorization pays nothing for it on the publish path; a hook may be replaced at any time.
  */
 
-import type { Aedes, AedesOptions, AedesPublishPacket, Client, Subscription } from 'aedes'
+import type {
+  Aedes,
+  ConnectPacket as AedesConnectPacket,
+  AedesOptions,
+  AedesPublishPacket,
+  Client,
+  Subscription,
+} from 'aedes'
 import type { ConnectPacket } from '../mqtt/wire/packets.js'
 import { MqttError, ReasonCode } from '../mqtt/wire/reason-codes.js'
 import type { AedesClient } from './aedes-client.js'
-import { adoptConnect, isChanged, toAedesConnect } from './aedes-connect.js'
+import { isChanged, toAedesConnect } from './aedes-connect.js'
 
 type HookName =
   | 'preConnect'
@@ -30,6 +37,11 @@ const REASON_OF_RETURN_CODE: Record<number, number> = {
   3: ReasonCode.ServerUnavailable,
   4: ReasonCode.BadUserNameOrPassword,
   5: ReasonCode.NotAuthorized,
+}
+
+interface Admission {
+  isAuthenticated: boolean
+  adopt: (before: AedesConnectPacket, left: AedesConnectPacket) => string | undefined
 }
 
 export class Hooks {
@@ -67,12 +79,12 @@ export class Hooks {
    * preConnect, which may change the packet, and then authenticate; `done` gets a reason code, 0 when the client may
    * come in.
    * @param isAuthenticated by enhanced authentication: there is no password to ask about
-   * @param changed called when preConnect has changed the packet and let the client through
+   * @param adopt takes over what preConnect has changed, or says why that cannot be
    */
   admit(
     client: () => AedesClient,
     packet: ConnectPacket,
-    { isAuthenticated, changed }: { isAuthenticated: boolean; changed: () => void },
+    { isAuthenticated, adopt }: Admission,
     callback: (reasonCode: number, reason: string) => void,
   ): void {
     const done = once(callback)
@@ -99,9 +111,8 @@ export class Hooks {
         if (isError(error) || !isWelcome) return done(ReasonCode.NotAuthorized, error?.message ?? 'connection refused')
         stranger.isStranger = false
         if (isChanged(before, shown)) {
-          const problem = adoptConnect(packet, shown)
+          const problem = adopt(before, shown)
           if (problem !== undefined) return done(ReasonCode.UnspecifiedError, problem)
-          changed()
         }
         authenticate()
       }),

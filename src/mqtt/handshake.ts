@@ -57,7 +57,7 @@ export function handleConnect(
 }
 
 /** What CONNECT says about the connection, within our limits. */
-export function takeTerms(connection: Connection, packet: ConnectPacket, options: MqttOptions): void {
+function takeTerms(connection: Connection, packet: ConnectPacket, options: MqttOptions): void {
   // A client that leaves the choice to us gets a unique id [MQTT-3.1.3-6], told in MQTT 5.
   connection.clientId = packet.clientId === '' ? `auto-${randomUUID()}` : packet.clientId
   connection.username = packet.username
