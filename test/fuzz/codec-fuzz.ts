@@ -33,7 +33,11 @@ export async function fuzzCodec(
         (shorter) => failureOf(shorter, input.version) !== undefined,
         SHRINK_LIMITS,
       )
-      throw new FuzzFailure('codec', { seed: inputs.seed, index, version: input.version, bytes }, error)
+      throw new FuzzFailure(
+        'codec',
+        { seed: inputs.seed, index, version: input.version, transport: 'tcp', bytes },
+        error,
+      )
     }
   }
   return { inputs: count, ...target.counts, seconds: (performance.now() - start) / 1_000 }
@@ -44,7 +48,7 @@ export function failureOf(bytes: Buffer, version: FuzzVersion): unknown {
   const single = Array.from(bytes, (_, at) => bytes.subarray(at, at + 1))
   try {
     for (const chunks of [[bytes], single]) {
-      new CodecTarget().try({ version, chunks, ending: 'end', isDeaf: false })
+      new CodecTarget().try({ version, chunks })
     }
     return undefined
   } catch (error) {

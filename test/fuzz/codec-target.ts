@@ -36,7 +36,7 @@ export class CodecTarget {
   private readonly again = new PublishHeader()
 
   /** @throws whatever the codec must not throw, and AssertionError for what it must not do. */
-  try(input: Input): void {
+  try(input: Pick<Input, 'version' | 'chunks'>): void {
     const inChunks = this.read(input.chunks, input.version)
     if (input.chunks.length > 1) {
       const whole = this.read([Buffer.concat(input.chunks)], input.version)

@@ -3,6 +3,7 @@
 import type { TestCluster } from '../support/cluster.js'
 import type { NodeProcess } from '../support/node-process.js'
 import { HealthyPair } from './healthy-pair.js'
+import type { Transport } from './inputs.js'
 import { Thrower } from './thrower.js'
 
 /** pino's number of `error`. */
@@ -19,18 +20,19 @@ export function checkRunning(node: NodeProcess, thrower: Thrower, pair: HealthyP
   thrower.check()
 }
 
+/** Throws inputs at a node one by one. */
 export class Judge {
   private cluster: TestCluster | undefined
 
   constructor(private readonly startNode: () => Promise<TestCluster>) {}
 
   /** What goes wrong with these bytes; undefined when nothing does. A node that was harmed is not used again. */
-  async failureOf(bytes: Buffer): Promise<unknown> {
+  async failureOf(bytes: Buffer, transport: Transport): Promise<unknown> {
     this.cluster ??= await this.startNode()
     const node = this.cluster.node(1)
-    const thrower = new Thrower(node.ports.mqtt, 1)
+    const thrower = new Thrower({ tcp: node.ports.mqtt, websocket: node.ports.ws }, 1)
     try {
-      await thrower.throw(0, { version: 5, chunks: [bytes], ending: 'end', isDeaf: false })
+      await thrower.throw(0, { version: 5, chunks: [], wire: [bytes], transport, ending: 'end', isDeaf: false })
       await thrower.drained()
       // Whoever has died of it is noticed by the next one.
       const pair = await HealthyPair.connect(node.ports.mqtt)

@@ -1,5 +1,6 @@
 /**
- * `npm run fuzz -- [--target codec|node] [--seed N] [--inputs N] [--first N] [--hex BYTES --version 3|4|5]`
+ * `npm run fuzz -- [--target codec|node] [--seed N] [--inputs N] [--first N]`
+ * `npm run fuzz -- --hex BYTES [--version 3|4|5] [--target node --transport tcp|websocket]`
  *
  * Hostile bytes for the codec and for a node; without `--target` for both. The same seed makes the same inputs.
  */
@@ -23,13 +24,17 @@ const { values } = parseArgs({
     first: { type: 'string' },
     hex: { type: 'string' },
     version: { type: 'string' },
+    transport: { type: 'string' },
   },
 })
 
 /** One input, as a failure has told it. */
 async function replay(bytes: Buffer, version: FuzzVersion): Promise<void> {
   const judge = new Judge(startNode)
-  const found = values.target === 'node' ? await judge.failureOf(bytes) : failureOf(bytes, version)
+  const found =
+    values.target === 'node'
+      ? await judge.failureOf(bytes, values.transport === 'websocket' ? 'websocket' : 'tcp')
+      : failureOf(bytes, version)
   await judge.stop()
   say(found === undefined ? 'nothing goes wrong' : String(found instanceof Error ? found.stack : found))
   process.exitCode = found === undefined ? 0 : 1

@@ -84,7 +84,7 @@ export interface NodeFuzzOptions {
 export async function fuzzNode(inputs: Inputs, options: NodeFuzzOptions): Promise<NodeReport> {
   const cluster = await startNode()
   const node = cluster.node(1)
-  const thrower = new Thrower(node.ports.mqtt, CONCURRENCY)
+  const thrower = new Thrower({ tcp: node.ports.mqtt, websocket: node.ports.ws }, CONCURRENCY)
   const { first = 0 } = options
   let index = first
   try {
@@ -190,17 +190,17 @@ async function explain(error: unknown, inputs: Inputs, index: number, thrower: T
   const judge = new Judge(startNode)
   try {
     for (const suspect of new Set([...late, ...recent])) {
-      const { version, chunks } = inputs.at(suspect)
-      const whole = Buffer.concat(chunks)
-      const fails = async (bytes: Buffer): Promise<boolean> => (await judge.failureOf(bytes)) !== undefined
+      const { version, wire, transport } = inputs.at(suspect)
+      const whole = Buffer.concat(wire)
+      const fails = async (bytes: Buffer): Promise<boolean> => (await judge.failureOf(bytes, transport)) !== undefined
       // Twice: on a node that other suspects have been at, and alone.
       if (!(await fails(whole)) || !(await fails(whole))) continue
       const bytes = await shrink(whole, fails, SHRINK_LIMITS)
-      return new FuzzFailure('node', { seed, index: suspect, version, bytes }, error)
+      return new FuzzFailure('node', { seed, index: suspect, version, transport, bytes }, error)
     }
   } finally {
     await judge.stop()
   }
-  const { version } = inputs.at(index)
-  return new FuzzFailure('node', { seed, index, version, bytes: undefined }, error)
+  const { version, transport } = inputs.at(index)
+  return new FuzzFailure('node', { seed, index, version, transport, bytes: undefined }, error)
 }

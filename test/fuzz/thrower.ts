@@ -1,7 +1,7 @@
 /** Sends inputs to a node, each over a connection of its own, many at once. */
 
 import { connect, type Socket } from 'node:net'
-import type { Input } from './inputs.js'
+import type { Input, Transport } from './inputs.js'
 
 /** A client that has sent all it has, and ended its half, is closed well before this. */
 const CLOSE_TIMEOUT_MS = 30_000
@@ -29,7 +29,7 @@ export class Thrower {
   private isStopped = false
 
   constructor(
-    private readonly port: number,
+    private readonly ports: Record<Transport, number>,
     private readonly concurrency: number,
   ) {}
 
@@ -72,7 +72,7 @@ export class Thrower {
   }
 
   private start(index: number, input: Input): void {
-    const { port } = this
+    const port = this.ports[input.transport]
     const localAddress = `127.0.0.${2 + ((index + this.retries) % ADDRESSES)}`
     const socket = connect({ port, host: '127.0.0.1', localAddress, noDelay: true })
     const thrown: Thrown = { index, since: performance.now(), socket }
@@ -112,7 +112,7 @@ export class Thrower {
 /** Chunk by chunk, each in a turn of its own so that they leave as they are. */
 function send(socket: Socket, input: Input, next: number): void {
   if (socket.destroyed) return
-  const chunk = input.chunks[next]
+  const chunk = input.wire[next]
   if (chunk !== undefined) {
     socket.write(chunk, () => send(socket, input, next + 1))
     return
