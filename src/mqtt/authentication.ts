@@ -98,14 +98,19 @@ export class Authentication extends TimerEntry {
     const { exchange } = this
     if (exchange === undefined) return
     this.state = 'asking'
-    const failed = (error: unknown): void => this.failed(exchange, error)
+    let step: AuthenticationStep | Promise<AuthenticationStep>
     try {
-      const step = exchange.next(data)
-      if (step instanceof Promise) step.then((value) => this.apply(exchange, value)).catch(failed)
-      else this.apply(exchange, step)
+      step = exchange.next(data)
     } catch (error) {
-      failed(error)
+      return this.failed(exchange, error)
     }
+    if (!('then' in step)) return this.apply(exchange, step)
+    const applied = step.then(
+      (value) => this.apply(exchange, value),
+      (error: unknown) => this.failed(exchange, error),
+    )
+    // What goes wrong after the answer is not the authenticator's.
+    applied.catch((error: unknown) => this.connection.fail(error))
   }
 
   private apply(exchange: AuthenticationExchange, step: AuthenticationStep): void {
@@ -161,11 +166,12 @@ export class Authentication extends TimerEntry {
 
   /** The authenticator itself has failed: nobody is let in. */
   private failed(exchange: AuthenticationExchange, error: unknown): void {
-    if (this.exchange !== exchange) return
     const { connection } = this
     const { metrics, log } = connection.host.modules
     metrics.authentications.failed.value++
     log.error({ clientId: connection.clientId, err: error }, 'enhanced authentication failed on an internal error')
+    // The connection has ended meanwhile.
+    if (this.exchange !== exchange) return
     const refusal = new MqttError(ReasonCode.UnspecifiedError, 'authentication is not possible now')
     if (this.isOpening) refuseConnect(connection, refusal)
     else connection.close('internal_error', ReasonCode.NotAuthorized, refusal.message)

@@ -260,6 +260,22 @@ describe('an authenticator', () => {
     assert.equal(dataOf(client.connack ?? {}), 'SCRIPT welcome')
   })
 
+  it('that answers, and then the program fails, ends that connection and no other', async (t) => {
+    const { lone } = setUp(t, {
+      aedes: {
+        preConnect: () => {
+          throw new Error('broken')
+        },
+      },
+    })
+    for (const data of ['am ann', 'silently']) {
+      const client = lone.open()
+      client.sendConnect(connectWith(data))
+      assert.deepEqual(await client.ended(), [])
+    }
+    assert.deepEqual(lone.closeReasons, { internal_error: 2 })
+  })
+
   it('proves no other user than the one that TLS has proved', async (t) => {
     const { lone } = setUp(t)
     for (const [name, answer] of [
