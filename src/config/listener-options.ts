@@ -105,7 +105,9 @@ export const listenerSchema = z.strictObject({
 
 export type ListenerEntry = z.output<typeof listenerSchema>
 /** As an embedding program writes it. */
-export type ListenerEntryInput = z.input<typeof listenerSchema>
+export type ListenerEntryInput = DeepReadonly<
+  Omit<z.input<typeof listenerSchema>, 'url' | 'tls'> & { url: string; tls?: z.input<typeof ownTlsSchema> }
+>
 
 /** What one listener runs with: everything said. */
 export interface ListenerSettings extends DeepReadonly<Omit<ListenerEntry, 'tls' | 'allowAnonymous'>> {

@@ -13,6 +13,7 @@ const PACKAGES = [
   { name: 'redis-server', probe: ['redis-server', '--version'], service: 'redis-server' },
   { name: 'dnsmasq-base', probe: ['dnsmasq', '--version'] },
   { name: 'python3-paho-mqtt', probe: [SYSTEM_PYTHON, '-c', 'import paho.mqtt.client'] },
+  { name: 'openssl', probe: ['openssl', 'version'] },
   { name: 'iproute2', probe: ['ip', '-V'] },
 ]
 
