@@ -1,6 +1,6 @@
 /** The files of TLS, read and held against each other: what a listener shows, whom it believes, whose keys it knows. */
 
-import { createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto'
+import { constants, createPrivateKey, type KeyObject, X509Certificate } from 'node:crypto'
 import { readFileSync } from 'node:fs'
 import { createSecureContext, DEFAULT_CIPHERS, type SecureContextOptions } from 'node:tls'
 import { unreadableReason } from './problem.js'
@@ -36,17 +36,10 @@ export class TlsFileError extends Error {
 }
 
 /**
- * Suites for pre-shared keys that an observer cannot read later, should the key become known; Node.js offers none by
- * itself.
+ * Where there are pre-shared keys, what takes the place of Node's `!PSK`: only suites with an ephemeral exchange, so
+ * that who learns a key later cannot read what was recorded before.
  */
-const PSK_CIPHERS = [
-  'ECDHE-PSK-CHACHA20-POLY1305',
-  'DHE-PSK-AES256-GCM-SHA384',
-  'DHE-PSK-CHACHA20-POLY1305',
-  'DHE-PSK-AES128-GCM-SHA256',
-  'ECDHE-PSK-AES256-CBC-SHA384',
-  'ECDHE-PSK-AES128-CBC-SHA256',
-]
+const PSK_CIPHERS = '!kPSK:!kRSAPSK:!kDHEPSK'
 
 /** The files that these options name. */
 export function tlsFiles({ certFile, keyFile, caFile, pskFile, sni }: TlsOptions): string[] {
@@ -86,13 +79,17 @@ export function secureContextOptions(
     ...(pair === undefined ? {} : { cert: pair.cert, key: pair.key }),
     ...(material.ca === undefined ? {} : { ca: material.ca }),
     ciphers,
+    // A session that is resumed tells no identity: with keys there is a new handshake each time.
+    ...(material.keys === undefined ? {} : { secureOptions: constants.SSL_OP_NO_TICKET }),
     minVersion: TLS_VERSION_NAMES[options.minimumVersion],
     maxVersion: TLS_VERSION_NAMES[options.maximumVersion],
   }
 }
 
 function defaultCiphers(withKeys: boolean): string {
-  return withKeys ? [DEFAULT_CIPHERS, ...PSK_CIPHERS].join(':') : DEFAULT_CIPHERS
+  if (!withKeys) return DEFAULT_CIPHERS
+  const others = DEFAULT_CIPHERS.split(':').filter((cipher) => cipher !== '!PSK')
+  return [...others, PSK_CIPHERS].join(':')
 }
 
 class TlsFileReader {

@@ -1,6 +1,5 @@
 /** A real listener without a broker behind it: what it hands over is recorded. */
 
-import { once } from 'node:events'
 import type { Duplex } from 'node:stream'
 import type { TestContext } from 'node:test'
 import { type ListenerEntryInput, listenerSchema, listenerSettings } from '../../../../src/config/listener-options.js'
@@ -18,6 +17,8 @@ export interface TestListenerOptions {
   limits?: Partial<AdmissionLimits>
   /** Milliseconds. */
   arrivalTimeout?: number
+  /** Milliseconds between two looks at the files of TLS. */
+  reloadInterval?: number
 }
 
 /** One stream that was handed over. */
@@ -46,12 +47,14 @@ export class TestListener {
   private readonly listenerMetrics = createListenerMetrics(this.metrics)
   private readonly timers = new TimerWheel({ tickMs: 20 })
 
-  constructor(entry: ListenerEntryInput, { limits = {}, arrivalTimeout = 5_000 }: TestListenerOptions = {}) {
+  constructor(entry: ListenerEntryInput, options: TestListenerOptions) {
+    const { limits = {}, arrivalTimeout = 5_000, reloadInterval = DEFAULTS.tls.reloadInterval } = options
     this.admission = new Admission(
       { maximumConnections: 0, maximumConnectionsPerAddress: 0, connectRate: 0, connectBurst: 0, ...limits },
       { limit: 'node_limit', rate: 'node_rate' },
     )
-    const [settings] = listenerSettings({ ...DEFAULTS, listen: [listenerSchema.parse(entry)] })
+    const tls = { ...DEFAULTS.tls, reloadInterval }
+    const [settings] = listenerSettings({ ...DEFAULTS, tls, listen: [listenerSchema.parse(entry)] })
     if (settings === undefined) throw new Error('one entry is one listener')
     this.listener = new Listener(
       { settings, maximumPacketSize: 1_000_000, arrivalTimeout },
@@ -105,9 +108,4 @@ export async function listenFor(
   context.after(() => listener.stop())
   await listener.listener.start()
   return listener
-}
-
-/** Resolves when the stream is closed. */
-export async function closeOf(stream: Duplex): Promise<void> {
-  if (!stream.closed) await once(stream, 'close')
 }
