@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { once } from 'node:events'
 import { connect } from 'node:net'
 import { describe, it, type TestContext } from 'node:test'
 import { WebSocket } from 'ws'
@@ -61,5 +62,78 @@ describe('a WebSocket listener', () => {
     await eventually(() => assert.equal(listener.entered[0]?.closeReason, 'protocol_error'))
     await eventually(() => assert.equal(client.readyState, WebSocket.CLOSED))
     assert.equal(listener.entered[0]?.received, 'binary')
+  })
+
+  /** The status of an upgrade with these headers. */
+  function upgrade(port: number, headers: Record<string, string>): Promise<string> {
+    const lines = Object.entries(headers).map(([name, value]) => `${name}: ${value}\r\n`)
+    return request(port, '/mqtt', `Sec-WebSocket-Protocol: mqtt\r\n${lines.join('')}`)
+  }
+
+  it('lets web pages of allowed origins in, and what is no web page', async (context) => {
+    const port = await listen(context, { allowedOrigins: ['https://app.example.com', 'http://localhost:3000'] })
+    for (const Origin of ['https://app.example.com', 'HTTPS://APP.example.com', 'http://localhost:3000']) {
+      assert.match(await upgrade(port, { Origin }), / 101 /, Origin)
+    }
+    for (const Origin of [
+      'https://evil.example.com',
+      'http://app.example.com',
+      'https://app.example.com:444',
+      'null',
+    ]) {
+      assert.match(await upgrade(port, { Origin }), / 403 Forbidden/, Origin)
+    }
+    assert.match(await upgrade(port, {}), / 101 /)
+    await eventually(() => assert.equal(listener.refused('origin'), 4))
+  })
+
+  it('lets all web pages in when no origins are said', async (context) => {
+    const port = await listen(context)
+    assert.match(await upgrade(port, { Origin: 'https://anywhere.example.com' }), / 101 /)
+  })
+
+  it('believes X-Forwarded-For of trusted proxies only', async (context) => {
+    const header = { 'X-Forwarded-For': '127.0.0.1, 203.0.113.7' }
+    await upgrade(await listen(context, { trustedProxies: ['127.0.0.1'] }), header)
+    assert.equal(listener.entered[0]?.origin.remoteAddress, '203.0.113.7')
+    await upgrade(await listen(context, { trustedProxies: ['10.0.0.0/8'] }), header)
+    assert.equal(listener.entered[0]?.origin.remoteAddress, '127.0.0.1')
+    await upgrade(await listen(context), header)
+    assert.equal(listener.entered[0]?.origin.remoteAddress, '127.0.0.1')
+  })
+
+  it('counts clients by the address that their proxy names', async (context) => {
+    const port = await listen(context, { trustedProxies: ['127.0.0.1'], maximumConnectionsPerAddress: 1 })
+    const clients: WebSocket[] = []
+    const open = async (address: string): Promise<WebSocket> => {
+      const client = new WebSocket(`ws://127.0.0.1:${port}/mqtt`, ['mqtt'], { headers: { 'X-Forwarded-For': address } })
+      context.after(() => client.terminate())
+      clients.push(client)
+      await once(client, 'open')
+      return client
+    }
+    await open('203.0.113.1')
+    const second = await open('203.0.113.2')
+    await assert.rejects(open('203.0.113.2'))
+    assert.equal(listener.refused('address_limit'), 1)
+    second.terminate()
+    await eventually(() => assert.equal(listener.listener.connectionCount, 1))
+    await open('203.0.113.2')
+  })
+
+  it('closes a client that does not finish its upgrade in time, and counts what is no upgrade', async (context) => {
+    listener = await listenFor(context, 'ws://127.0.0.1:0/mqtt', { arrivalTimeout: 100 })
+    const slow = connect(listener.port, '127.0.0.1')
+    slow.write(`GET /mqtt HTTP/1.1\r\n`)
+    slow.resume()
+    await eventually(() => assert.equal(slow.closed, true))
+    assert.equal(listener.refused('timeout'), 1)
+    const plain = await fetch(`http://127.0.0.1:${listener.port}/mqtt`)
+    assert.equal(plain.status, 426)
+    const garbage = connect(listener.port, '127.0.0.1')
+    garbage.end('\x10\x0d\x00\x04MQTT\r\n\r\n')
+    garbage.resume()
+    await eventually(() => assert.equal(listener.refused('upgrade'), 2))
+    await eventually(() => assert.equal(listener.admission.connectionCount, 0))
   })
 })
