@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { useBroker } from '../support/broker.js'
+import { useCluster } from '../support/cluster.js'
 import { eventually } from '../support/eventually.js'
 import { PacketClient, textOf } from '../support/packet-client.js'
 
@@ -9,6 +10,12 @@ const STOPPED_MS = 800
 const EVERY_MS = 1_000
 
 const broker = useBroker({ mqtt: { overload: { loopDelay: '120ms' } } })
+/** Nobody runs in a tenth of this heap. */
+const short = useCluster({
+  nodes: 1,
+  config: { mqtt: { overload: { memory: 10 } } },
+  environment: { NODE_OPTIONS: '--max-old-space-size=96' },
+})
 
 test('a node whose event loop runs late refuses new clients, serves those it has, and takes new ones again', {
   timeout: 60_000,
@@ -58,4 +65,20 @@ test('a node whose event loop runs late refuses new clients, serves those it has
     [40, 30],
     JSON.stringify(said),
   )
+})
+
+test('a node whose memory is short refuses new clients as beyond its quota', async (t) => {
+  const node = short().node(1)
+  await eventually(async () => {
+    assert.equal((await node.metrics()).value('shoalmq_overloaded', { reason: 'memory' }), 1)
+  })
+  const late = await PacketClient.open(t, node.ports.mqtt)
+  late.sendConnect()
+  const connack = await late.next('connack')
+  assert.equal(connack.reasonCode, 0x97)
+  assert.match(connack.properties?.reasonString ?? '', /memory/)
+  const old = await PacketClient.open(t, node.ports.mqtt, 4)
+  old.sendConnect()
+  assert.equal((await old.next('connack')).returnCode, 3)
+  assert.equal((await node.metrics()).value('shoalmq_overload_refused_total', { reason: 'memory' }), 2)
 })

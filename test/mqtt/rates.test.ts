@@ -33,11 +33,11 @@ for (const version of VERSIONS) {
     const expected = Array.from({ length: count }, (_, n) => `rate/fast ${n}`)
     const took = await seconds(async () => {
       for (let n = 0; n < count; n += 1) publisher.publish({ topic: 'rate/fast', payload: `${n}` })
-      assert.ok((await seconds(() => other.expectNothing())) < 1, 'another client is served at once')
+      assert.ok((await seconds(() => other.expectNothing())) < 1.5, 'another client is served at once')
       assert.deepEqual((await subscriber.receive(count)).map(textOf), expected)
     })
     // The first second's worth goes at once.
-    assert.ok(took > 1.5 && took < 10, `${took} s`)
+    assert.ok(took > 1.5 && took < 30, `${took} s`)
     assert.ok((await paused('packet_rate')) > before)
     await publisher.expectNothing()
   })
@@ -57,7 +57,7 @@ for (const version of VERSIONS) {
       assert.equal(last?.payload.toString(), 'last')
       await publisher.expectNothing()
     })
-    assert.ok(took > 1.5 && took < 10, `${took} s`)
+    assert.ok(took > 1.5 && took < 30, `${took} s`)
     assert.ok((await paused('byte_rate')) > before)
   })
 }
