@@ -107,20 +107,13 @@ export class Node {
     })
     this.listeners = listenerSettings(config).map(
       (settings) =>
-        new Listener(
-          {
-            settings,
-            maximumPacketSize: config.mqtt.maximumPacketSize,
-            arrivalTimeout: config.mqtt.connectTimeout,
-          },
-          {
-            accept: (stream, origin) => this.broker.accept(stream, origin),
-            admission,
-            timers: this.timers,
-            metrics: listenerMetrics,
-            log: log.child({ room: 'listener' }),
-          },
-        ),
+        new Listener(settings, {
+          accept: (stream, origin) => this.broker.accept(stream, origin),
+          admission,
+          timers: this.timers,
+          metrics: listenerMetrics,
+          log: log.child({ room: 'listener' }),
+        }),
     )
     this.admin = new AdminServer(config.admin, {
       registry: this.metrics,

@@ -3,9 +3,11 @@
 import { z } from 'zod'
 import { parseIpRange } from '../util/ip-address.js'
 import { isSecure, LISTENER_FORMS, type ListenerAddress, parseListener } from './addresses.js'
+import { type ClientLimits, clientLimits, withLimits } from './client-limits.js'
+import { CONNECTIONS, connectionLimits } from './connection-limits.js'
 import type { DeepReadonly } from './deep-freeze.js'
-import { boolean, choice, count, list, OPTION_METADATA, type OptionMetadata, text } from './option.js'
-import type { Config } from './options.js'
+import { boolean, choice, count, list, OPTION_METADATA, type OptionMetadata, optional, text } from './option.js'
+import type { Config, MqttOptions } from './options.js'
 import { closest } from './suggestion.js'
 import { type TlsOptions, tlsSchema } from './tls-options.js'
 
@@ -15,24 +17,6 @@ const PROTOCOL_VERSIONS: Readonly<Record<string, '3.1' | '3.1.1' | '5.0'>> = {
   '3.1.1': '3.1.1',
   '5': '5.0',
   '5.0': '5.0',
-}
-
-const CONNECTIONS: readonly [number, number] = [0, 10_000_000]
-const CONNECTS_PER_SECOND: readonly [number, number] = [0, 1_000_000]
-
-/** Limits that hold for the node as `mqtt.…` and for one listener by the same names. */
-export const connectionLimits = {
-  maximumConnectionsPerAddress: count(
-    0,
-    CONNECTIONS,
-    'Connections from one IP address (IPv6: from one /64); further ones are refused. 0 sets no limit: behind one address there may be a whole site.',
-  ),
-  connectRate: count(0, CONNECTS_PER_SECOND, 'New connections a second; those beyond it are refused. 0 sets no limit.'),
-  connectBurst: count(
-    0,
-    CONNECTS_PER_SECOND,
-    'New connections at once, after a rest, that `connectRate` lets through. 0: as many as in one second.',
-  ),
 }
 
 const DEFAULT_SOCKET_MODE = '660'
@@ -49,6 +33,7 @@ export const listenerSchema = z.strictObject({
     'Connections of this listener; further ones are refused. 0 leaves it to `mqtt.maximumConnections`.',
   ),
   ...connectionLimits,
+  ...clientLimits,
   protocolVersions: z
     .array(z.union([z.string(), z.number()]).transform(readProtocolVersion))
     .min(1)
@@ -60,11 +45,8 @@ export const listenerSchema = z.strictObject({
       help: 'Versions of MQTT that are served. A CONNECT of another one is answered with 0x84 (5.0) or return code 1.',
     }),
   allowAnonymous: optional(
-    z.boolean(),
-    boolean(
-      false,
-      'Lets clients without credentials in, or not. Not said: as the option `allowAnonymous` of the node.',
-    ),
+    boolean(false, ''),
+    'Lets clients without credentials in, or not. Not said: as the option `allowAnonymous` of the node.',
   ),
   proxyProtocol: choice(
     'off',
@@ -110,9 +92,12 @@ export type ListenerEntryInput = DeepReadonly<
 >
 
 /** What one listener runs with: everything said. */
-export interface ListenerSettings extends DeepReadonly<Omit<ListenerEntry, 'tls' | 'allowAnonymous'>> {
+export interface ListenerSettings
+  extends DeepReadonly<Omit<ListenerEntry, 'tls' | 'allowAnonymous' | keyof ClientLimits>> {
   readonly address: ListenerAddress
   readonly allowAnonymous: boolean
+  /** The options of the protocol for its clients: those of the node, with its own limits. */
+  readonly mqtt: MqttOptions
   /** Undefined for a listener without TLS. */
   readonly tls: TlsOptions | undefined
   /** The entry has a `tls` of its own, be it of use or not. */
@@ -130,7 +115,9 @@ export function listeners(fallback: readonly string[], help: string) {
 }
 
 /** The listeners of a configuration, with what they take from the options of the node. */
-export function listenerSettings(config: Pick<Config, 'listen' | 'allowAnonymous' | 'tls'>): ListenerSettings[] {
+export function listenerSettings(
+  config: Pick<Config, 'listen' | 'allowAnonymous' | 'tls' | 'mqtt'>,
+): ListenerSettings[] {
   return config.listen.map((entry) => {
     const { tls, allowAnonymous, ...own } = typeof entry === 'string' ? listenerSchema.parse({ url: entry }) : entry
     const address = parseListener(own.url)
@@ -138,6 +125,7 @@ export function listenerSettings(config: Pick<Config, 'listen' | 'allowAnonymous
       ...own,
       address,
       allowAnonymous: allowAnonymous ?? config.allowAnonymous,
+      mqtt: withLimits(config.mqtt, own),
       tls: isSecure(address) ? { ...config.tls, ...tls } : undefined,
       hasOwnTls: tls !== undefined,
     }
@@ -206,15 +194,6 @@ function fieldProblem(schema: z.ZodObject, written: object, key: string, detail:
 
 function report(context: z.RefinementCtx, message: string): void {
   context.addIssue({ code: 'custom', message, input: '' })
-}
-
-/** The schema of a value that may be left out, with the metadata of one that has a default. */
-function optional<T extends z.ZodType>(schema: T, described: z.ZodType): z.ZodOptional<T> {
-  const metadata = OPTION_METADATA.get(described)
-  if (metadata === undefined) throw new TypeError('an option has metadata')
-  const schemaOrNothing = schema.optional()
-  OPTION_METADATA.add(schemaOrNothing, { ...metadata, fallback: '' })
-  return schemaOrNothing
 }
 
 function readProtocolVersion(written: string | number, context: z.RefinementCtx): '3.1' | '3.1.1' | '5.0' {

@@ -1,7 +1,7 @@
 /** Options of the protocol: what clients may do, and the limits that hold for each. */
 
 import { z } from 'zod'
-import { connectionLimits } from './listener-options.js'
+import { connectionLimits } from './connection-limits.js'
 import { mqttFeatures } from './mqtt-feature-options.js'
 import { boolean, choice, choices, count, duration, size } from './option.js'
 

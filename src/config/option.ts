@@ -145,6 +145,15 @@ export function records<T extends z.ZodType>(schema: T, accepted: string, help: 
   return z.array(schema).default([]).register(OPTION_METADATA, { kind: 'records', accepted, fallback: '', help })
 }
 
+/** An option as `schema` has it, but without a default: who leaves it out gets what `help` says. */
+export function optional<T extends z.ZodType>(schema: z.ZodDefault<T>, help: string): z.ZodOptional<T> {
+  const metadata = OPTION_METADATA.get(schema)
+  if (metadata === undefined) throw new TypeError('an option has metadata')
+  const maybe = schema.unwrap().optional()
+  OPTION_METADATA.add(maybe, { ...metadata, fallback: '', help })
+  return maybe
+}
+
 function quantity(
   parse: (value: string | number) => number,
   fallback: string,

@@ -59,7 +59,8 @@ export class Authentication extends TimerEntry {
     const { authenticationData } = properties
     if (reasonCode === ReasonCode.ReAuthenticate) {
       if (this.state !== 'idle') throw protocolError('AUTH 0x19 within an authentication [MQTT 5.0 section 4.12.1]')
-      const { timers, options } = this.connection.host.modules
+      const { options, host } = this.connection
+      const { timers } = host.modules
       timers.schedule(this, options.authenticationTimeout)
       this.begin(authenticationData)
     } else {

@@ -13,7 +13,8 @@ import { type MqttError, ReasonCode } from './wire/reason-codes.js'
  */
 export function refuseConnect(connection: Connection, error: MqttError, isAnswerable = true): void {
   const { reasonCode, message } = error
-  const { metrics, log, options } = connection.host.modules
+  const { options } = connection
+  const { metrics, log } = connection.host.modules
   metrics.connectRefused[connectRefusalOf(reasonCode)].value++
   log.debug({ clientId: connection.clientId, reasonCode, detail: message }, 'CONNECT refused')
   const connack: ConnackPacket = {

@@ -10,6 +10,7 @@
 
 import assert from 'node:assert'
 import type { Duplex } from 'node:stream'
+import type { MqttOptions } from '../config/options.js'
 import { TimerEntry } from '../util/timer-wheel.js'
 import type { TurnTask } from '../util/turn.js'
 import type { Authentication } from './authentication.js'
@@ -56,6 +57,8 @@ export class Connection extends TimerEntry implements InputOwner, StreamOwner, O
   readonly stream: Duplex
   readonly origin: ConnectionOrigin
   readonly host: Host
+  /** Of the protocol, as they are for the clients of this listener. */
+  readonly options: MqttOptions
   private readonly modules: ConnectionModules
   private readonly input: Input
   private readonly outbox: Outbox
@@ -101,7 +104,9 @@ export class Connection extends TimerEntry implements InputOwner, StreamOwner, O
     this.origin = origin
     this.host = host
     this.modules = host.modules
-    const { options, outbox, timers, metrics } = host.modules
+    const { outbox, timers, metrics } = host.modules
+    const options = origin.policy?.options ?? host.modules.options
+    this.options = options
     this.input = new Input(stream, this, host.modules)
     this.outbox = new Outbox(stream, options.outboxLimit, outbox, this)
     this.sendMaximum = options.inflightWindow
@@ -128,7 +133,7 @@ export class Connection extends TimerEntry implements InputOwner, StreamOwner, O
   }
 
   get topics(): PublishTopics {
-    this.publishTopics ??= new PublishTopics(this.isV5 ? this.modules.options.topicAliasMaximum : 0)
+    this.publishTopics ??= new PublishTopics(this.isV5 ? this.options.topicAliasMaximum : 0)
     return this.publishTopics
   }
 
@@ -221,7 +226,7 @@ export class Connection extends TimerEntry implements InputOwner, StreamOwner, O
     if (!this.isReading) return
     this.closeReason = reason
     if (this.currentState === 'open' && this.isV5 && reasonCode !== undefined) {
-      this.send(disconnectFor(reasonCode, this.problem(reasonString), this.modules.options))
+      this.send(disconnectFor(reasonCode, this.problem(reasonString), this.options))
     }
     this.outbox.flush()
     this.finish()
@@ -396,7 +401,7 @@ export class Connection extends TimerEntry implements InputOwner, StreamOwner, O
       this.modules.metrics.packetsSent.pubrec.value++
       this.outbox.writeShortAck(PUBREC_FIRST_BYTE, ack.packetId)
     }
-    if (this.inboundAcks.length < this.modules.options.receiveMaximum) this.input.letGo(HoldReason.Acks)
+    if (this.inboundAcks.length < this.options.receiveMaximum) this.input.letGo(HoldReason.Acks)
   }
 
   /** Stops reading from a publisher that does not know of Receive Maximum while it has too much unacknowledged. */
@@ -417,7 +422,7 @@ export class Connection extends TimerEntry implements InputOwner, StreamOwner, O
   /** The outbox found the stream unwilling to take more. */
   congested(): void {
     if (this.currentState !== 'open') return
-    this.drain ??= new DrainWatch(this.outbox, this.modules.options.drainTimeout)
+    this.drain ??= new DrainWatch(this.outbox, this.options.drainTimeout)
     if (this.drain.isRunning) return
     const now = performance.now()
     this.drain.begin(now)

@@ -71,7 +71,7 @@ function handleDisconnect(connection: Connection, packet: DisconnectPacket): voi
     if (session.expiryInterval === 0 && expiryInterval !== 0) {
       throw new MqttError(ReasonCode.ProtocolError, 'Session Expiry Interval on DISCONNECT after 0 on CONNECT')
     }
-    const limit = Math.floor(connection.host.modules.options.sessionExpiryLimit / 1000)
+    const limit = Math.floor(connection.options.sessionExpiryLimit / 1000)
     session.expiryInterval = Math.min(expiryInterval, limit)
   }
   // Only DISCONNECT with will message (0x04) or another failure leaves the will in force. [MQTT-3.14.4-3]

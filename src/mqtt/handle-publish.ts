@@ -68,8 +68,8 @@ export function handlePublish(
   bodyStart: number,
   end: number,
 ): void {
+  const { options } = connection
   const { modules } = connection.host
-  const { options } = modules
   const header = modules.publishHeader
   decodePublish(chunk, firstByte, bodyStart, end, connection.isV5, header)
   const { qos } = header
@@ -103,7 +103,8 @@ export function handlePublish(
 
 /** QoS 1 and 2: from here on an acknowledgement is owed. */
 function publishAcknowledged(connection: Connection, message: Message, qos: 1 | 2, packetId: number): void {
-  const { metrics, options } = connection.host.modules
+  const { options } = connection
+  const { metrics } = connection.host.modules
   const session = connection.session
   if (session === undefined) throw new Error('an open connection has a session')
   const acks = connection.inboundAcks
@@ -133,7 +134,7 @@ function publishAcknowledged(connection: Connection, message: Message, qos: 1 | 
  * released are bounded by their number, 65,535.
  */
 function checkQuota(connection: Connection, unacknowledged: number): void {
-  const { receiveMaximum } = connection.host.modules.options
+  const { receiveMaximum } = connection.options
   if (!connection.isV5 || unacknowledged < receiveMaximum) return
   connection.host.modules.metrics.publishesRefused.quota_exceeded.value++
   throw new MqttError(ReasonCode.ReceiveMaximumExceeded, `more than ${receiveMaximum} messages without acknowledgement`)
@@ -156,7 +157,7 @@ function deny(connection: Connection, ack: InboundAck | undefined): void {
 }
 
 function publish(connection: Connection, message: Message, ack: InboundAck | undefined): void {
-  const problem = payloadRefusalOf(message, connection.host.modules.options)
+  const problem = payloadRefusalOf(message, connection.options)
   if (problem !== undefined) {
     const reasonCode = problem === 'payload_format' ? ReasonCode.PayloadFormatInvalid : ReasonCode.QuotaExceeded
     return refuse(connection, ack, reasonCode, problem)

@@ -37,7 +37,8 @@ export function handleUnsubscribe(connection: Connection, packet: UnsubscribePac
 }
 
 function checkCapabilities(connection: Connection, packet: SubscribePacket): void {
-  const { options, metrics } = connection.host.modules
+  const { options } = connection
+  const { metrics } = connection.host.modules
   for (const request of packet.subscriptions) {
     const problem = subscriptionProblem(request, options)
     if (problem === undefined) continue

@@ -29,7 +29,8 @@ export function handleConnect(
 ): void {
   const packet = readConnect(connection, chunk, firstByte, start, end)
   if (packet === undefined) return
-  const { options, metrics } = connection.host.modules
+  const { options } = connection
+  const { metrics } = connection.host.modules
   metrics.packetsReceived.connect.value++
   connection.version = packet.protocolVersion
   connection.isV5 = packet.protocolVersion === 5
@@ -70,7 +71,7 @@ function takeTerms(connection: Connection, packet: ConnectPacket, options: MqttO
 
 /** @param authenticationData of the last step of an enhanced authentication, for CONNACK */
 function openSession(connection: Connection, packet: ConnectPacket, authenticationData: Buffer | undefined): void {
-  const { options } = connection.host.modules
+  const { options } = connection
   connection.host.open(connection, packet, (outcome) => {
     if (connection.state !== 'opening') return
     if ('refusal' in outcome) {

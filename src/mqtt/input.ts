@@ -10,6 +10,7 @@
 import { Socket } from 'node:net'
 import type { Duplex } from 'node:stream'
 import { TLSSocket } from 'node:tls'
+import type { MqttOptions } from '../config/options.js'
 import type { TurnTask } from '../util/turn.js'
 import type { ConnectionModules } from './host.js'
 import { RateLimit, type RateLimited } from './rate-limit.js'
@@ -34,6 +35,7 @@ export const HoldReason = {
 export type HoldReason = (typeof HoldReason)[keyof typeof HoldReason]
 
 export interface InputOwner extends FrameSink {
+  readonly options: MqttOptions
   /** False when the connection is closed: nothing is read any more. */
   readonly isReading: boolean
   /** Whether acknowledgements of messages that were sent to the client may come. */
@@ -45,7 +47,7 @@ export interface InputOwner extends FrameSink {
 }
 
 /** What an input needs of what connections share. */
-export type InputModules = Pick<ConnectionModules, 'options' | 'timers' | 'outbox' | 'metrics'>
+export type InputModules = Pick<ConnectionModules, 'timers' | 'outbox' | 'metrics'>
 
 export class Input implements TurnTask, RateLimited, Reader {
   isQueued = false
@@ -68,7 +70,7 @@ export class Input implements TurnTask, RateLimited, Reader {
     private readonly owner: InputOwner,
     private readonly modules: InputModules,
   ) {
-    this.splitter = new FrameSplitter(modules.options.maximumPacketSize)
+    this.splitter = new FrameSplitter(owner.options.maximumPacketSize)
     this.rate = rateLimitFor(this, owner, modules)
     this.sink = this.rate ?? owner
     this.comesInPieces = !(stream instanceof Socket) || stream instanceof TLSSocket
@@ -203,7 +205,8 @@ export class Input implements TurnTask, RateLimited, Reader {
   }
 
   private startsReadingAhead(): boolean {
-    const { options, metrics } = this.modules
+    const { options } = this.owner
+    const { metrics } = this.modules
     if (this.lastingHolds !== HoldReason.Acks || this.passingHolds > 0) return false
     if (options.readAhead === 0 || !this.owner.expectsAcks) return false
     this.ahead = new ReadAhead(this, this.sink, options.readAhead, options.maximumPacketSize, metrics.readAheadBytes)
@@ -211,14 +214,11 @@ export class Input implements TurnTask, RateLimited, Reader {
   }
 }
 
-function rateLimitFor(
-  input: RateLimited,
-  sink: FrameSink,
-  { options, timers, metrics }: InputModules,
-): RateLimit | undefined {
-  const rates = { packets: perSecond(options.packetsPerSecond), bytes: perSecond(options.bytesPerSecond) }
+function rateLimitFor(input: RateLimited, owner: InputOwner, { timers, metrics }: InputModules): RateLimit | undefined {
+  const { packetsPerSecond, bytesPerSecond } = owner.options
+  const rates = { packets: perSecond(packetsPerSecond), bytes: perSecond(bytesPerSecond) }
   if (rates.packets === Number.POSITIVE_INFINITY && rates.bytes === Number.POSITIVE_INFINITY) return undefined
-  return new RateLimit(rates, sink, input, { timers, metrics })
+  return new RateLimit(rates, owner, input, { timers, metrics })
 }
 
 /** 0 in the options is no limit. */

@@ -1,6 +1,7 @@
 /** Where a connection came in, and what its listener says of the clients that come there. */
 
 import type { IncomingMessage } from 'node:http'
+import type { MqttOptions } from '../config/options.js'
 import type { ProtocolVersion } from './wire/packets.js'
 
 /** Who a client is by the certificate that it proved to own. */
@@ -14,8 +15,10 @@ export interface ClientCertificate {
 /** What of a client certificate stands in for a field of CONNECT. */
 export type CertificateName = 'cn' | 'dn' | 'off'
 
-/** What a listener asks of a CONNECT. */
+/** What a listener asks of a CONNECT, and allows the client afterwards. */
 export interface ListenerPolicy {
+  /** The options of the protocol for its clients. */
+  readonly options: MqttOptions
   /** The versions that are served there. */
   readonly protocolVersions: readonly ProtocolVersion[]
   /** Whether a client may come in without credentials. */

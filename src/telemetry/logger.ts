@@ -17,10 +17,15 @@ export interface LogSettings {
   readonly format: 'auto' | 'json' | 'pretty'
 }
 
+/** Kept on the target itself: a process may have many loggers with one standard output, and listens to it once. */
+const IS_READ = Symbol('isRead')
+
 /** What `createLogger` writes to when nothing else is said. */
 export interface LogTarget extends DestinationStream {
   isTTY?: boolean
   on?(event: 'error', listener: (error: Error) => void): unknown
+  /** False from the moment that nobody reads it any more; undefined when nothing was logged there yet. */
+  [IS_READ]?: boolean
 }
 
 /**
@@ -48,14 +53,16 @@ export function createLogger(
  * The node goes on; an uncaught error of the log itself would end it, and could not even be logged.
  */
 function survivingLoss(target: LogTarget): Writable {
-  let isLost = false
-  target.on?.('error', () => {
-    isLost = true
-  })
+  if (target[IS_READ] === undefined) {
+    target[IS_READ] = true
+    target.on?.('error', () => {
+      target[IS_READ] = false
+    })
+  }
   return new Writable({
     decodeStrings: false,
     write(line: string, _encoding, done) {
-      if (!isLost) target.write(line)
+      if (target[IS_READ] === true) target.write(line)
       done()
     },
   })

@@ -23,14 +23,6 @@ import { RefusalLog } from './refusal-log.js'
 import { TlsStage } from './tls-stage.js'
 import { WebSocketStage } from './web-socket-stage.js'
 
-export interface ListenerOptions {
-  readonly settings: ListenerSettings
-  /** Largest packet in bytes. */
-  readonly maximumPacketSize: number
-  /** Milliseconds from a socket being accepted to MQTT: PROXY header, TLS and WebSocket upgrade together. */
-  readonly arrivalTimeout: number
-}
-
 /** Takes a stream over; the answer is its connection. */
 export type Accept = (stream: Duplex, origin: ConnectionOrigin) => Pick<Connection, 'close'>
 
@@ -69,10 +61,9 @@ export class Listener implements ArrivalOwner {
 
   /** @throws TlsFileError when the files of TLS cannot be used. */
   constructor(
-    private readonly options: ListenerOptions,
+    private readonly settings: ListenerSettings,
     private readonly modules: ListenerModules,
   ) {
-    const { settings } = options
     this.url = formatListener(settings.address)
     this.admission = new Admission(settings, { limit: 'listener_limit', rate: 'listener_rate' })
     this.policy = policyOf(settings)
@@ -97,7 +88,7 @@ export class Listener implements ArrivalOwner {
    * @throws ListenError, TlsFileError
    */
   async start(): Promise<void> {
-    const { address, socketMode } = this.options.settings
+    const { address, socketMode } = this.settings
     await this.tls?.start()
     await bind(this.server, address, socketMode)
     // Later errors of a listening socket, such as too many open files at accept, end nothing.
@@ -131,7 +122,7 @@ export class Listener implements ArrivalOwner {
   // ── a socket on its way in ───────────────────────────────────────────────────────────────────────────────────
 
   private receive(socket: Socket): void {
-    const { settings } = this.options
+    const { settings } = this
     const peer = canonicalAddress(socket.remoteAddress ?? '')
     const ticket = Ticket.take(this.admission, this.modules.admission)
     if (!(ticket instanceof Ticket)) return this.turnAway(socket, ticket)
@@ -151,7 +142,7 @@ export class Listener implements ArrivalOwner {
     ticketed[ARRIVAL] = arrival
     socket.on('error', onError)
     this.arrivals.add(arrival)
-    this.modules.timers.schedule(arrival, this.options.arrivalTimeout)
+    this.modules.timers.schedule(arrival, this.settings.mqtt.connectTimeout)
     if (isProxied || arrival.locate(peer)) this.entrance.begin(arrival)
   }
 
@@ -167,7 +158,7 @@ export class Listener implements ArrivalOwner {
   }
 
   isForwarder(address: string): boolean {
-    return isWebSocket(this.options.settings.address) && this.trustedProxies.has(address)
+    return isWebSocket(this.settings.address) && this.trustedProxies.has(address)
   }
 
   refused(_arrival: Arrival, reason: RefusalReason): void {
@@ -195,7 +186,7 @@ export class Listener implements ArrivalOwner {
   // ── its stages, from the last to the first ───────────────────────────────────────────────────────────────────
 
   private buildStages(): Stage | undefined {
-    const { settings } = this.options
+    const { settings } = this
     const { metrics, log } = this.modules
     let first: Stage | undefined
     if (isWebSocket(settings.address)) first = this.webSocket = this.createWebSocketStage()
@@ -213,13 +204,13 @@ export class Listener implements ArrivalOwner {
   }
 
   private createWebSocketStage(): WebSocketStage {
-    const { settings, maximumPacketSize } = this.options
+    const { settings } = this
     return new WebSocketStage(
       {
         path: settings.address.path,
         allowedOrigins: settings.allowedOrigins.map((origin) => origin.toLowerCase()),
         trustedProxies: this.trustedProxies,
-        maximumPacketSize,
+        maximumPacketSize: settings.mqtt.maximumPacketSize,
       },
       (arrival, stream, request) => this.enter(arrival, stream, request),
     )
@@ -233,6 +224,7 @@ export class Listener implements ArrivalOwner {
 
 function policyOf(settings: ListenerSettings): ListenerPolicy {
   return {
+    options: settings.mqtt,
     protocolVersions: settings.protocolVersions.map((version) => WIRE_VERSIONS[version]),
     allowAnonymous: settings.allowAnonymous,
     usernameFrom: settings.tls?.peerCertAs.username ?? 'off',

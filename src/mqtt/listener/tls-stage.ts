@@ -19,7 +19,7 @@ export class TlsStage implements Stage {
   private readonly keeper: TlsKeeper
   /** Does not listen: it is handed the sockets that the listener has accepted and taken a PROXY header off. */
   private readonly server: Server
-  /** By the client's end of the socket, which is all that a TLS socket and the one below it have in common. */
+  /** By the two ends of the socket, which is all that a TLS socket and the one below it have in common. */
   private readonly arrivals = new Map<string, Arrival>()
   /** Of the handshakes that use one. */
   private readonly identities = new WeakMap<TLSSocket, string>()
@@ -64,10 +64,10 @@ export class TlsStage implements Stage {
   begin(arrival: Arrival): void {
     const { socket } = arrival
     arrival.closesAs = 'tls_handshake'
-    const end = clientEnd(socket)
-    this.arrivals.set(end, arrival)
+    const ends = endsOf(socket)
+    this.arrivals.set(ends, arrival)
     socket.once('close', () => {
-      if (this.arrivals.get(end) === arrival) this.arrivals.delete(end)
+      if (this.arrivals.get(ends) === arrival) this.arrivals.delete(ends)
     })
     this.server.emit('connection', socket)
   }
@@ -80,9 +80,9 @@ export class TlsStage implements Stage {
   }
 
   private secured(socket: TLSSocket): void {
-    const end = clientEnd(socket)
-    const arrival = this.arrivals.get(end)
-    this.arrivals.delete(end)
+    const ends = endsOf(socket)
+    const arrival = this.arrivals.get(ends)
+    this.arrivals.delete(ends)
     if (arrival === undefined) {
       socket.destroy()
       return
@@ -112,8 +112,9 @@ export class TlsStage implements Stage {
   }
 }
 
-function clientEnd(socket: Socket): string {
-  return `${socket.remoteAddress} ${socket.remotePort}`
+function endsOf(socket: Socket): string {
+  // A client may come from one port to several of our addresses.
+  return `${socket.remoteAddress} ${socket.remotePort} ${socket.localAddress} ${socket.localPort}`
 }
 
 function certificateOf(socket: TLSSocket): ClientCertificate | undefined {

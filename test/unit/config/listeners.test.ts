@@ -48,6 +48,17 @@ test('an entry is a URL, or an object of a URL and options; what is not said has
   assert.deepEqual([object?.address.path, object?.tls, object?.allowAnonymous], ['/mqtt', undefined, false])
 })
 
+test('a listener has the limits of the node for its clients, but for those that it sets itself', () => {
+  const own = { url: 'mqtt://127.0.0.1:2', packetsPerSecond: 5, maximumPacketSize: '2kb', connectTimeout: '1s' }
+  const config = load({ listen: ['mqtt://127.0.0.1:1', own], mqtt: { packetsPerSecond: 9, receiveMaximum: 7 } })
+  const [plain, special] = listenerSettings(config)
+  assert.equal(plain?.mqtt, config.mqtt)
+  const limits = { packetsPerSecond: 5, maximumPacketSize: 2048, connectTimeout: 1_000 }
+  assert.deepEqual(special?.mqtt, { ...config.mqtt, ...limits })
+  assert.match(problemOf({ url: 'mqtt://127.0.0.1:1', packetsPerSecond: -1 }), /: packetsPerSecond is -1, expected a/)
+  assert.match(problemOf({ url: 'mqtt://127.0.0.1:1', connectTimeout: '1' }), /: connectTimeout is "1", out of range/)
+})
+
 test('versions of MQTT may be numbers, and so may a mode, as YAML has them', () => {
   const entry = { url: 'unix:///tmp/x', protocolVersions: [3.1, '3.1.1', 5], socketMode: 600 }
   const [listener] = listenerSettings(load({ listen: [entry] }))

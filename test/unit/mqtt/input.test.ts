@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import type { Duplex } from 'node:stream'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
-import { DEFAULTS } from '../../../src/config/options.js'
+import { DEFAULTS, type MqttOptions } from '../../../src/config/options.js'
 import { HoldReason, Input, type InputOwner } from '../../../src/mqtt/input.js'
 import { createMqttMetrics } from '../../../src/mqtt/metrics.js'
 import { Slab } from '../../../src/mqtt/outbox.js'
@@ -43,13 +43,19 @@ class Source {
 
 /** Takes frames, and holds its own input at some of them, as handlers do. */
 class Owner implements InputOwner {
+  readonly options: MqttOptions
   isReading = true
   expectsAcks = true
   input: Input | undefined
   readonly got: { type: number; number: number }[] = []
 
   /** @param holdsAt of the frames taken, by number; the reason for which each holds the input */
-  constructor(private readonly holdsAt: ReadonlyMap<number, HoldReason>) {}
+  constructor(
+    private readonly holdsAt: ReadonlyMap<number, HoldReason>,
+    readAhead: number,
+  ) {
+    this.options = { ...DEFAULTS.mqtt, readAhead }
+  }
 
   frame(chunk: Buffer, firstByte: number, _start: number, bodyStart: number): boolean {
     const number = chunk.readUInt16BE(bodyStart)
@@ -75,11 +81,10 @@ class Owner implements InputOwner {
   }
 }
 
-function inputOf(source: Source, owner: Owner, readAhead: number) {
+function inputOf(source: Source, owner: Owner) {
   const metrics = createMqttMetrics(new MetricRegistry())
   const turn = new TurnQueue({ onError: assert.fail })
   const input = new Input(source as unknown as Duplex, owner, {
-    options: { ...DEFAULTS.mqtt, readAhead },
     timers: new TimerWheel(),
     outbox: { turn, publishSlab: new Slab(), ackSlab: new Slab(), bytesSent: { value: 0 } },
     metrics,
@@ -107,8 +112,11 @@ describe('the input of a connection', () => {
         (types, cuts, holds, steps, limit) => {
           const frames = types.map((type, number) => packet(type, number >> 8, number & 0xff, Buffer.alloc(number % 7)))
           const source = new Source(chunksOf(Buffer.concat(frames), cuts))
-          const owner = new Owner(new Map(Object.entries(holds).map(([number, reason]) => [Number(number), reason])))
-          const { input, metrics } = inputOf(source, owner, limit)
+          const owner = new Owner(
+            new Map(Object.entries(holds).map(([number, reason]) => [Number(number), reason])),
+            limit,
+          )
+          const { input, metrics } = inputOf(source, owner)
 
           let passing = 0
           let fed = 0
@@ -162,8 +170,9 @@ describe('the input of a connection', () => {
         [0, HoldReason.Acks],
         [1, HoldReason.Acks],
       ]),
+      1_000,
     )
-    const { input } = inputOf(source, owner, 1_000)
+    const { input } = inputOf(source, owner)
     const frames = [0x32, 0x32, 0x32, 0x32, 0x40].map((type, number) => packet(type, 0, number))
     input.receive(Buffer.concat(frames.slice(0, 2)))
     input.holdFor(HoldReason.Rate)

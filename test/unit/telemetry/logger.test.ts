@@ -91,3 +91,12 @@ for (const format of ['json', 'pretty'] as const) {
     assert.equal(writes, 1)
   })
 }
+
+test('many loggers that write to one target listen to it once, and all of them survive its loss', () => {
+  const kept = new Kept()
+  const logs = Array.from({ length: 20 }, () => createLogger({ level: 'info', format: 'json' }, {}, kept))
+  assert.equal(kept.listenerCount('error'), 1)
+  kept.emit('error', new Error('EPIPE'))
+  for (const log of logs) log.info('nobody reads this')
+  assert.equal(kept.text, '')
+})

@@ -54,18 +54,16 @@ export class TestListener {
       { limit: 'node_limit', rate: 'node_rate' },
     )
     const tls = { ...DEFAULTS.tls, reloadInterval }
-    const [settings] = listenerSettings({ ...DEFAULTS, tls, listen: [listenerSchema.parse(entry)] })
+    const mqtt = { ...DEFAULTS.mqtt, maximumPacketSize: 1_000_000, connectTimeout: arrivalTimeout }
+    const [settings] = listenerSettings({ ...DEFAULTS, tls, mqtt, listen: [listenerSchema.parse(entry)] })
     if (settings === undefined) throw new Error('one entry is one listener')
-    this.listener = new Listener(
-      { settings, maximumPacketSize: 1_000_000, arrivalTimeout },
-      {
-        accept: (stream, origin) => this.accept(stream, origin),
-        admission: this.admission,
-        timers: this.timers,
-        metrics: this.listenerMetrics,
-        log: createLogger({ level: 'silent', format: 'json' }, {}),
-      },
-    )
+    this.listener = new Listener(settings, {
+      accept: (stream, origin) => this.accept(stream, origin),
+      admission: this.admission,
+      timers: this.timers,
+      metrics: this.listenerMetrics,
+      log: createLogger({ level: 'silent', format: 'json' }, {}),
+    })
   }
 
   get port(): number {

@@ -8,6 +8,7 @@ import { type ConnectionOptions, connect as connectTls, type TLSSocket } from 'n
 import { CertificateAuthority, type KeyPairFiles, readKeyPair } from '../../../support/certificates.js'
 import { ensureDebianPackages } from '../../../support/debian.js'
 import { eventually } from '../../../support/eventually.js'
+import { freePort } from '../../../support/free-port.js'
 import { listenFor, type TestListener } from './test-listener.js'
 
 const URL = 'mqtts://127.0.0.1:0'
@@ -89,6 +90,31 @@ test('a client that does not finish its handshake is closed in time, and one tha
   await eventually(() => assert.equal(plain.closed, true))
   await eventually(() => assert.equal(listener.refused('tls_handshake'), 1))
   assert.deepEqual([listener.admission.connectionCount, listener.entered.length], [0, 0])
+})
+
+test('two clients with one address and port, at two addresses of the server, are told apart', async (context) => {
+  const listener = await listenFor(context, { url: 'mqtts://0.0.0.0:0', tls: server })
+  const localPort = await freePort('127.0.0.9')
+  const sockets = ['127.0.0.1', '127.0.0.2'].map((host) =>
+    connect({ port: listener.port, host, localAddress: '127.0.0.9', localPort }),
+  )
+  // Both are there before either handshake begins.
+  for (const socket of sockets) {
+    context.after(() => socket.destroy())
+    await once(socket, 'connect')
+  }
+  await eventually(() => assert.equal(listener.admission.connectionCount, 2))
+  for (const socket of sockets) {
+    const client = connectTls({ socket, ca: authority.ca, servername: 'localhost' })
+    await once(client, 'secureConnect')
+    client.write(`to ${socket.remoteAddress}`)
+  }
+  await eventually(() =>
+    assert.deepEqual(
+      listener.entered.map(({ received }) => received),
+      ['to 127.0.0.1', 'to 127.0.0.2'],
+    ),
+  )
 })
 
 describe('client certificates', () => {
