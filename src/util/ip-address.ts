@@ -9,7 +9,10 @@ export class IpAddressError extends Error {
 
 /** A set of addresses and ranges, such as `10.0.0.0/8`, `192.168.1.7` and `fd00::/8`. */
 export class IpAddressSet {
-  private readonly list = new BlockList()
+  /** IPv4, asked on every connect: networks and their masks as 32-bit numbers. A BlockList takes 10 µs for it. */
+  private readonly networks: number[] = []
+  private readonly masks: number[] = []
+  private readonly ipv6 = new BlockList()
   readonly isEmpty: boolean
 
   /** @throws IpAddressError */
@@ -17,15 +20,35 @@ export class IpAddressSet {
     this.isEmpty = ranges.length === 0
     for (const range of ranges) {
       const { address, family, prefix } = parseIpRange(range)
-      this.list.addSubnet(address, prefix, family)
+      if (family === 'ipv6') {
+        this.ipv6.addSubnet(address, prefix, family)
+        continue
+      }
+      // A shift by 32 is one by 0.
+      const mask = prefix === 0 ? 0 : -1 << (32 - prefix)
+      this.masks.push(mask)
+      this.networks.push(numberOf(address) & mask)
     }
   }
 
   /** False also for what is no address. */
   has(address: string): boolean {
     const version = isIP(address)
-    return version !== 0 && this.list.check(address, version === 4 ? 'ipv4' : 'ipv6')
+    if (version === 6) return this.ipv6.check(address, 'ipv6')
+    if (version !== 4) return false
+    const number = numberOf(address)
+    for (let index = 0; index < this.networks.length; index++) {
+      if ((number & (this.masks[index] as number)) === this.networks[index]) return true
+    }
+    return false
   }
+}
+
+/** An IPv4 address as a signed 32-bit number. */
+function numberOf(address: string): number {
+  let number = 0
+  for (const part of address.split('.')) number = (number << 8) | Number(part)
+  return number
 }
 
 export interface IpRange {

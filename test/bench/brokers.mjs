@@ -74,7 +74,7 @@ export async function startNode({ name, cores, clusterPort, seeds = [], config =
     ...['--listen', `mqtt://127.0.0.1:${port}`, '--cluster', `127.0.0.1:${clusterPort}`],
     ...seeds.flatMap((seed) => ['--seeds', `127.0.0.1:${seed}`]),
   ]
-  return start({ name, port, admin, cores, directory, command: [process.execPath, CLI, 'start', ...flags] })
+  return start({ name, port, admin, cores, directory, command: [process.execPath, ...(process.env.PROFILE ? ['--cpu-prof', '--cpu-prof-dir=/tmp/prof', '--cpu-prof-interval', '200'] : []), CLI, 'start', ...flags] })
 }
 
 /**
