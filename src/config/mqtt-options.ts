@@ -127,7 +127,7 @@ export const mqttSchema = z.strictObject({
   maximumTopicLevels: count(128, [1, 32_768], 'Levels of a topic name or topic filter.'),
   maximumClientIdLength: count(256, [23, 65_535], 'Bytes of a client ID.'),
   maximumSubscriptions: count(10_000, [1, 10_000_000], 'Subscriptions of one session.'),
-  matchCacheTopics: count(10_000, [1, 10_000_000], 'Topic names whose matching subscriptions are remembered.'),
+  matchCacheTopics: count(50_000, [1, 10_000_000], 'Topic names whose matching subscriptions are remembered.'),
   retainedMessages: count(
     100_000,
     [0, 100_000_000],

@@ -18,8 +18,8 @@ export type { Delivery } from './subscription-table.js'
 /** Longer topic names, in characters, are matched anew each time: the bound on topics has to be one on memory, too. */
 const CACHED_TOPIC_LENGTH_MAXIMUM = 1_024
 
-/** Deliveries and nodes the cache holds per topic of its bound, on average: 10,000 topics at 100 of 8 bytes are 8 MB. */
-const DELIVERIES_PER_TOPIC = 100
+/** Deliveries and nodes the cache holds per topic of its bound, on average: 50,000 topics at 20 of 8 bytes are 8 MB. */
+const DELIVERIES_PER_TOPIC = 20
 
 /** Who gets a message. Immutable, and right for as long as the cache's `generation` stays the same. */
 export interface Match<S extends GroupMember> {
