@@ -58,11 +58,12 @@ export async function startNats(cores) {
 }
 
 /**
- * A node of the build in dist/.
- * @param {{ name: string, cores: string, clusterPort: number, seeds?: readonly number[], config?: object }} options
+ * A node of the build in dist/; with `profiles`, a directory, it leaves a CPU profile there when it ends.
+ * @param {{ name: string, cores: string, clusterPort: number, seeds?: readonly number[], config?: object,
+ *   profiles?: string }} options
  * @returns {Promise<Running>}
  */
-export async function startNode({ name, cores, clusterPort, seeds = [], config = {} }) {
+export async function startNode({ name, cores, clusterPort, seeds = [], config = {}, profiles = '' }) {
   if (!existsSync(CLI)) throw new ScriptError('There is no build to measure: run `npm run build` first.')
   const port = await freePort()
   const admin = `127.0.0.1:${await freePort()}`
@@ -74,7 +75,15 @@ export async function startNode({ name, cores, clusterPort, seeds = [], config =
     ...['--listen', `mqtt://127.0.0.1:${port}`, '--cluster', `127.0.0.1:${clusterPort}`],
     ...seeds.flatMap((seed) => ['--seeds', `127.0.0.1:${seed}`]),
   ]
-  return start({ name, port, admin, cores, directory, command: [process.execPath, ...(process.env.PROFILE ? ['--cpu-prof', '--cpu-prof-dir=/tmp/prof', '--cpu-prof-interval', '200'] : []), CLI, 'start', ...flags] })
+  const profiling = profiles === '' ? [] : ['--cpu-prof', `--cpu-prof-dir=${profiles}`]
+  return start({
+    name,
+    port,
+    admin,
+    cores,
+    directory,
+    command: [process.execPath, ...profiling, CLI, 'start', ...flags],
+  })
 }
 
 /**

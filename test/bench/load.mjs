@@ -4,7 +4,9 @@
  * subscriber on another. The broker has core 1, the generator core 0. Prints medians and ratios as tables.
  *
  *   npm run bench -- [--runs 3] [--seconds 5] [--scenarios a1,b1q0] [--peers mosquitto,nats] [--version 4|5] [--write]
+ *     [--profiles directory]
  *
+ * --profiles leaves CPU profiles of the nodes, for the developer tools of Chromium.
  * --write keeps the result as test/bench/results/<date>.json and puts the table into docs/benchmarks.md.
  */
 
@@ -33,6 +35,7 @@ async function main() {
       peers: { type: 'string', default: 'mosquitto,nats' },
       version: { type: 'string', default: '4' },
       write: { type: 'boolean', default: false },
+      profiles: { type: 'string', default: '' },
     },
   })
   const chosen = values.scenarios.split(',')
@@ -48,6 +51,7 @@ async function main() {
     runs: Number(values.runs),
     seconds: Number(values.seconds),
     version: Number(values.version),
+    profiles: values.profiles,
   }
   const machine = `Node ${process.version}, ${cpus()[0]?.model ?? 'unknown CPU'}, ${options.runs} runs of ${options.seconds} s, MQTT ${options.version === 5 ? '5.0' : '3.1.1'}`
   console.log(`${machine}\n`)
@@ -73,7 +77,10 @@ async function measureAlone(ids, peers, options) {
     const usable = peers.filter(
       (name) => !(name === 'nats' && (scenario.isSharedSubscription || options.version === 5)),
     )
-    const brokers = { shoalmq: await startNode({ name: 'bench', cores: BROKER_CORE, clusterPort: await freePort() }) }
+    const { profiles } = options
+    const brokers = {
+      shoalmq: await startNode({ name: 'bench', cores: BROKER_CORE, clusterPort: await freePort(), profiles }),
+    }
     for (const name of usable) brokers[name] = await PEERS[name](BROKER_CORE)
     const runs = []
     try {
