@@ -55,7 +55,8 @@ export function adoptConnect(
   }
   packet.password = typeof left.password === 'string' ? Buffer.from(left.password) : left.password
   packet.cleanStart = left.clean ?? packet.cleanStart
-  if (left.keepalive !== undefined && left.keepalive !== before.keepalive) connection.keepAlive = left.keepalive
+  if (left.keepalive !== undefined && left.keepalive !== before.keepalive)
+    connection.liveness.keepAlive = left.keepalive
   packet.will = will === undefined ? undefined : toWill(will, packet.will)
   return undefined
 }

@@ -74,7 +74,7 @@ function describe({ session, connection }: SessionEntry): ClientDescription {
     address: connection?.origin.remoteAddress ?? '',
     listener: connection?.origin.listener ?? '',
     protocol: connection === undefined ? '' : PROTOCOLS[connection.version],
-    keepAlive: connection?.keepAlive ?? 0,
+    keepAlive: connection?.liveness.keepAlive ?? 0,
     connectedAt: connection === undefined ? null : new Date(connection.openedAt).toISOString(),
     sessionExpiry: session.expiryInterval,
     subscriptions: session.subscriptionCount,

@@ -8,19 +8,19 @@
  * closed: the session is detached and the host told; input is ignored while the last bytes leave.
  */
 
-import assert from 'node:assert'
 import type { Duplex } from 'node:stream'
 import type { MqttOptions } from '../config/options.js'
 import { TimerEntry } from '../util/timer-wheel.js'
 import type { TurnTask } from '../util/turn.js'
 import type { Authentication } from './authentication.js'
 import { type CloseReason, closeReasonOf } from './close-reason.js'
+import { type ConnectionState, nextState } from './connection-state.js'
 import { dispatchFrame } from './dispatch.js'
-import { DrainWatch } from './drain-watch.js'
 import { PublishTopics } from './handle-publish.js'
 import type { ClientRights, ConnectionModules, Host, IdentityProof } from './host.js'
 import { type AckSender, type InboundAck, InboundAcks } from './inbound-acks.js'
 import { HoldReason, Input, type InputOwner } from './input.js'
+import { Liveness } from './liveness.js'
 import type { ConnectionOrigin } from './origin.js'
 import { Outbox } from './outbox.js'
 import { disconnectFor } from './server-reference.js'
@@ -38,19 +38,8 @@ import type { Frame } from './wire/message.js'
 import type { ConnackPacket, OutboundPacket, ProtocolVersion, ResponseProperties, Will } from './wire/packets.js'
 import { MqttError, ReasonCode } from './wire/reason-codes.js'
 
-export type ConnectionState = 'waiting' | 'opening' | 'open' | 'closed'
-
-const NEXT_STATES: Record<ConnectionState, readonly ConnectionState[]> = {
-  waiting: ['opening', 'closed'],
-  opening: ['open', 'closed'],
-  open: ['closed'],
-  closed: [],
-}
-
 /** How long the last bytes of a closing connection may take to leave, in milliseconds. */
 const CLOSE_GRACE_MS = 2_000
-/** A client that lets this many SUBSCRIBE packets wait for their SUBACK is not read further until some are out. */
-const PENDING_SUBACKS = 256
 
 export class Connection extends TimerEntry implements InputOwner, StreamOwner, Outlet, AckSender, TurnTask {
   isQueued = false
@@ -60,11 +49,10 @@ export class Connection extends TimerEntry implements InputOwner, StreamOwner, O
   /** Of the protocol, as they are for the clients of this listener. */
   readonly options: MqttOptions
   private readonly modules: ConnectionModules
-  private readonly input: Input
+  readonly input: Input
   private readonly outbox: Outbox
+  readonly liveness: Liveness
   private currentState: ConnectionState = 'waiting'
-  private lastReceived = performance.now()
-  private drain: DrainWatch | undefined
   private closeReason: CloseReason = 'client_closed'
   /** What it ended for, where that is an error; may be set before `close`. */
   closeError: Error | undefined
@@ -72,8 +60,6 @@ export class Connection extends TimerEntry implements InputOwner, StreamOwner, O
   clientId = ''
   version: ProtocolVersion = 4
   isV5 = false
-  /** Seconds, as in force; 0: no limit. */
-  keepAlive = 0
   username: string | undefined
   /** How the user name was proved; set before `host.open` by what proves it earlier: TLS, an AUTH exchange. */
   provenBy: IdentityProof | undefined
@@ -96,7 +82,6 @@ export class Connection extends TimerEntry implements InputOwner, StreamOwner, O
   authentication: Authentication | undefined
   private publishTopics: PublishTopics | undefined
   private acks: InboundAcks | undefined
-  private pendingSubacks = 0
 
   constructor(stream: Duplex, origin: ConnectionOrigin, host: Host) {
     super()
@@ -109,6 +94,7 @@ export class Connection extends TimerEntry implements InputOwner, StreamOwner, O
     this.options = options
     this.input = new Input(stream, this, host.modules)
     this.outbox = new Outbox(stream, options.outboxLimit, outbox, this)
+    this.liveness = new Liveness(this.outbox, options.drainTimeout)
     this.sendMaximum = options.inflightWindow
     metrics.connectionsOpened.value++
     timers.schedule(this, options.connectTimeout)
@@ -149,7 +135,7 @@ export class Connection extends TimerEntry implements InputOwner, StreamOwner, O
     if (!this.isReading) return
     this.modules.metrics.bytesReceived.value += chunk.length
     // Bytes of a packet that never ends are no sign of life. [MQTT-3.1.2-22]
-    if (this.input.receive(chunk)) this.lastReceived = performance.now()
+    if (this.input.receive(chunk)) this.liveness.heard()
   }
 
   /** One whole frame from the splitter; false stops it until `proceed`. */
@@ -198,9 +184,8 @@ export class Connection extends TimerEntry implements InputOwner, StreamOwner, O
     this.will = will
     this.host.connackSent(this, connack)
     this.moveTo('open')
-    this.lastReceived = performance.now()
-    if (this.keepAlive > 0) this.modules.timers.schedule(this, this.keepAliveLimit)
-    else this.modules.timers.cancel(this)
+    this.liveness.heard()
+    this.watch(performance.now())
     session.attach(this)
     this.host.opened(this)
     this.proceed()
@@ -292,20 +277,10 @@ export class Connection extends TimerEntry implements InputOwner, StreamOwner, O
   }
 
   private moveTo(next: ConnectionState): void {
-    assert(NEXT_STATES[this.currentState].includes(next), `${this.currentState} to ${next}`)
-    this.currentState = next
+    this.currentState = nextState(this.currentState, next)
   }
 
   // ── timers ───────────────────────────────────────────────────────────────────────────────────────────────────
-
-  private get keepAliveLimit(): number {
-    return this.keepAlive * 1_500 // one and a half times the keep-alive [MQTT-3.1.2-22]
-  }
-
-  /** Milliseconds until the client has to be heard of; not more than 0 when it is late. */
-  private keepAliveLeft(now: number): number {
-    return this.keepAlive === 0 ? Number.POSITIVE_INFINITY : this.lastReceived + this.keepAliveLimit - now
-  }
 
   override onTimeout(): void {
     if (this.currentState === 'closed') {
@@ -316,23 +291,25 @@ export class Connection extends TimerEntry implements InputOwner, StreamOwner, O
       this.close('connect_timeout')
       return
     }
+    // A client whose input is held cannot show that it lives: its time begins anew.
+    if (this.input.isHeld) this.liveness.heard()
     const now = performance.now()
-    let next = Number.POSITIVE_INFINITY
-    if (this.keepAlive > 0) {
-      // A client whose input is held cannot show that it lives: its time begins anew.
-      if (this.input.isHeld) this.lastReceived = now
-      next = this.keepAliveLeft(now)
-      if (next <= 0) return this.close('keep_alive_timeout', ReasonCode.KeepAliveTimeout, 'no packet came in time')
-    }
-    const drainLeft = this.drain?.left(now) ?? Number.POSITIVE_INFINITY
-    if (drainLeft === 0) return this.closeSlow()
-    next = Math.min(next, drainLeft)
-    if (next !== Number.POSITIVE_INFINITY) this.modules.timers.schedule(this, next)
+    const overdue = this.liveness.overdue(now)
+    if (overdue === 'keep_alive_timeout') this.close(overdue, ReasonCode.KeepAliveTimeout, 'no packet came in time')
+    else if (overdue === 'drain_timeout') this.closeSlow(overdue)
+    else this.watch(now)
+  }
+
+  /** Looks again when the client may be late. */
+  private watch(now: number): void {
+    const left = this.liveness.left(now)
+    if (left === Number.POSITIVE_INFINITY) this.modules.timers.cancel(this)
+    else this.modules.timers.schedule(this, left)
   }
 
   /** It has not read in the drain time what waited at its beginning: waiting for its socket to flush would keep its bytes even longer. */
-  private closeSlow(): void {
-    this.close('drain_timeout')
+  private closeSlow(reason: CloseReason): void {
+    this.close(reason)
     this.stream.destroy()
   }
 
@@ -404,36 +381,16 @@ export class Connection extends TimerEntry implements InputOwner, StreamOwner, O
     if (this.inboundAcks.length < this.options.receiveMaximum) this.input.letGo(HoldReason.Acks)
   }
 
-  /** Stops reading from a publisher that does not know of Receive Maximum while it has too much unacknowledged. */
-  holdForAcks(): void {
-    this.input.holdFor(HoldReason.Acks)
-  }
-
-  beginSuback(): void {
-    this.pendingSubacks++
-    if (this.pendingSubacks >= PENDING_SUBACKS) this.input.holdFor(HoldReason.Subacks)
-  }
-
-  endSuback(): void {
-    this.pendingSubacks--
-    if (this.pendingSubacks < PENDING_SUBACKS / 2) this.input.letGo(HoldReason.Subacks)
-  }
-
   /** The outbox found the stream unwilling to take more. */
   congested(): void {
     if (this.currentState !== 'open') return
-    this.drain ??= new DrainWatch(this.outbox, this.options.drainTimeout)
-    if (this.drain.isRunning) return
     const now = performance.now()
-    this.drain.begin(now)
-    // With a keep-alive the timer is armed already, but perhaps for later than the drain time ends.
-    const next = Math.min(this.drain.left(now), this.keepAliveLeft(now))
-    this.modules.timers.schedule(this, Math.max(0, next))
+    if (this.liveness.congested(now)) this.watch(now)
   }
 
   /** The stream takes more again. */
   drained(): void {
-    this.drain?.end()
+    this.liveness.drained()
     this.session?.pump()
     this.input.letGo(HoldReason.Outbox)
   }

@@ -10,6 +10,7 @@ import { payloadRefusalOf, publishProblem, topicLimitProblem } from './capabilit
 import { closeReasonOf } from './close-reason.js'
 import type { Connection } from './connection.js'
 import type { InboundAck } from './inbound-acks.js'
+import { HoldReason } from './input.js'
 import { PUBLISH_REFUSAL_TEXTS, type PublishRefusal, publishRefusalOf } from './refusals.js'
 import { InboundTopicAliases } from './topic-alias.js'
 import { decodePublish, decodeTopic, type PublishHeader } from './wire/decode.js'
@@ -116,7 +117,7 @@ function publishAcknowledged(connection: Connection, message: Message, qos: 1 | 
     const again = acks.begin(packetId, qos)
     first.addFollower(again)
     again.release()
-    if (!connection.isV5 && acks.length >= options.receiveMaximum) connection.holdForAcks()
+    if (!connection.isV5 && acks.length >= options.receiveMaximum) connection.input.holdFor(HoldReason.Acks)
     return
   }
   // A QoS 2 id counts until PUBREL, and its PUBREC as long as it is owed, whatever the client releases early.
@@ -125,12 +126,12 @@ function publishAcknowledged(connection: Connection, message: Message, qos: 1 | 
   if (isDenied(connection, message.topic, qos, message.retain)) deny(connection, ack)
   else if (connection.host.isPublishGuarded) publishGuarded(connection, message, ack)
   else publish(connection, message, ack)
-  if (!connection.isV5 && acks.length >= options.receiveMaximum) connection.holdForAcks()
+  if (!connection.isV5 && acks.length >= options.receiveMaximum) connection.input.holdFor(HoldReason.Acks)
 }
 
 /**
  * A client must not have more unacknowledged than it was told [MQTT-3.3.4-7]. Before MQTT 5 it was not told: it is
- * read no further while it is owed that many acknowledgements (`holdForAcks`), and the QoS 2 ids that it has not
+ * read no further while it is owed that many acknowledgements (`HoldReason.Acks`), and the QoS 2 ids that it has not
  * released are bounded by their number, 65,535.
  */
 function checkQuota(connection: Connection, unacknowledged: number): void {

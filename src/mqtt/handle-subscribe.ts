@@ -13,7 +13,7 @@ const SHOWN_FILTER_LENGTH = 200
 /** @throws MqttError for a kind of subscription that the client was told not to ask for. */
 export function handleSubscribe(connection: Connection, packet: SubscribePacket): void {
   if (connection.isV5) checkCapabilities(connection, packet)
-  connection.beginSuback()
+  connection.input.beginSuback()
   connection.host.subscribe(connection, packet.subscriptions, (granted) => {
     if (connection.state !== 'open') return
     const reasonCodes = granted.map(({ reasonCode }) => reasonCode) // [MQTT-3.8.4-1], [MQTT-3.8.4-6]
@@ -22,7 +22,7 @@ export function handleSubscribe(connection: Connection, packet: SubscribePacket)
     // A SUBACK that is too large for its client has ended the connection.
     if (connection.state !== 'open') return
     connection.host.subscribed(connection, granted)
-    connection.endSuback()
+    connection.input.endSuback()
   })
 }
 

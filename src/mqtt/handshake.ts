@@ -64,7 +64,7 @@ function takeTerms(connection: Connection, packet: ConnectPacket, options: MqttO
   connection.username = packet.username
   connection.wantsProblemInformation = packet.properties.requestProblemInformation !== false
   connection.sendMaximum = Math.min(options.inflightWindow, packet.properties.receiveMaximum ?? DEFAULT_RECEIVE_MAXIMUM)
-  connection.keepAlive = keepAliveOf(packet, options)
+  connection.liveness.keepAlive = keepAliveOf(packet, options)
   const aliases = Math.min(options.outboundTopicAliasMaximum, packet.properties.topicAliasMaximum ?? 0)
   if (aliases > 0) connection.aliases = new OutboundTopicAliases(aliases, connection.maximumPacketSize) // [MQTT-3.1.2-26]
 }
@@ -157,7 +157,7 @@ function connackProperties(connection: Connection, packet: ConnectPacket, option
   if (expiryInterval !== (packet.properties.sessionExpiryInterval ?? 0)) {
     properties.sessionExpiryInterval = expiryInterval
   }
-  if (connection.keepAlive !== packet.keepAlive) properties.serverKeepAlive = connection.keepAlive // [MQTT-3.2.2-21]
+  if (connection.liveness.keepAlive !== packet.keepAlive) properties.serverKeepAlive = connection.liveness.keepAlive // [MQTT-3.2.2-21]
   const responseInformation = responseInformationOf(connection.clientId, packet, options)
   if (responseInformation !== undefined) properties.responseInformation = responseInformation
   if (connection.authentication !== undefined) {

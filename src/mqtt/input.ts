@@ -20,6 +20,9 @@ import { type FrameSink, FrameSplitter } from './wire/frame-splitter.js'
 /** What libuv reads at a time: a chunk of this size means that there is probably more. */
 const FULL_CHUNK_BYTES = 64 * 1024
 
+/** A client that lets this many SUBSCRIBE packets wait for their SUBACK is not read further until some are out. */
+const PENDING_SUBACKS = 256
+
 /** Lasting reasons not to read, each in force or not; `hold` and `proceed` count the passing ones. */
 export const HoldReason = {
   /** A publisher that does not know of Receive Maximum has too much unacknowledged. */
@@ -59,6 +62,7 @@ export class Input implements TurnTask, RateLimited, Reader {
   private ahead: ReadAhead | undefined
   private passingHolds = 0
   private lastingHolds = 0
+  private pendingSubacks = 0
   private isSplitting = false
   /** False for a plain socket, which has no more for now when a chunk is not full. */
   private readonly comesInPieces: boolean
@@ -143,6 +147,18 @@ export class Input implements TurnTask, RateLimited, Reader {
     if ((this.lastingHolds & reason) === 0) return
     this.lastingHolds &= ~reason
     this.goOn()
+  }
+
+  /** A SUBSCRIBE waits for its SUBACK. */
+  beginSuback(): void {
+    this.pendingSubacks++
+    if (this.pendingSubacks >= PENDING_SUBACKS) this.holdFor(HoldReason.Subacks)
+  }
+
+  /** Its SUBACK is out. */
+  endSuback(): void {
+    this.pendingSubacks--
+    if (this.pendingSubacks < PENDING_SUBACKS / 2) this.letGo(HoldReason.Subacks)
   }
 
   pauseForRate(): void {

@@ -27,7 +27,7 @@ export function connectedPayload(connection: Connection, cleanStart: boolean): s
     ...commonOf(connection),
     connack: 0,
     clean_start: cleanStart,
-    keepalive: connection.keepAlive,
+    keepalive: connection.liveness.keepAlive,
     expiry_interval: connection.session?.expiryInterval ?? 0,
   })
 }
