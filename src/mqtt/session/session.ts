@@ -8,7 +8,6 @@
  * A session is `attached` (has an outlet), `detached` (its client may come back until it expires) or `ended`.
  */
 
-import type { TimerWheel } from '../../util/timer-wheel.js'
 import type { Frame, Message } from '../wire/message.js'
 import type { QoS, SubscriptionOptions } from '../wire/packets.js'
 import { ReasonCode } from '../wire/reason-codes.js'
@@ -16,36 +15,17 @@ import { BackPressure, type Hold } from './back-pressure.js'
 import type { DeliveryOptions, SharedMessage } from './delivery.js'
 import { type InFlight, InFlightWindow } from './in-flight-window.js'
 import { InboundQos2, type ReceivedQos2 } from './inbound-qos2.js'
-import { MessageQueue, type QueuedMessage, type QueueLimits } from './message-queue.js'
+import { MessageQueue, type QueuedMessage } from './message-queue.js'
 import type { Outlet } from './outlet.js'
 import { PacketIds } from './packet-ids.js'
-import type { SessionMetrics } from './session-metrics.js'
+import { RetainedFeeds } from './retained-feeds.js'
+import type { SessionModules, SessionOptions } from './session-options.js'
 
 export type { Hold } from './back-pressure.js'
 export type { DeliveryOptions, SharedMessage } from './delivery.js'
 export type { ReceivedQos2 } from './inbound-qos2.js'
 export type { Outlet } from './outlet.js'
-
-/** How long a session may search for retained messages in one event-loop turn, in milliseconds. */
-const RETAINED_SLICE_MS = 5
-
-interface RetainedFeed {
-  readonly messages: Iterator<Message | undefined>
-  readonly delivery: DeliveryOptions
-}
-
-export interface SessionOptions {
-  readonly queue: QueueLimits
-  /** Bytes of unacknowledged messages kept for sending again, from which on further ones wait in the queue. */
-  readonly inFlightBytes: number
-  /** How long publishers are held back by a full queue before messages are dropped, in milliseconds. */
-  readonly queueHoldTime: number
-}
-
-export interface SessionModules {
-  readonly timers: TimerWheel
-  readonly metrics: SessionMetrics
-}
+export type { SessionModules, SessionOptions } from './session-options.js'
 
 /** The Session Expiry Interval that means "never". [MQTT 5.0 section 3.1.2.11.2] */
 export const NEVER_EXPIRES = 0xffff_ffff
@@ -61,8 +41,7 @@ export class Session {
   private received: InboundQos2<ReceivedQos2> | undefined
   private readonly packetIds = new PacketIds()
   private backPressure: BackPressure | undefined
-  /** By topic filter; each gives what is left of its retained messages. */
-  private retainedFeeds: Map<string, RetainedFeed> | undefined
+  private retainedFeeds: RetainedFeeds | undefined
   private readonly options: SessionOptions
   private readonly modules: SessionModules
   /** Some message has come by a shared subscription. */
@@ -186,7 +165,7 @@ export class Session {
    */
   feedRetained(filter: string, messages: Iterator<Message | undefined>, delivery: DeliveryOptions): void {
     if (this.isEnded) return
-    this.retainedFeeds ??= new Map()
+    this.retainedFeeds ??= new RetainedFeeds()
     this.retainedFeeds.set(filter, { messages, delivery })
     this.pump()
   }
@@ -239,7 +218,7 @@ export class Session {
     if (this.inFlight === undefined && this.queue === undefined && this.retainedFeeds === undefined) return
     this.inFlight ??= new InFlightWindow()
     const window = this.inFlight
-    let searchUntil = 0
+    this.retainedFeeds?.beginTurn()
     while (!outlet.isCongested && window.sent < outlet.sendMaximum) {
       const again = window.takeUnsent()
       if (again !== undefined) {
@@ -250,9 +229,8 @@ export class Session {
       const next = this.queue?.shift()
       if (next === undefined) {
         if (this.retainedFeeds === undefined) break
-        if (searchUntil === 0) searchUntil = performance.now() + RETAINED_SLICE_MS
         this.sendRetained(this.retainedFeeds)
-        if (performance.now() < searchUntil) continue
+        if (this.retainedFeeds?.mustRest !== true) continue
         outlet.pumpLater()
         break
       } else if (next.message.isExpired(Date.now())) this.modules.metrics.dropped.expired.value++
@@ -264,21 +242,19 @@ export class Session {
     }
   }
 
-  /** Takes one step in the oldest feed: sends a message, or has searched a little. Called with room for a message. */
-  private sendRetained(feeds: Map<string, RetainedFeed>): void {
-    const [oldest] = feeds
-    if (oldest === undefined) {
+  /** Sends the next retained message, where a step of the search has found one. Called with room for a message. */
+  private sendRetained(feeds: RetainedFeeds): void {
+    if (feeds.isEmpty) {
       this.retainedFeeds = undefined
       return
     }
-    const [filter, { messages, delivery }] = oldest
-    const { done, value } = messages.next()
-    if (done === true) feeds.delete(filter)
-    if (value === undefined) return
-    const qos = Math.min(value.qos, delivery.qos) as QoS
+    const found = feeds.step()
+    if (found === undefined) return
+    const { message, delivery } = found
+    const qos = Math.min(message.qos, delivery.qos) as QoS
     // It has waited here since it was retained: its expiry interval is what is left. [MQTT-3.3.2-6]
-    if (qos === 0) this.sendQos0(value, true, delivery.subscriptionIds, true)
-    else this.deliverQueued(value, qos, true, delivery.subscriptionIds, undefined, undefined, true)
+    if (qos === 0) this.sendQos0(message, true, delivery.subscriptionIds, true)
+    else this.deliverQueued(message, qos, true, delivery.subscriptionIds, undefined, undefined, true)
   }
 
   private sendQos0(
