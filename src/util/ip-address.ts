@@ -31,8 +31,9 @@ export class IpAddressSet {
     }
   }
 
-  /** False also for what is no address. */
-  has(address: string): boolean {
+  /** An IPv4 address mapped into IPv6 is itself. False also for what is no address. */
+  has(text: string): boolean {
+    const address = canonicalAddress(text)
     const version = isIP(address)
     if (version === 6) return this.ipv6.check(address, 'ipv6')
     if (version !== 4) return false

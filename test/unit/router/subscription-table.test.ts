@@ -77,7 +77,7 @@ describe('subscription table', () => {
           }
           if (known.size > 0) model.set(filter, known)
           else model.delete(filter)
-          assert.equal(table.get(subscriber, filter)?.options, known.get(subscriber))
+          assert.deepEqual(table.get(subscriber, filter)?.options, known.get(subscriber))
         }
         const expected = [...model].flatMap(([filter, known]) => [...known].map((each) => ({ filter, each })))
         assert.equal(table.size, expected.length)

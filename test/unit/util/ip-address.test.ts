@@ -10,7 +10,16 @@ import {
 
 test('a set has the addresses of its ranges and no others', () => {
   const set = new IpAddressSet(['10.0.0.0/8', '192.168.1.7', '203.0.113.128/25', 'fd00::/8', '2001:db8::1'])
-  for (const address of ['10.0.0.0', '10.255.255.255', '192.168.1.7', '203.0.113.255', 'fd12:3456::1', '2001:db8::1']) {
+  for (const address of [
+    '10.0.0.0',
+    '10.255.255.255',
+    '192.168.1.7',
+    '203.0.113.255',
+    '::ffff:10.1.2.3',
+    '::FFFF:a01:203',
+    'fd12:3456::1',
+    '2001:db8::1',
+  ]) {
     assert.equal(set.has(address), true, address)
   }
   for (const address of ['11.0.0.1', '192.168.1.8', '203.0.113.127', 'fe80::1', '2001:db8::2', '', 'localhost']) {
