@@ -19,11 +19,13 @@ import { listenerSettings } from './config/listener-options.js'
 import { type Config, DEFAULTS } from './config/options.js'
 import type { EnhancedAuthenticator } from './mqtt/authenticator.js'
 import { Admission } from './mqtt/listener/admission.js'
+import { certificateAlarms } from './mqtt/listener/certificate-alarms.js'
 import { Listener } from './mqtt/listener/listener.js'
-import { createListenerMetrics } from './mqtt/listener/metrics.js'
+import { createListenerMetrics, type ListenerMetrics } from './mqtt/listener/metrics.js'
 import { RouteTable } from './router/route-table.js'
 import { PUBLISHERS_ROUTE, SubscriptionTable } from './router/subscription-table.js'
 import { type NodeIdentity, openNodeIdentity } from './store/node-identity.js'
+import { Alarms } from './telemetry/alarms.js'
 import { Health } from './telemetry/health.js'
 import { createLogger, type Logger } from './telemetry/logger.js'
 import { ProcessLoad } from './telemetry/process-load.js'
@@ -54,6 +56,7 @@ export class Node {
   readonly broker: Broker
   private readonly listeners: Listener[]
   private readonly admin: AdminServer
+  private readonly alarms: Alarms
   private cluster: Cluster | undefined
   private identity: NodeIdentity | undefined
   private startedAt = 0
@@ -121,6 +124,7 @@ export class Node {
       operations: this.operations(),
       log: log.child({ room: 'admin' }),
     })
+    this.alarms = this.createAlarms(listenerMetrics)
     this.health.add('serving', () => (this.isServing ? undefined : 'the node is starting or stopping'))
     this.health.add('drain', () => (this.drain.isActive ? 'the node is draining' : undefined))
     this.health.add('overload', () =>
@@ -164,6 +168,7 @@ export class Node {
       if (this.config.cluster.listen !== '') await this.createCluster(this.identity.incarnation).start()
       this.load.start()
       this.overload.start()
+      this.alarms.start()
       await this.broker.listen()
       for (const listener of this.listeners) await listener.start()
       this.isServing = true
@@ -212,11 +217,20 @@ export class Node {
     return cluster
   }
 
+  private createAlarms(listeners: ListenerMetrics): Alarms {
+    const alarms = new Alarms({ registry: this.metrics, log: this.log.child({ room: 'telemetry' }) })
+    alarms.add(() => this.cluster?.alarms() ?? [])
+    alarms.add(() => this.overload.alarms())
+    alarms.add(() => certificateAlarms(listeners.expiries(), Date.now()))
+    return alarms
+  }
+
   /** What operators may ask of this node and tell it. */
   private operations(): Operations {
     const { clientList } = this.broker
     return {
-      status: () => this.status(),
+      status: () => ({ ...this.status(), alarms: this.alarms.list() }),
+      alarms: () => this.alarms.list(),
       clients: () => clientList.clients(),
       client: (clientId) => clientList.client(clientId),
       kick: (clientId) => clientList.kick(clientId),
@@ -255,6 +269,7 @@ export class Node {
     this.access.stop()
     await this.cluster?.stop()
     await this.admin.stop()
+    this.alarms.stop()
     this.overload.stop()
     this.load.stop()
     this.turn.stop()

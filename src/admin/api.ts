@@ -7,6 +7,7 @@ import type { ClientDescription, SubscriptionDescription } from '../broker/clien
 import type { ClusterStatus } from '../cluster/status.js'
 import { AddressError, parseHostPort } from '../config/addresses.js'
 import { filterMatches } from '../mqtt/wire/topic.js'
+import type { Alarm } from '../telemetry/alarms.js'
 import { booleanOf, type Page, ParameterError, pageOf } from './page.js'
 
 /** A topic filter and a node that wants it. */
@@ -28,6 +29,7 @@ export interface RouteVerification {
 /** What the node lets operators see and do. */
 export interface Operations {
   status(): ClusterStatus
+  alarms(): Iterable<Alarm>
   clients(): Iterable<ClientDescription>
   client(clientId: string): ClientDescription | undefined
   /** False when the client is not connected to this node. */
@@ -67,6 +69,7 @@ export class Api {
   /** By method and path; `*` stands for a name. */
   private readonly handlers: Readonly<Record<string, Handler>> = {
     'GET cluster': () => ok(this.operations.status()),
+    'GET alarms': ({ parameters }) => ok(this.listAlarms(parameters)),
     'POST cluster/join': ({ parameters }) => this.join(parameters),
     'DELETE cluster/nodes/*': (_request, node) => this.forget(node),
     'POST node/drain': () => this.drain(true),
@@ -114,6 +117,11 @@ export class Api {
       .flatMap((method) => (method === 'GET' ? ['GET', 'HEAD'] : [method]))
     if (allowed.length > 0) return { status: 405, body: { error: 'method not allowed', allowed }, allow: allowed }
     return { status: 404, body: { error: 'not found', path: `/api/v1/${path.join('/')}` } }
+  }
+
+  private listAlarms(parameters: URLSearchParams): Page<Alarm> {
+    const alarm = parameters.get('alarm')
+    return pageOf(this.operations.alarms(), parameters, (one) => alarm === null || one.alarm === alarm)
   }
 
   private listClients(parameters: URLSearchParams): Page<ClientDescription> {

@@ -6,6 +6,7 @@
 import type { Logger } from 'pino'
 import type { MqttOptions } from '../config/options.js'
 import { MqttError, ReasonCode } from '../mqtt/wire/reason-codes.js'
+import type { AlarmCondition } from '../telemetry/alarms.js'
 import type { Counter, MetricRegistry } from '../telemetry/registry.js'
 
 /** How often the load is looked at, in milliseconds; also the time over which the loop's delay is averaged. */
@@ -117,6 +118,15 @@ export class Overload implements OverloadGate {
   /** What overloads the node at the moment, for `/readyz`. */
   get reason(): OverloadReason | undefined {
     return this.closedGate?.reason
+  }
+
+  /** One for each gate that is closed. */
+  *alarms(): Generator<AlarmCondition> {
+    for (const { reason, limit, closedAt, refused } of this.gates) {
+      if (closedAt === undefined) continue
+      const detail = `new clients are refused until ${reason} is well below ${limit} again; ${refused} were`
+      yield { alarm: 'overloaded', subject: reason, severity: 'critical', detail }
+    }
   }
 
   refuse(): MqttError | undefined {

@@ -4,6 +4,7 @@ import { type Command, Option } from 'commander'
 import type { RouteDescription, RouteVerification } from '../admin/api.js'
 import type { Page } from '../admin/page.js'
 import type { ClientDescription, SubscriptionDescription } from '../broker/client-list.js'
+import type { Alarm } from '../telemetry/alarms.js'
 import { ADMIN_VARIABLE, type AdminRequest, askNode, DEFAULT_ADMIN } from './admin-client.js'
 import { EXIT_CODES, type ExitCode } from './cli-error.js'
 import { wholeNumber } from './mqtt-flags.js'
@@ -55,6 +56,14 @@ const VERIFICATION_COLUMNS: readonly Column<RouteVerification>[] = [
   { title: 'IN STEP', read: (one) => (one.inStep ? 'yes' : 'no') },
 ]
 
+const ALARM_COLUMNS: readonly Column<Alarm>[] = [
+  { title: 'ALARM', read: (one) => one.alarm },
+  { title: 'SEVERITY', read: (one) => one.severity },
+  { title: 'SUBJECT', read: (one) => one.subject },
+  { title: 'SINCE', read: (one) => one.since },
+  { title: 'DETAIL', read: (one) => one.detail },
+]
+
 /** An option that names the node to ask. */
 export function adminOption(): Option {
   return new Option('--admin <host:port>', "a node's admin address").env(ADMIN_VARIABLE).default(DEFAULT_ADMIN)
@@ -70,6 +79,7 @@ export function addAdminCommands(program: Command, cluster: Command, environment
     program.command('routes').description('which nodes want which topics, as a node knows it'),
     environment,
   )
+  addAlarmCommands(program.command('alarms').description('what is wrong, as a running node sees it'), environment)
   addClusterCommands(cluster, environment)
   addDrainCommands(program.command('node').description('a running node itself'), environment)
 }
@@ -140,6 +150,14 @@ function addRouteCommands(routes: Command, environment: CommandEnvironment): voi
     environment.print(flags.json === true ? toJson(answer) : formatTable(VERIFICATION_COLUMNS, answer.nodes).join('\n'))
     if (!answer.inStep) environment.exitWith(EXIT_CODES.failure)
   })
+}
+
+function addAlarmCommands(alarms: Command, environment: CommandEnvironment): void {
+  addPageFlags(alarms.command('list').description('list the alarms that are raised, the oldest first'))
+    .option('--alarm <name>', 'those of one name')
+    .action(async (flags: PageFlags & { alarm?: string }) => {
+      await printPage(flags, { path: 'alarms', parameters: { alarm: flags.alarm } }, ALARM_COLUMNS, environment)
+    })
 }
 
 function addClusterCommands(cluster: Command, environment: CommandEnvironment): void {

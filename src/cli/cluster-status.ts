@@ -35,14 +35,16 @@ export async function clusterStatus({ admin, json }: ClusterStatusOptions): Prom
   return json === true ? JSON.stringify(status, undefined, 2) : renderStatus(status)
 }
 
-/** One line about the cluster, then the table: running nodes first, stopped ones last, each by name. */
+/** One line about the cluster, then the table: running nodes first, stopped ones last, each by name; then the alarms. */
 export function renderStatus(status: ClusterStatus): string {
   const running = status.nodes.filter((node) => node.state === 'running').length
   const stopped = status.nodes.filter((node) => node.state === 'stopped').length
   const counts = [`${running} running`, ...(stopped > 0 ? [`${stopped} stopped`] : [])].join(', ')
   const readiness = status.ready ? '' : ', not ready'
   const title = `Cluster ${status.cluster}: ${counts} (as ${status.node} sees it${readiness})`
-  return [title, '', ...formatTable(COLUMNS, [...status.nodes].sort(inOrder))].join('\n')
+  const alarms = (status.alarms ?? []).map(({ alarm, detail }) => `ALARM ${alarm}: ${detail}`)
+  const table = formatTable(COLUMNS, [...status.nodes].sort(inOrder))
+  return [title, '', ...table, ...(alarms.length > 0 ? ['', ...alarms] : [])].join('\n')
 }
 
 function inOrder(left: NodeStatus, right: NodeStatus): number {

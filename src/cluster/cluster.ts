@@ -5,10 +5,12 @@ import type { Directory, DirectorySink, ForwardedSink, Forwarder, NodeId, Replic
 import { formatHostPort, parseHostPort, parseNodeName } from '../config/addresses.js'
 import type { ClusterOptions } from '../config/options.js'
 import type { RouteTable } from '../router/route-table.js'
+import type { AlarmCondition } from '../telemetry/alarms.js'
 import type { MetricRegistry } from '../telemetry/registry.js'
 import { Deferred } from '../util/deferred.js'
 import { asError, NodeError } from '../util/errors.js'
 import { TurnQueue } from '../util/turn.js'
+import { alarmConditions } from './alarm-conditions.js'
 import { BatchReader } from './batch.js'
 import { ClientDirectory } from './directory/directory.js'
 import { Exchange } from './exchange.js'
@@ -27,7 +29,8 @@ import { RouteLog, type RouteSource } from './route-log.js'
 import { ROUTE_CHECK_INTERVAL_MS } from './route-sync.js'
 import { createSeedSource, type SeedSource } from './seeds.js'
 import type { ClusterStatus, NodeStatus } from './status.js'
-import { MINIMUM_PROTOCOL_VERSION, PROTOCOL_VERSION } from './wire.js'
+import { Views, viewOf } from './views.js'
+import { MINIMUM_PROTOCOL_VERSION, PROTOCOL_VERSION, type View } from './wire.js'
 
 export type { RouteSource } from './route-log.js'
 
@@ -74,12 +77,16 @@ export class Cluster {
   private readonly reader = new BatchReader()
   private readonly seeds: SeedSource
   private readonly ready = new Deferred()
+  private readonly views: Views
+  /** What the beats say of the peers; undefined when one of them has changed. */
+  private view: View | undefined
   private hasSettled = false
   private isStopping = false
   private stopped: Promise<void> | undefined
   private startedAt = 0
   private advertised = ''
   private joinTimer: NodeJS.Timeout | undefined
+  private viewTimer: NodeJS.Timeout | undefined
   private checkTimer: NodeJS.Timeout | undefined
   private readyTimer: NodeJS.Timeout | undefined
 
@@ -90,6 +97,7 @@ export class Cluster {
     const { log } = modules
     this.seeds = modules.seeds ?? createSeedSource(options, log)
     this.turns = new TurnQueue({ onError: (error) => log.error({ err: asError(error) }, 'cluster turn failed') })
+    this.views = new Views(modules.node, VIEW_SETTLE_BEATS * options.heartbeatInterval)
     this.routeLog = new RouteLog(modules.subscriptions, () => this.wakePeers())
     this.clock = new HybridClock(Date.now, modules.incarnation)
     this.clusterMetrics = registerClusterMetrics(modules.metrics, {
@@ -99,6 +107,7 @@ export class Cluster {
       peerRoutes: () => modules.routes.count(),
       routeWaiters: () => this.confirmation.length,
       heldBack: () => this.peerForwarder.heldBackCount,
+      viewDifferences: () => this.viewDifferences(),
     })
     this.membership = this.createMembership()
     this.mesh = new Mesh({
@@ -162,6 +171,10 @@ export class Cluster {
     this.membership.start()
     this.joinTimer = setTimeout(this.onJoinTimeout, options.joinTimeout)
     this.readyTimer = setInterval(this.lookForReadiness, READY_POLL_MS)
+    this.viewTimer = setInterval(
+      () => this.views.compare(this.membership.peers, performance.now()),
+      Math.min(VIEW_LOOK_MS, options.heartbeatInterval),
+    )
     this.checkTimer = setInterval(this.onCheckTime, ROUTE_CHECK_INTERVAL_MS)
     this.lookForReadiness()
   }
@@ -223,6 +236,16 @@ export class Cluster {
     return this.membership.forget(node)
   }
 
+  /** What wants an operator now; nothing while the node stops. */
+  *alarms(): Generator<AlarmCondition> {
+    if (this.isStopping) return
+    const { membership, views, options } = this
+    yield* alarmConditions(
+      { peers: membership.peers.values(), views, linkBuffer: options.linkBuffer },
+      performance.now(),
+    )
+  }
+
   /** Sends the peers digests of own routes and of the maps now, as happens every ten seconds anyway. */
   compareDigests(): void {
     for (const peer of this.membership.peers.values()) peer.exchange.check()
@@ -238,9 +261,11 @@ export class Cluster {
     this.isStopping = true
     clearTimeout(this.joinTimer)
     clearInterval(this.readyTimer)
+    clearInterval(this.viewTimer)
     clearInterval(this.checkTimer)
     this.ready.resolve()
     this.membership.stopJoining()
+    this.views.clear()
     const peers = [...this.membership.peers.values()]
     const deadline = performance.now() + LEAVE_TIMEOUT_MS
     // What publishers wait for first, and what they were told is kept; then the farewells.
@@ -291,6 +316,7 @@ export class Cluster {
         log,
       })
     return new Peer(name, options, {
+      self: modules.node,
       createExchange,
       counters,
       handoff,
@@ -299,13 +325,14 @@ export class Cluster {
         membership.introduce(peer, isNews)
         this.clients.setPeers(this.reachablePeers(), peer.name)
       },
-      onFirstBeat: (peer) => peer.beat(this.describeSelf()),
+      onBeatOwed: (peer) => peer.beat(this.describeSelf()),
       onUnlinked: (peer) => {
         this.clients.setPeers(this.reachablePeers())
         membership.redial(peer)
       },
       onMembers: (members) => membership.learn(members),
       onStateChange: () => {
+        this.view = undefined
         this.confirmation.advance()
         this.clients.setPeers(this.reachablePeers())
       },
@@ -341,7 +368,13 @@ export class Cluster {
       routes: this.routeLog.digest().count,
       uptime: Math.floor((performance.now() - this.startedAt) / 1000),
       ready: this.isReady,
+      view: this.currentView(),
     }
+  }
+
+  private currentView(): View {
+    this.view ??= viewOf(this.membership.peers.values())
+    return this.view
   }
 
   private describeOwnNode(): NodeStatus {
@@ -378,6 +411,10 @@ export class Cluster {
     return lowest
   }
 
+  private viewDifferences(): number {
+    return Array.from(this.views.differing(performance.now())).length
+  }
+
   private readonly onCheckTime = (): void => {
     this.compareDigests()
     for (const map of this.maps.values()) map.purge(Date.now())
@@ -405,6 +442,12 @@ export class Cluster {
     this.ready.resolve()
   }
 }
+
+/** What one node knows is known to all after so many beats: each view goes out with the next one. */
+const VIEW_SETTLE_BEATS = 2
+
+/** How often the views are compared, at most. */
+const VIEW_LOOK_MS = 250
 
 /** How often the mesh is looked at until it is whole. */
 const READY_POLL_MS = 50

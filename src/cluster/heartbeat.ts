@@ -1,7 +1,10 @@
-/** Beats on one link, on a gRPC stream of their own: that the peer lives, how far away it is, and how it is. */
+/**
+ * Beats on one link, on a connection of their own, so that no data under way holds them up: that the peer lives, how far
+ * away it is, how it is, and whom it sees.
+ */
 
 import type { ByteCall } from './link-stream.js'
-import { type Beat, decodeBeat, encodeBeat } from './wire.js'
+import { type Beat, decodeBeat, encodeBeat, type View } from './wire.js'
 
 /** What a node says of itself with each beat. */
 export interface BeatStatus {
@@ -10,11 +13,19 @@ export interface BeatStatus {
   /** Seconds. */
   uptime: number
   ready: boolean
+  /** Whom the node sees. The same object as long as nothing has changed: it is sent only then. */
+  view: View | undefined
+}
+
+/** What a peer says of itself; its view only when that has changed. */
+export interface HeardBeat extends BeatStatus {
+  /** Milliseconds for which the peer had not heard a beat of this node when it sent this one; 0 before the first. */
+  unheard: number
 }
 
 export interface HeartbeatListener {
   /** `isFirst`: none came before it on this stream. */
-  onBeat(status: BeatStatus, isFirst: boolean): void
+  onBeat(beat: HeardBeat, isFirst: boolean): void
   /** The stream ended or failed; no beat comes any more. */
   onHeartbeatClosed(error: Error | undefined): void
 }
@@ -29,14 +40,17 @@ export class Heartbeat {
   private echoReceivedAt = 0
   private smoothedRtt: number | undefined
   private closed = false
+  private sentView: View | undefined
 
   /**
    * @param token sent with the first beat, by the side that dialed
+   * @param terminate cuts the connection below, on the side that accepted it
    */
   constructor(
     private readonly call: ByteCall,
     private readonly listener: HeartbeatListener,
     private token: Uint8Array = NO_TOKEN,
+    private readonly terminate: () => void = () => {},
   ) {
     call.on('data', this.onData)
     call.on('error', this.onError)
@@ -55,8 +69,10 @@ export class Heartbeat {
     const now = performance.now()
     const { echo } = this
     const held = echo === 0 ? 0 : now - this.echoReceivedAt
-    this.call.write(encodeBeat({ ...status, token: this.token, sent: now, echo, held }))
+    const view = status.view === this.sentView ? undefined : status.view
+    this.call.write(encodeBeat({ ...status, view, token: this.token, sent: now, echo, held }))
     this.token = NO_TOKEN
+    this.sentView = status.view
   }
 
   /** A beat that was read before this object existed. */
@@ -66,8 +82,8 @@ export class Heartbeat {
     if (beat.echo > 0) this.measure(now - beat.echo - beat.held)
     this.echo = beat.sent
     this.echoReceivedAt = now
-    const { connections, routes, uptime, ready } = beat
-    this.listener.onBeat({ connections, routes, uptime, ready }, isFirst)
+    const { connections, routes, uptime, ready, view, held } = beat
+    this.listener.onBeat({ connections, routes, uptime, ready, view, unheard: held }, isFirst)
   }
 
   /** Ends without telling the listener. */
@@ -75,6 +91,7 @@ export class Heartbeat {
     if (this.closed) return
     this.closed = true
     this.call.end()
+    this.terminate()
   }
 
   private readonly onData = (bytes: Buffer): void => {

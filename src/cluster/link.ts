@@ -1,5 +1,5 @@
 /**
- * One link to one peer, after its handshake: the data stream and the heartbeat stream beside it.
+ * One link to one peer, after its handshake: the data stream, and the heartbeat stream on a connection beside it.
  *
  * States: `waiting` (not chosen yet; another link may be in use) → `opening` (we said Open) → `up` (the peer said it
  * too) → `closing` (we said Farewell, and go on reading until the peer has) → `closed`. Any state may go to `closed`.
@@ -8,7 +8,7 @@
 import type { Logger } from 'pino'
 import type { NodeId } from '../router/route-table.js'
 import { NodeError } from '../util/errors.js'
-import { type BeatStatus, Heartbeat, type HeartbeatListener } from './heartbeat.js'
+import { type BeatStatus, type HeardBeat, Heartbeat, type HeartbeatListener } from './heartbeat.js'
 import type { ByteCall, LinkStream, LinkStreamListener } from './link-stream.js'
 import {
   type Beat,
@@ -32,7 +32,7 @@ export interface LinkOwner {
   onLinkFarewell(link: Link, reason: FarewellReasonValue): void
   onLinkClosed(link: Link, error: Error | undefined): void
   /** A sign of life with the peer's state. */
-  onLinkBeat(link: Link, status: BeatStatus, isFirst: boolean): void
+  onLinkBeat(link: Link, beat: HeardBeat, isFirst: boolean): void
 }
 
 /** How long the peer may take to say Open: it has just proved that it is there. */
@@ -117,10 +117,14 @@ export class Link implements LinkStreamListener, HeartbeatListener {
     this.flow()
   }
 
-  /** The peer that dialed opened the heartbeat stream; `first` is the beat that carried the token. */
-  attachHeartbeat(call: ByteCall, first: Beat): void {
+  /**
+   * The peer that dialed opened the heartbeat stream.
+   * @param first the beat that carried the token
+   * @param terminate cuts the connection that carries the stream
+   */
+  attachHeartbeat(call: ByteCall, first: Beat, terminate: () => void): void {
     this.heartbeat?.close()
-    this.heartbeat = new Heartbeat(call, this)
+    this.heartbeat = new Heartbeat(call, this, undefined, terminate)
     this.heartbeat.receive(first)
   }
 
@@ -190,12 +194,12 @@ export class Link implements LinkStreamListener, HeartbeatListener {
     this.owner?.onLinkClosed(this, error)
   }
 
-  onBeat(status: BeatStatus, isFirst: boolean): void {
-    this.owner?.onLinkBeat(this, status, isFirst)
+  onBeat(beat: HeardBeat, isFirst: boolean): void {
+    this.owner?.onLinkBeat(this, beat, isFirst)
   }
 
   onHeartbeatClosed(error: Error | undefined): void {
-    // Both streams are on one connection: without the one the other says nothing about the peer's life.
+    // The two connections take one way: when the one breaks, the other will, and without beats nobody knows when.
     if (this.current !== 'closing') this.close(error ?? new NodeError('heartbeats ended', { code: 'HEARTBEAT_ENDED' }))
   }
 

@@ -17,9 +17,6 @@ import { type Identity, type Member, REFUSAL_CODES } from './wire.js'
 /** More members than a full mesh is made for; further ones are refused, so that no mistake grows without end. */
 const MAXIMUM_PEERS = 256
 
-/** A node that has stopped is shown, and dialed, for this long; then it is forgotten. */
-const FORGET_AFTER_MS = 24 * 60 * 60 * 1000
-
 /** After a lost link the node with the smaller name dials first, so that two rarely dial at once. */
 const FIRST_REDIAL_MS = 20
 const SECOND_REDIAL_MS = 150
@@ -30,6 +27,8 @@ const DENIED_REDIAL_MS = 300
 export interface MembershipOptions {
   heartbeatInterval: number
   discovery: 'static' | 'dns'
+  /** Milliseconds for which a node that has stopped is shown, and dialed. */
+  forgetAfter: number
 }
 
 export interface MembershipModules {
@@ -186,7 +185,8 @@ export class Membership {
   redial(peer: Peer): void {
     if (this.isStopping) return
     const first = this.isFirst(peer.name) ? FIRST_REDIAL_MS : SECOND_REDIAL_MS
-    this.dialers.get(peer.name)?.dial(peer.isDenied ? DENIED_REDIAL_MS : first)
+    const pause = peer.flapping.pause(performance.now())
+    this.dialers.get(peer.name)?.dial(Math.max(pause, peer.isDenied ? DENIED_REDIAL_MS : first))
   }
 
   /** Removes a peer that has stopped; false when it is not known or still there. */
@@ -290,8 +290,8 @@ export class Membership {
     this.tickedAt = now
     for (const peer of this.table.values()) {
       if (pause > this.options.heartbeatInterval) peer.forgive(pause)
-      peer.checkSilence(now)
-      if (now - peer.stoppedAt > FORGET_AFTER_MS && this.forget(peer.name)) continue
+      peer.checkSilence(now, this.tickInterval)
+      if (now - peer.stoppedAt > this.options.forgetAfter && this.forget(peer.name)) continue
       // Whatever a dialer has missed: a peer without a link is dialed, one that has stopped as well.
       if (!peer.isLinked && this.dialers.get(peer.name)?.isBusy === false) this.redial(peer)
     }

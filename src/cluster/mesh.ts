@@ -8,7 +8,7 @@ import type { ByteCall, LinkStream } from './link-stream.js'
 import type { ConnectResult } from './membership.js'
 import type { ClusterMetrics } from './metrics.js'
 import { RefusalLog } from './refusals.js'
-import { HANDSHAKE_TIMEOUT_MS, MeshChannel, MeshServer } from './transport.js'
+import { HANDSHAKE_TIMEOUT_MS, type InboundHeartbeat, MeshChannel, MeshServer } from './transport.js'
 import { type Beat, decodeBeat, REFUSAL_CODES } from './wire.js'
 
 /** How long a refused node has to read why, before the connection is cut. */
@@ -34,7 +34,7 @@ export class Mesh {
     this.server = new MeshServer({
       log,
       onLink: (stream, trust) => void this.accept(stream, trust),
-      onHeartbeat: (call) => this.acceptHeartbeat(call),
+      onHeartbeat: (heartbeat) => this.acceptHeartbeat(heartbeat),
       onStrangerCut: (reason) => {
         metrics.strangersCut[reason].value += 1
       },
@@ -124,7 +124,7 @@ export class Mesh {
     this.links.set(link.token.toString('hex'), link)
   }
 
-  private acceptHeartbeat(call: ByteCall): void {
+  private acceptHeartbeat({ call, trust, cut }: InboundHeartbeat): void {
     let link: Link | undefined
     call.on('error', (error) => this.modules.log.debug({ err: asError(error) }, 'heartbeat stream failed'))
     call.on('data', (bytes) => {
@@ -132,11 +132,13 @@ export class Mesh {
       const first = this.readFirstBeat(bytes)
       link = first === undefined ? undefined : this.links.get(Buffer.from(first.token).toString('hex'))
       if (link === undefined || first === undefined) {
-        this.modules.log.warn({ address: call.getPeer() }, 'heartbeats without a link are refused')
-        call.end()
+        this.modules.log.debug({ address: call.getPeer() }, 'heartbeats without a link are refused')
+        this.modules.metrics.strangersCut.no_link.value += 1
+        cut()
       } else {
         this.links.delete(link.token.toString('hex'))
-        link.attachHeartbeat(call, first)
+        trust()
+        link.attachHeartbeat(call, first, cut)
       }
     })
   }

@@ -4,8 +4,8 @@ import type { Counter, Histogram, Labels, MetricRegistry } from '../telemetry/re
 import type { RouteCounters } from './route-sync.js'
 import { REFUSAL_NAMES, type RefusalName } from './wire.js'
 
-/** Why a connection was cut before its handshake was complete. */
-export const STRANGER_CUT_REASONS = ['too_many', 'too_slow', 'too_much'] as const
+/** Why a connection was cut before its handshake was complete; `no_link`: heartbeats that belong to no link. */
+export const STRANGER_CUT_REASONS = ['too_many', 'too_slow', 'too_much', 'no_link'] as const
 export type StrangerCutReason = (typeof STRANGER_CUT_REASONS)[number]
 
 /** Why a message that a peer wants does not go there, or not any more. */
@@ -111,6 +111,8 @@ export interface ClusterMetricSources {
   routeWaiters: () => number
   /** Publishers whose acknowledgement is held back because a lane was full. */
   heldBack: () => number
+  /** Peers and nodes about which they and this node differ. */
+  viewDifferences: () => number
 }
 
 const BATCH_SIZE_BUCKETS_BYTES = [128, 512, 2_048, 8_192, 16_384, 32_768, 131_072, 1_048_576]
@@ -146,7 +148,7 @@ export function registerClusterMetrics(registry: MetricRegistry, sources: Cluste
     strangersCut: registry.counters(
       {
         name: 'cluster_strangers_cut_total',
-        help: 'Connections to the cluster port that were cut before a handshake: too many at once, too slow, or with too much to say.',
+        help: 'Connections to the cluster port that were cut before a handshake: too many at once, too slow, with too much to say, or heartbeats without a link.',
       },
       'reason',
       STRANGER_CUT_REASONS,
@@ -216,6 +218,13 @@ function registerPeerMetrics(registry: MetricRegistry, sources: ClusterMetricSou
     'forwarded_missing_batches_total',
     'Numbered batches that a peer could not send any more.',
     (c) => c.missingBatches,
+  )
+  registry.gauge(
+    {
+      name: 'views_differ',
+      help: 'Cases of a peer that sees a node otherwise than this node does, or does not hear it; 0 when all see the same.',
+    },
+    sources.viewDifferences,
   )
   counter('links_opened_total', 'Links to a peer that came up.', (c) => c.linksOpened)
   gauge('link_rtt_milliseconds', 'Round trip of heartbeats to a peer, smoothed.', (peer) => peer.rtt)

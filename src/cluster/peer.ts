@@ -1,8 +1,8 @@
 /**
  * Another node as seen from here: who it is, whether it lives, and the one link to it.
  *
- * States: `joining` (known, not yet reached) → `up` ⇄ `suspect` (silent for a while) → `down` (silent too long, or
- * never reached); `left` when it said so. From `down` and `left` it comes back to `up` with a link.
+ * States: `joining` (known, not yet reached) → `up` ⇄ `suspect` (silent for a while, or it says that it does not hear this
+ * node) → `down` (silent too long, or never reached); `left` when it said so. From `down` and `left` it comes back to `up` with a link.
  *
  * When both nodes dial, two links may exist for a moment: the one dialed by the node with the smaller name is kept.
  * The other is ended by a Farewell from each side, and only then the kept one is opened, so nothing is lost or overtaken.
@@ -12,12 +12,22 @@ import type { Logger } from 'pino'
 import type { NodeId } from '../router/route-table.js'
 import { asError } from '../util/errors.js'
 import type { Exchange } from './exchange.js'
+import { Flapping } from './flapping.js'
 import type { GiveUpReason, Handoff } from './handoff.js'
-import type { BeatStatus } from './heartbeat.js'
+import type { BeatStatus, HeardBeat } from './heartbeat.js'
 import type { Link, LinkOwner } from './link.js'
 import type { PeerCounters, PeerMetrics, PeerStateName } from './metrics.js'
 import type { LinkState, NodeState, NodeStatus } from './status.js'
-import { FAREWELL_REASONS, type FarewellReasonValue, type LinkBody, type Member, type Open } from './wire.js'
+import { readView, type SeenPeer } from './views.js'
+import {
+  FAREWELL_REASONS,
+  type FarewellReasonValue,
+  type LinkBody,
+  type Member,
+  type Open,
+  SIGHT_STATES,
+  type SightStateValue,
+} from './wire.js'
 
 /** Durations in milliseconds. */
 export interface PeerOptions {
@@ -27,14 +37,16 @@ export interface PeerOptions {
 }
 
 export interface PeerModules {
+  /** Name of this node. */
+  self: NodeId
   createExchange: () => Exchange
   counters: PeerCounters
   handoff: Handoff
   log: Logger
   /** A link came up; `isNews` when it is the first of this incarnation. */
   onUp: (peer: Peer, isNews: boolean) => void
-  /** Its first beat on a link: to be answered at once, so that both know the round trip. */
-  onFirstBeat: (peer: Peer) => void
+  /** A beat to it cannot wait: its first one asks for the round trip, or one of the two doubts the other. */
+  onBeatOwed: (peer: Peer) => void
   /** The link is gone and none takes its place. */
   onUnlinked: (peer: Peer) => void
   onMembers: (members: readonly Member[]) => void
@@ -45,7 +57,7 @@ export interface PeerModules {
 /** Addresses kept of one peer: the one it advertises, and those where it was found. */
 const MAXIMUM_ADDRESSES = 4
 
-export class Peer implements LinkOwner, PeerMetrics {
+export class Peer implements LinkOwner, PeerMetrics, SeenPeer {
   readonly counters: PeerCounters
   /** 0 until it was reached. */
   incarnation = 0
@@ -57,6 +69,10 @@ export class Peer implements LinkOwner, PeerMetrics {
   private status: BeatStatus | undefined
   private statusAt = 0
   private heardAt = performance.now()
+  /** It is heard, and says that it does not hear this node: what comes from it is no sign of a link then. */
+  private isDeaf = false
+  private sights: ReadonlyMap<NodeId, SightStateValue> | undefined
+  readonly flapping = new Flapping()
   private link: Link | undefined
   /** Chosen to take the place of `link` once that has ended. */
   private nextLink: Link | undefined
@@ -79,6 +95,10 @@ export class Peer implements LinkOwner, PeerMetrics {
   /** When it stopped, as `performance.now` tells; Infinity while it has not. */
   get stoppedAt(): number {
     return this.isLive ? Infinity : this.changedAt
+  }
+
+  get view(): ReadonlyMap<NodeId, SightStateValue> | undefined {
+    return this.sights
   }
 
   get exchange(): Exchange {
@@ -225,10 +245,14 @@ export class Peer implements LinkOwner, PeerMetrics {
     this.modules.handoff.giveUp(this.name, this.exchange, reason)
   }
 
-  /** Looks at the silence. @param now of `performance.now` */
-  checkSilence(now: number): void {
+  /**
+   * Looks at the silence.
+   * @param now of `performance.now`
+   * @param nextLook milliseconds until the next look: what would be late then is done now
+   */
+  checkSilence(now: number, nextLook: number): void {
     const { heartbeatInterval, suspectAfter, downAfter } = this.options
-    const silence = now - this.heardAt
+    const silence = now + nextLook - this.heardAt
     if (this.current === 'up' && silence >= suspectAfter) {
       this.moveTo('suspect', undefined)
     }
@@ -265,9 +289,12 @@ export class Peer implements LinkOwner, PeerMetrics {
   onLinkUp(link: Link, open: Open): void {
     if (link !== this.link) return
     const isNews = this.current !== 'up' && this.current !== 'suspect'
+    this.isDeaf = false
+    this.sights = undefined
     this.hear()
     this.wasReplaced = false
     this.counters.linksOpened += 1
+    this.flapping.note(performance.now())
     this.modules.handoff.cancel()
     const resent = this.exchange.kept.length
     this.exchange.resume(link, open)
@@ -320,13 +347,21 @@ export class Peer implements LinkOwner, PeerMetrics {
     this.modules.onUnlinked(this)
   }
 
-  onLinkBeat(link: Link, status: BeatStatus, isFirst: boolean): void {
+  onLinkBeat(link: Link, beat: HeardBeat, isFirst: boolean): void {
     if (link !== this.link) return
-    // Beats alone do not make a link: one that never opens is silent.
-    if (link.state === 'up') this.hear()
-    this.status = status
+    this.status = beat
     this.statusAt = performance.now()
-    if (isFirst) this.modules.onFirstBeat(this)
+    if (beat.view !== undefined) this.sights = readView(beat.view)
+    // Beats alone do not make a link: one that never opens is silent.
+    if (link.state === 'up') this.weigh(beat)
+    if (isFirst || this.isDeaf) this.modules.onBeatOwed(this)
+  }
+
+  /** A link is as silent as the worse of its directions. */
+  private weigh({ unheard }: HeardBeat): void {
+    this.isDeaf = this.sights?.get(this.modules.self) === SIGHT_STATES.SUSPECT
+    if (this.isDeaf) this.heardAt = Math.min(this.heardAt, performance.now() - unheard)
+    else this.hear()
   }
 
   private open(link: Link): void {
@@ -335,8 +370,11 @@ export class Peer implements LinkOwner, PeerMetrics {
   }
 
   private hear(): void {
+    if (this.isDeaf) return
     this.heardAt = performance.now()
-    if (this.current === 'suspect' && this.link?.state === 'up') this.moveTo('up', undefined)
+    if (this.current !== 'suspect' || this.link?.state !== 'up') return
+    this.moveTo('up', undefined)
+    this.modules.onBeatOwed(this)
   }
 
   private beginIncarnation(incarnation: number): void {

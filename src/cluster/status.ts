@@ -3,6 +3,8 @@
  * contract that scripts rely on: fields are added, never renamed.
  */
 
+import type { Alarm } from '../telemetry/alarms.js'
+
 /** running: this node or a peer whose link works; suspect: silent, not yet given up; stopped: left or down. */
 export type NodeState = 'running' | 'joining' | 'suspect' | 'stopped'
 
@@ -37,4 +39,6 @@ export interface ClusterStatus {
   node: string
   ready: boolean
   nodes: NodeStatus[]
+  /** What is wrong, as the answering node sees it; not said by nodes before 0.2. */
+  alarms?: Alarm[]
 }

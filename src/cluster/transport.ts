@@ -1,6 +1,7 @@
 /**
- * Links over gRPC: the port where peers connect, and the way to a peer's port. One TCP connection serves one link, with
- * its two streams. Strangers get little: a few connections, a few seconds, and nothing but a handshake.
+ * Links over gRPC: the port where peers connect, and the way to a peer's port. A link has two TCP connections, one for data
+ * and one for heartbeats: on one, beats would wait behind whatever data the network has not yet taken.
+ * Strangers get little: a few connections, a few seconds, and nothing but a handshake.
  */
 
 import type { Http2Stream } from 'node:http2'
@@ -86,15 +87,24 @@ interface Inbound {
   readonly socket: Socket
   /** Ends the stranger; undefined once the handshake is complete. */
   deadline: NodeJS.Timeout | undefined
-  hasLink: boolean
+  /** Each connection carries one stream. */
+  hasStream: boolean
+}
+
+/** Somebody began a heartbeat stream; its first beat tells whether it belongs to a link. */
+export interface InboundHeartbeat {
+  readonly call: ByteCall
+  /** It does: lifts the limits of strangers. */
+  trust(): void
+  /** Ends the connection. */
+  cut(): void
 }
 
 export interface MeshServerModules {
   log: Logger
   /** A stranger opened a link; `trust` lifts the limits once its handshake is complete. */
   onLink: (stream: LinkStream, trust: () => void) => void
-  /** Somebody on a trusted connection opened a heartbeat stream. */
-  onHeartbeat: (call: ByteCall) => void
+  onHeartbeat: (heartbeat: InboundHeartbeat) => void
   /** A connection was cut because it is one too many, too slow, or says too much. */
   onStrangerCut: (reason: StrangerCutReason) => void
 }
@@ -168,7 +178,7 @@ export class MeshServer {
       socket.destroy()
       return
     }
-    const inbound: Inbound = { socket, deadline: undefined, hasLink: false }
+    const inbound: Inbound = { socket, deadline: undefined, hasStream: false }
     inbound.deadline = setTimeout(() => {
       this.modules.onStrangerCut('too_slow')
       socket.destroy()
@@ -206,12 +216,12 @@ export class MeshServer {
 
   private onLinkCall(call: ServerCall): void {
     const inbound = this.connections.get(call.getPeer())
-    if (inbound === undefined || inbound.hasLink) {
+    if (inbound === undefined || inbound.hasStream) {
       call.on('error', this.onStrayError)
       call.end()
       return
     }
-    inbound.hasLink = true
+    inbound.hasStream = true
     const stream = new LinkStream(call, () => inbound.socket.destroy())
     this.modules.onLink(stream, () => {
       widenWindow(call)
@@ -221,12 +231,17 @@ export class MeshServer {
 
   private onHeartbeatCall(call: ServerCall): void {
     const inbound = this.connections.get(call.getPeer())
-    if (inbound === undefined || inbound.deadline !== undefined) {
+    if (inbound === undefined || inbound.hasStream) {
       call.on('error', this.onStrayError)
       call.end()
       return
     }
-    this.modules.onHeartbeat(call)
+    inbound.hasStream = true
+    this.modules.onHeartbeat({
+      call,
+      trust: () => this.trust(inbound),
+      cut: () => inbound.socket.destroy(),
+    })
   }
 
   private readonly onStrayError = (error: unknown): void =>
@@ -246,14 +261,12 @@ function widenWindow(call: ServerCall): void {
   session.settings({ initialWindowSize: FLOW_CONTROL_WINDOW_BYTES })
 }
 
-/** A way to one address: a gRPC channel with a connection of its own. */
+/** A way to one address: gRPC channels with a connection of their own for each stream. */
 export class MeshChannel {
-  private readonly client: Client
+  private readonly clients: Client[] = []
   private readonly calls: ClientDuplexStream<Buffer, Buffer>[] = []
 
-  constructor(address: string) {
-    this.client = new Client(address, credentials.createInsecure(), CLIENT_OPTIONS)
-  }
+  constructor(private readonly address: string) {}
 
   /** Opens the link stream; that it cannot be reached shows as an error of the stream. */
   openLink(): LinkStream {
@@ -261,7 +274,7 @@ export class MeshChannel {
     return new LinkStream(call, () => {
       // The heartbeat too: a connection to a peer that is gone would wait for its end.
       for (const open of this.calls) open.cancel()
-      this.client.close()
+      for (const client of this.clients) client.close()
     })
   }
 
@@ -270,7 +283,9 @@ export class MeshChannel {
   }
 
   private open(path: string): ClientDuplexStream<Buffer, Buffer> {
-    const call = this.client.makeBidiStreamRequest(path, identity, identity, new Metadata(), {})
+    const client = new Client(this.address, credentials.createInsecure(), CLIENT_OPTIONS)
+    this.clients.push(client)
+    const call = client.makeBidiStreamRequest(path, identity, identity, new Metadata(), {})
     this.calls.push(call)
     return call
   }

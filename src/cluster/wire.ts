@@ -12,6 +12,8 @@ import {
   MeshServiceDefinition,
   Refused_Code as RefusalCode,
   type Refused_Code,
+  type Sight_State,
+  Sight_State as SightState,
 } from './generated/cluster/v1/cluster.js'
 
 export type {
@@ -34,6 +36,7 @@ export type {
   RouteDeltas,
   RouteRequest,
   RouteSnapshot,
+  View,
 } from './generated/cluster/v1/cluster.js'
 
 /** The newest protocol that this version speaks. */
@@ -45,6 +48,8 @@ export const REFUSAL_CODES = RefusalCode
 export type RefusalCodeValue = Refused_Code
 export const FAREWELL_REASONS = FarewellReason
 export type FarewellReasonValue = Farewell_Reason
+export const SIGHT_STATES = SightState
+export type SightStateValue = Sight_State
 
 /** One thing said on a link, by its name. */
 export type LinkBody = NonNullable<LinkMessage['body']>

@@ -84,6 +84,11 @@ const clusterSchema = z.strictObject({
     ['0', '1d'],
     'How long a peer that is down keeps its routes, so that QoS 1 and 2 messages wait for it. A clean leave drops them at once.',
   ),
+  forgetAfter: duration(
+    '1d',
+    ['1s', '365d'],
+    'A node that has stopped is shown, and dialed, for this long; then it is forgotten. `shoalmq cluster forget` does it at once.',
+  ),
   joinTimeout: duration('10s', ['0', '10m'], '`/readyz` answers 200 when the mesh is whole, or after this time.'),
   routeConfirmTimeout: duration('1s', ['0', '1m'], 'How long SUBACK waits for the peers to confirm a new route.'),
   batchBytes: size('32kb', ['1kb', '1mb'], 'Forwarded messages leave in batches of about this size at most.'),

@@ -5,6 +5,7 @@ import type { ClusterStatus } from '../../src/cluster/status.js'
 export function operationsOf(status: () => ClusterStatus): Operations {
   return {
     status,
+    alarms: () => [],
     clients: () => [],
     client: () => undefined,
     kick: () => false,

@@ -49,10 +49,15 @@ export interface ListenerMetrics {
   readonly reloads: Record<'ok' | 'failed', Counter>
   /** Adds certificates whose expiry is shown; read at each scrape. */
   showExpiry(read: () => Iterable<CertificateExpiry>): void
+  /** All of them, as they are now. */
+  expiries(): Iterable<CertificateExpiry>
 }
 
 export function createListenerMetrics(registry: MetricRegistry): ListenerMetrics {
   const sources: (() => Iterable<CertificateExpiry>)[] = []
+  function* expiries(): Generator<CertificateExpiry> {
+    for (const read of sources) yield* read()
+  }
   registry.gaugeOf(
     {
       name: 'tls_certificate_expiry_seconds',
@@ -60,10 +65,8 @@ export function createListenerMetrics(registry: MetricRegistry): ListenerMetrics
     },
     ['listener', 'server_name'],
     function* () {
-      for (const read of sources) {
-        for (const { listener, serverName, expiresAt } of read()) {
-          yield [{ listener, server_name: serverName }, expiresAt / 1_000] as const
-        }
+      for (const { listener, serverName, expiresAt } of expiries()) {
+        yield [{ listener, server_name: serverName }, expiresAt / 1_000] as const
       }
     },
   )
@@ -85,5 +88,6 @@ export function createListenerMetrics(registry: MetricRegistry): ListenerMetrics
       ['ok', 'failed'],
     ),
     showExpiry: (read) => void sources.push(read),
+    expiries,
   }
 }

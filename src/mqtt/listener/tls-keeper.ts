@@ -15,6 +15,7 @@ import {
 } from '../../config/tls-files.js'
 import type { TlsOptions } from '../../config/tls-options.js'
 import { FileWatch } from '../../util/file-watch.js'
+import { EXPIRES_SOON_MS } from './certificate-alarms.js'
 import type { CertificateExpiry, ListenerMetrics } from './metrics.js'
 
 export interface TlsKeeperModules {
@@ -23,9 +24,6 @@ export interface TlsKeeperModules {
   readonly metrics: ListenerMetrics
   readonly log: Logger
 }
-
-/** A certificate this near to its end is worth a warning when it is read. */
-const EXPIRES_SOON_MS = 14 * 86_400_000
 
 export class TlsKeeper {
   private material: TlsMaterial

@@ -305,6 +305,28 @@ export interface Beat {
   /** Seconds since the start of the sender. */
   uptime: number;
   ready: boolean;
+  /** Whom the sender sees and how: in the first beat, and again when that has changed. */
+  view: View | undefined;
+}
+
+/** The sender's view of all other nodes that it knows, its peer among them. */
+export interface View {
+  sights: Sight[];
+}
+
+export interface Sight {
+  node: string;
+  state: Sight_State;
+}
+
+export enum Sight_State {
+  UNSPECIFIED = 0,
+  /** UP - Linked, and heard of. */
+  UP = 1,
+  /** SUSPECT - Silent for a while. */
+  SUSPECT = 2,
+  /** GONE - Not to be reached, or it has left. */
+  GONE = 3,
 }
 
 function createBaseLinkFrame(): LinkFrame {
@@ -2477,7 +2499,17 @@ export const DirectoryRelease: MessageFns<DirectoryRelease> = {
 };
 
 function createBaseBeat(): Beat {
-  return { token: new Uint8Array(0), sent: 0, echo: 0, held: 0, connections: 0, routes: 0, uptime: 0, ready: false };
+  return {
+    token: new Uint8Array(0),
+    sent: 0,
+    echo: 0,
+    held: 0,
+    connections: 0,
+    routes: 0,
+    uptime: 0,
+    ready: false,
+    view: undefined,
+  };
 }
 
 export const Beat: MessageFns<Beat> = {
@@ -2505,6 +2537,9 @@ export const Beat: MessageFns<Beat> = {
     }
     if (message.ready !== false) {
       writer.uint32(64).bool(message.ready);
+    }
+    if (message.view !== undefined) {
+      View.encode(message.view, writer.uint32(562).fork()).join();
     }
     return writer;
   },
@@ -2586,6 +2621,14 @@ export const Beat: MessageFns<Beat> = {
             message.ready = reader.bool();
             continue;
           }
+          case 70: {
+            if (tag !== 562) {
+              break;
+            }
+
+            message.view = View.decode(reader, reader.uint32());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -2599,7 +2642,113 @@ export const Beat: MessageFns<Beat> = {
   },
 };
 
-/** Served by every node on its cluster port. Between two nodes there is one connection; it is dialed by either. */
+function createBaseView(): View {
+  return { sights: [] };
+}
+
+export const View: MessageFns<View> = {
+  encode(message: View, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.sights) {
+      Sight.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): View {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseView();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.sights.push(Sight.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseSight(): Sight {
+  return { node: "", state: 0 };
+}
+
+export const Sight: MessageFns<Sight> = {
+  encode(message: Sight, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.node !== "") {
+      writer.uint32(10).string(message.node);
+    }
+    if (message.state !== 0) {
+      writer.uint32(16).int32(message.state);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Sight {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSight();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.node = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.state = reader.int32() as any;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+/**
+ * Served by every node on its cluster port. Between two nodes there are two connections, one for each of these; both are
+ * opened by the node that dialed.
+ */
 export type MeshServiceDefinition = typeof MeshServiceDefinition;
 export const MeshServiceDefinition = {
   name: "MeshService",
@@ -2614,7 +2763,10 @@ export const MeshServiceDefinition = {
       responseStream: true,
       options: {},
     },
-    /** Signs of life beside the data, so that they never wait behind it. The first beat carries the link's token. */
+    /**
+     * Signs of life, on a connection of their own, so that they never wait behind data. The first beat carries the
+     * link's token.
+     */
     heartbeat: {
       name: "Heartbeat",
       requestType: Beat as typeof Beat,
