@@ -296,7 +296,8 @@ export class Membership {
       if (!peer.isLinked && this.dialers.get(peer.name)?.isBusy === false) this.redial(peer)
     }
     for (const [address, seed] of this.seeds) {
-      if (!seed.dialer.isBusy && !this.isCovered(address, seed)) seed.dialer.dial(0)
+      if (seed.dialer.isBusy || this.isCovered(address, seed)) continue
+      seed.dialer.dial(this.table.get(seed.node ?? '')?.flapping.pause(now) ?? 0)
     }
   }
 

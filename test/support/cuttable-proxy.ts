@@ -7,13 +7,26 @@ import { type AddressInfo, connect, createServer, type Server, type Socket } fro
 interface Pair {
   readonly near: Socket
   readonly far: Socket
+  /** Bytes that have passed, in both directions. */
+  bytes: number
+}
+
+/** What stands still in a frozen proxy; everything unless told otherwise. */
+export interface Freeze {
+  /** `in`: what goes to the target; `out`: what comes from it. */
+  direction?: 'in' | 'out'
+  /** Only the connection that has carried most; new ones pass. */
+  only?: 'busiest'
 }
 
 export class CuttableProxy {
   private readonly server: Server
   private readonly pairs = new Set<Pair>()
   private isRefusing = false
-  private isFrozen = false
+  /** Sockets that are not read. */
+  private readonly frozen = new Set<Socket>()
+  /** Of connections to come. */
+  private frozenDirections: ReadonlySet<'in' | 'out'> = new Set()
   /** Connections accepted so far. */
   accepted = 0
 
@@ -58,22 +71,19 @@ export class CuttableProxy {
     this.cut()
   }
 
-  /** Keeps connections open and passes nothing, until `heal`. */
-  freeze(): void {
-    this.isFrozen = true
-    for (const { near, far } of this.pairs) {
-      near.pause()
-      far.pause()
-    }
+  /** Keeps connections open and passes nothing, or nothing one way, until `heal`. */
+  freeze({ direction, only }: Freeze = {}): void {
+    const directions = new Set(direction === undefined ? (['in', 'out'] as const) : [direction])
+    if (only === undefined) this.frozenDirections = directions
+    const busiest = [...this.pairs].sort((one, other) => other.bytes - one.bytes)
+    for (const pair of only === undefined ? busiest : busiest.slice(0, 1)) this.hold(pair, directions)
   }
 
   heal(): void {
     this.isRefusing = false
-    this.isFrozen = false
-    for (const { near, far } of this.pairs) {
-      near.resume()
-      far.resume()
-    }
+    this.frozenDirections = new Set()
+    for (const socket of this.frozen) socket.resume()
+    this.frozen.clear()
   }
 
   async stop(): Promise<void> {
@@ -88,12 +98,14 @@ export class CuttableProxy {
     }
     this.accepted += 1
     const far = connect({ port: this.target(), host: '127.0.0.1', noDelay: true })
-    const pair: Pair = { near, far }
+    const pair: Pair = { near, far, bytes: 0 }
     this.pairs.add(pair)
     const end = (): void => {
       near.destroy()
       far.destroy()
       this.pairs.delete(pair)
+      this.frozen.delete(near)
+      this.frozen.delete(far)
     }
     for (const [from, to] of [
       [near, far],
@@ -102,13 +114,25 @@ export class CuttableProxy {
       from.on('error', end)
       from.on('close', end)
       from.on('data', (bytes) => {
+        pair.bytes += bytes.length
         if (to.write(bytes)) return
         from.pause()
         to.once('drain', () => {
-          if (!this.isFrozen) from.resume()
+          if (!this.frozen.has(from)) from.resume()
         })
       })
-      if (this.isFrozen) from.pause()
+    }
+    this.hold(pair, this.frozenDirections)
+  }
+
+  private hold({ near, far }: Pair, directions: ReadonlySet<'in' | 'out'>): void {
+    for (const [direction, from] of [
+      ['in', near],
+      ['out', far],
+    ] as const) {
+      if (!directions.has(direction)) continue
+      from.pause()
+      this.frozen.add(from)
     }
   }
 }

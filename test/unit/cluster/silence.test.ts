@@ -1,0 +1,150 @@
+import assert from 'node:assert/strict'
+import { afterEach, describe, it } from 'node:test'
+import type { ClusterOptions } from '../../../src/config/options.js'
+import { CuttableProxy } from '../../support/cuttable-proxy.js'
+import { eventually } from '../../support/eventually.js'
+import { meshed, stopAll, TestNode, unsettled } from './test-cluster.js'
+
+/** Times that are short, and long enough for a machine with other things to do. */
+const TIMES = { heartbeatInterval: 100, suspectAfter: 600, downAfter: 1_000 }
+
+describe('silence between nodes', () => {
+  let nodes: TestNode[] = []
+  let proxies: CuttableProxy[] = []
+
+  afterEach(async () => {
+    await stopAll(nodes)
+    await Promise.all(proxies.map((proxy) => proxy.stop()))
+    nodes = []
+    proxies = []
+  })
+
+  /**
+   * Nodes that reach each other only through a proxy in front of each. The link of two is dialed by the smaller name: the
+   * proxy of b carries a's link, that of c those of a and b.
+   */
+  async function start(names: readonly string[], options: Partial<ClusterOptions> = {}): Promise<void> {
+    // The last comes first, so that each finds those it is to dial.
+    for (const name of [...names].reverse()) {
+      const proxy: CuttableProxy = new CuttableProxy(() => Number(node.address.split(':')[1]))
+      await proxy.start()
+      const seeds = proxies.map(({ address }) => address)
+      const node = new TestNode(name, { ...TIMES, ...options, advertise: proxy.address, seeds })
+      proxies.unshift(proxy)
+      nodes.unshift(node)
+      await node.cluster.start()
+    }
+    await meshed(nodes)
+    await eventually(() => {
+      for (const [index, node] of nodes.entries()) {
+        for (const other of nodes.slice(index + 1)) {
+          const last = node.logged('link up').filter(({ peer }) => peer === other.name)
+          assert.equal(last.at(-1)?.dialer, node.name, 'the smaller name has dialed the link that stays')
+        }
+      }
+    })
+  }
+
+  async function whenStopped(node: TestNode, peer: TestNode, within = 10_000): Promise<void> {
+    await eventually(() => assert.equal(node.stateOf(peer), 'stopped', `${node.name} sees ${peer.name}`), { within })
+  }
+
+  it('is no matter as long as heartbeats come: data that stands still does not make a live peer look dead', async () => {
+    // The link of b to a is dialed by a, through b's proxy.
+    await start(['a', 'b'])
+    const [a, b] = nodes as [TestNode, TestNode]
+    b.subscribe('big')
+    await meshed(nodes)
+    const pendings = Array.from({ length: 8 }, () => a.publish('big', 'x'.repeat(500_000), 1))
+    await eventually(() => assert.equal(unsettled(pendings), 0))
+    proxies[1]?.freeze({ only: 'busiest' })
+    // More than any window and socket buffer take.
+    const stalled = Array.from({ length: 40 }, () => a.publish('big', 'x'.repeat(500_000), 1))
+    const begun = performance.now()
+    await eventually(() => assert.equal(performance.now() - begun > 3 * TIMES.downAfter, true), { within: 10_000 })
+    assert.equal(unsettled(stalled) > 0, true, 'the data does stand still')
+    for (const node of nodes) assert.equal(node.logged('peer state', 40).length, 0, `${node.name} suspects nobody`)
+    proxies[1]?.heal()
+    await eventually(() => assert.equal(unsettled(stalled), 0), { within: 10_000 })
+    assert.equal(a.logged('link up').length, 1)
+  })
+
+  for (const direction of ['in', 'out'] as const) {
+    it(`of one direction, ${direction === 'in' ? 'from' : 'to'} the node that dialed, is noticed by both, as if it were of both`, async () => {
+      await start(['a', 'b'])
+      const [a, b] = nodes as [TestNode, TestNode]
+      const begun = performance.now()
+      proxies[1]?.freeze({ direction })
+      await Promise.all([whenStopped(a, b), whenStopped(b, a)])
+      const took = performance.now() - begun
+      assert.ok(took < TIMES.downAfter + 1_000, `took ${Math.round(took)} ms`)
+      for (const proxy of proxies) proxy.heal()
+      await meshed(nodes)
+    })
+  }
+
+  it('for less than the time to be down is a suspicion that goes without a new link', async () => {
+    await start(['a', 'b'], { downAfter: 30_000 })
+    const [a, b] = nodes as [TestNode, TestNode]
+    proxies[1]?.freeze()
+    await eventually(() => assert.deepEqual([a.stateOf(b), b.stateOf(a)], ['suspect', 'suspect']), { within: 10_000 })
+    proxies[1]?.heal()
+    await meshed(nodes)
+    assert.deepEqual(
+      nodes.map((node) => node.logged('link up').length),
+      [1, 1],
+    )
+  })
+
+  it('between two nodes that both see a third is a view that differs for all three, until it is over', async () => {
+    await start(['a', 'b', 'c'])
+    const [a, b] = nodes as [TestNode, TestNode]
+    for (const node of nodes) assert.equal(await node.metric('views_differ'), 0)
+    proxies[0]?.split()
+    proxies[1]?.split()
+    await Promise.all([whenStopped(a, b), whenStopped(b, a)])
+    await eventually(
+      async () => {
+        const differences = await Promise.all(nodes.map((node) => node.metric('views_differ')))
+        // c hears of it from a and from b; these hear from c that the other lives.
+        assert.deepEqual(differences, [1, 1, 2])
+      },
+      { within: 10_000 },
+    )
+    for (const node of nodes) {
+      const alarms = [...node.cluster.alarms()].filter(({ alarm }) => alarm === 'views_differ')
+      assert.equal(alarms.length, node === nodes[2] ? 2 : 1)
+    }
+    for (const proxy of proxies) proxy.heal()
+    await meshed(nodes)
+    await eventually(async () => {
+      assert.deepEqual(await Promise.all(nodes.map((node) => node.metric('views_differ'))), [0, 0, 0])
+    })
+    for (const node of nodes) assert.deepEqual([...node.cluster.alarms()], [])
+  })
+
+  it('of a link that is cut again and again leads to fewer and fewer links, and to no snapshots', async () => {
+    await start(['a', 'b'])
+    const [a, b] = nodes as [TestNode, TestNode]
+    for (let number = 0; number < 100; number += 1) b.subscribe(`route/${number}`)
+    await meshed(nodes)
+    const snapshots = await a.metric(`route_snapshots_received_total{peer="${b.name}"}`)
+    const begun = performance.now()
+    const flap = setInterval(() => {
+      for (const proxy of proxies) proxy.cut()
+    }, 20)
+    try {
+      await eventually(() => assert.equal(performance.now() - begun > 5_000, true), { within: 10_000 })
+    } finally {
+      clearInterval(flap)
+    }
+    const links = a.logged('link up').length
+    assert.ok(links > 3 && links < 20, `${links} links in 5 s`)
+    await meshed(nodes)
+    assert.equal(await a.metric(`route_snapshots_received_total{peer="${b.name}"}`), snapshots)
+    assert.deepEqual(
+      [...a.cluster.alarms()].map(({ alarm, subject }) => [alarm, subject]),
+      [['link_flapping', b.name]],
+    )
+  })
+})
