@@ -82,7 +82,7 @@ export class Claims {
       claim.done(undefined)
     } else {
       this.modules.metrics.claims.granted.value++
-      this.hold(claim, epoch)
+      this.hold(claim, epoch, false)
     }
   }
 
@@ -135,9 +135,7 @@ export class Claims {
       if (claim.deadline > now) return
       this.pending.delete(request)
       this.modules.metrics.claims.timed_out.value++
-      const epoch = nextEpoch(this.held.get(claim.clientId)?.epoch ?? 0)
-      this.hold(claim, epoch)
-      this.tell(claim.ringNode, [{ clientId: claim.clientId, epoch }])
+      this.hold(claim, nextEpoch(this.held.get(claim.clientId)?.epoch ?? 0), true)
     }
   }
 
@@ -149,9 +147,16 @@ export class Claims {
     }
   }
 
-  private hold({ clientId, ringNode, done }: PendingClaim, epoch: number): void {
+  /** @param isAlone whether the epoch is this node's own, and the ring node is still to hear of it */
+  private hold({ clientId, ringNode: asked, done }: PendingClaim, epoch: number, isAlone: boolean): void {
+    const ringNode = this.modules.ring().nodeOf(clientId)
     this.held.set(clientId, { epoch, ringNode })
+    // Told before the client is let in, a ring node that knows of a higher epoch would find nobody to close.
     done(epoch)
+    if (this.held.get(clientId)?.epoch !== epoch) return
+    // The ring has changed since the claim, and what this node holds was announced to the new one before that.
+    if (ringNode !== asked) this.modules.send(asked, { $case: 'directoryRelease', value: { clientId, epoch } })
+    if (ringNode !== asked || isAlone) this.tell(ringNode, [{ clientId, epoch }])
   }
 
   private ask(ringNode: NodeId, request: number, clientId: string, discard: boolean): void {

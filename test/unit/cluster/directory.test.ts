@@ -317,7 +317,7 @@ describe('the client directory', () => {
           network.stop()
         }
       }),
-      { numRuns: 300 },
+      { numRuns: 1_000 },
     )
   })
 })
