@@ -69,10 +69,16 @@ test('EMQX’s names tell of each node below its name', async (t) => {
   assert.ok(Number(values[`${own}/stats/connections/max`]) >= 1)
   assert.equal(values[`${own}/stats/subscriptions/count`], '3')
   assert.equal(values[`${own}/stats/subscriptions/shared/count`], '1')
-  for (const metric of ['bytes/received', 'packets/received', 'packets/connect/received', 'packets/suback/sent']) {
+  for (const metric of [
+    'bytes/received',
+    'packets/received',
+    'packets/suback/sent',
+    'client/connect',
+    'client/connack',
+  ]) {
     assert.ok(Number(values[`${own}/metrics/${metric}`]) > 0, metric)
   }
-  for (const metric of ['messages/qos2/received', 'messages/dropped', 'delivery/dropped/queue_full']) {
+  for (const metric of ['messages/dropped', 'messages/acked', 'delivery/dropped/queue_full', 'packets/connack/error']) {
     assert.match(values[`${own}/metrics/${metric}`] ?? '', /^\d+$/, metric)
   }
 })

@@ -53,7 +53,8 @@ function refused(metrics: BrokerMetrics): number {
 
 function metricsOf(metrics: BrokerMetrics): (readonly [name: string, read: () => number])[] {
   const { mqtt, session } = metrics
-  const { messagesReceived, packetsReceived, packetsSent } = mqtt
+  const { messagesReceived, packetsReceived, packetsSent, connectRefused, publishesRefused, subscriptionsRefused } =
+    mqtt
   const { sent, dropped } = session
   return [
     ['bytes/received', () => mqtt.bytesReceived.value],
@@ -62,7 +63,13 @@ function metricsOf(metrics: BrokerMetrics): (readonly [name: string, read: () =>
     ['packets/sent', () => total(packetsSent) + total(sent)],
     ['packets/publish/received', () => total(messagesReceived)],
     ['packets/publish/sent', () => total(sent)],
-    ['packets/publish/auth_error', () => mqtt.publishesRefused.access_denied.value],
+    ['packets/publish/auth_error', () => publishesRefused.access_denied.value + publishesRefused.not_authorized.value],
+    ['packets/publish/inuse', () => publishesRefused.duplicate_qos2.value],
+    ['packets/publish/dropped', () => publishesRefused.quota_exceeded.value],
+    ['packets/connack/error', () => total(connectRefused)],
+    ['packets/connack/auth_error', () => connectRefused.bad_credentials.value + connectRefused.not_authorized.value],
+    ['packets/subscribe/auth_error', () => subscriptionsRefused.not_authorized.value],
+    ['packets/subscribe/error', () => total(subscriptionsRefused) - subscriptionsRefused.not_authorized.value],
     ...PACKET_TYPES.flatMap(
       (type) =>
         [
@@ -81,6 +88,7 @@ function metricsOf(metrics: BrokerMetrics): (readonly [name: string, read: () =>
     ),
     ['messages/publish', () => total(messagesReceived) - refused(metrics)],
     ['messages/delivered', () => total(sent)],
+    ['messages/acked', () => packetsReceived.puback.value + packetsReceived.pubrec.value],
     ['messages/dropped', () => metrics.unmatched.value + total(dropped)],
     ['messages/dropped/no_subscribers', () => metrics.unmatched.value],
     ['delivery/dropped', () => total(dropped)],
@@ -88,6 +96,8 @@ function metricsOf(metrics: BrokerMetrics): (readonly [name: string, read: () =>
     ['delivery/dropped/too_large', () => dropped.too_large.value],
     ['delivery/dropped/expired', () => dropped.expired.value],
     ['delivery/dropped/qos0_msg', () => dropped.outbox_full.value + dropped.offline_qos0.value],
+    ['client/connect', () => packetsReceived.connect.value],
+    ['client/connack', () => packetsSent.connack.value],
     ['session/takenover', () => metrics.takeovers.value],
     ['session/terminated', () => metrics.sessionsExpired.value],
   ]
