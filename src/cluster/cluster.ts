@@ -13,6 +13,9 @@ import { TurnQueue } from '../util/turn.js'
 import { alarmConditions } from './alarm-conditions.js'
 import { BatchReader } from './batch.js'
 import { ClientDirectory } from './directory/directory.js'
+import { createSeedSource } from './discovery/discovery.js'
+import { registerDiscoveryMetrics } from './discovery/metrics.js'
+import type { SeedSource } from './discovery/seed-source.js'
 import { Exchange } from './exchange.js'
 import { PeerForwarder } from './forwarder.js'
 import { Handoff } from './handoff.js'
@@ -27,7 +30,6 @@ import { ReplicatedMap } from './replicated-map.js'
 import { RouteConfirmation } from './route-confirmation.js'
 import { RouteLog, type RouteSource } from './route-log.js'
 import { ROUTE_CHECK_INTERVAL_MS } from './route-sync.js'
-import { createSeedSource, type SeedSource } from './seeds.js'
 import type { ClusterStatus, NodeStatus } from './status.js'
 import { Views, viewOf } from './views.js'
 import { MINIMUM_PROTOCOL_VERSION, PROTOCOL_VERSION, type View } from './wire.js'
@@ -95,7 +97,8 @@ export class Cluster {
     private readonly modules: ClusterModules,
   ) {
     const { log } = modules
-    this.seeds = modules.seeds ?? createSeedSource(options, log)
+    const discovery = registerDiscoveryMetrics(modules.metrics)
+    this.seeds = modules.seeds ?? createSeedSource(options, { self: () => this.identity(), metrics: discovery, log })
     this.turns = new TurnQueue({ onError: (error) => log.error({ err: asError(error) }, 'cluster turn failed') })
     this.views = new Views(modules.node, VIEW_SETTLE_BEATS * options.heartbeatInterval)
     this.routeLog = new RouteLog(modules.subscriptions, () => this.wakePeers())
@@ -280,6 +283,7 @@ export class Cluster {
     this.confirmation.stop()
     this.turns.stop()
     await this.mesh.stop()
+    await this.seeds.stop()
     this.modules.log.info('cluster left')
   }
 

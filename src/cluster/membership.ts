@@ -4,14 +4,15 @@
  */
 
 import type { Logger } from 'pino'
+import type { DiscoveryKind } from '../config/discovery-options.js'
 import type { NodeId } from '../router/route-table.js'
 import { asError } from '../util/errors.js'
 import { Dialer, type DialOutcome } from './dialer.js'
+import type { SeedSource } from './discovery/seed-source.js'
 import { isAddress, type Refusal } from './handshake.js'
 import type { BeatStatus } from './heartbeat.js'
 import type { Link } from './link.js'
 import type { Peer } from './peer.js'
-import type { SeedSource } from './seeds.js'
 import { type Identity, type Member, REFUSAL_CODES } from './wire.js'
 
 /** More members than a full mesh is made for; further ones are refused, so that no mistake grows without end. */
@@ -26,7 +27,7 @@ const DENIED_REDIAL_MS = 300
 
 export interface MembershipOptions {
   heartbeatInterval: number
-  discovery: 'static' | 'dns'
+  discovery: DiscoveryKind
   /** Milliseconds for which a node that has stopped is shown, and dialed. */
   forgetAfter: number
 }
@@ -82,7 +83,7 @@ export class Membership {
   get isComplete(): boolean {
     if (!this.hasSeeds) return false
     // Nodes that start together may each find only itself in the first answers.
-    if (this.options.discovery === 'dns' && this.table.size === 0) return false
+    if (this.options.discovery !== 'static' && this.table.size === 0) return false
     for (const { node } of this.seeds.values()) if (node === undefined) return false
     for (const peer of this.table.values()) if (peer.isLive && !peer.isSynced) return false
     return true
@@ -104,7 +105,7 @@ export class Membership {
   /** No more dialing, and nobody new is let in; links stay. */
   stopJoining(): void {
     this.isStopping = true
-    this.modules.seeds.stop()
+    void this.modules.seeds.stop()
     for (const dialer of this.dialers.values()) dialer.stop()
     for (const { dialer } of this.seeds.values()) dialer.stop()
   }

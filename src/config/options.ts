@@ -9,6 +9,7 @@ import { z } from 'zod'
 import { accessSchema } from './access-options.js'
 import { AddressError, parseHostPort, parseNodeName } from './addresses.js'
 import { type DeepReadonly, deepFreeze } from './deep-freeze.js'
+import { DISCOVERY_KINDS, etcdSchema, k8sSchema, mcastSchema } from './discovery-options.js'
 import { drainSchema } from './drain-options.js'
 import { listeners } from './listener-options.js'
 import { mqttSchema } from './mqtt-options.js'
@@ -65,13 +66,20 @@ const clusterSchema = z.strictObject({
     'Shared secret of the cluster, proved by HMAC and never sent. Not a flag, because command lines are visible to all.',
   ),
   secretFile: text('', { accepted: 'a path' }, 'A file whose content, without surrounding white space, is the secret.'),
-  discovery: choice('static', ['static', 'dns'], 'How the first peers are found: the list in `cluster.seeds`, or DNS.'),
+  discovery: choice(
+    'static',
+    DISCOVERY_KINDS,
+    'How the first peers are found: the list in `cluster.seeds`, DNS, a multicast group of the local network, etcd, or the Kubernetes API.',
+  ),
   seeds: list(
     [],
     { accepted: 'a list of host:port', check: parseHostPort, flag: '--seeds' },
     'Cluster addresses of other nodes. One that answers is enough: members tell each other about members.',
   ),
   dns: dnsSchema.prefault({}),
+  mcast: mcastSchema.prefault({}),
+  etcd: etcdSchema.prefault({}),
+  k8s: k8sSchema.prefault({}),
   heartbeatInterval: duration('1s', ['10ms', '1m'], 'How often a node tells each peer that it lives.'),
   suspectAfter: duration('3s', ['20ms', '5m'], 'Silence after which a peer is suspect.'),
   downAfter: duration(

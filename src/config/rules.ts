@@ -50,6 +50,18 @@ export const RULES: readonly Rule[] = [
         : [],
   },
   {
+    keys: ['cluster.etcd.certFile', 'cluster.etcd.keyFile'],
+    check: ({ cluster: { etcd } }) =>
+      (etcd.certFile === '') === (etcd.keyFile === '') ? [] : ['it goes with cluster.etcd.keyFile: both or none'],
+  },
+  {
+    keys: ['cluster.k8s.namespace', 'cluster.k8s.tokenFile', 'cluster.discovery'],
+    check: ({ cluster: { discovery, k8s } }) =>
+      discovery === 'k8s' && k8s.namespace === '' && k8s.tokenFile === ''
+        ? ['it is empty, and there is no cluster.k8s.tokenFile beside which the namespace of the pod is told']
+        : [],
+  },
+  {
     keys: ['cluster.seeds'],
     check: ({ cluster }) =>
       cluster.seeds.filter(hasNoPort).map((seed) => `${seed} has port 0, which cannot be dialled`),

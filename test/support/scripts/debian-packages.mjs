@@ -12,6 +12,7 @@ const PACKAGES = [
   { name: 'mosquitto-clients', probe: ['mosquitto_pub', '--help'] },
   { name: 'redis-server', probe: ['redis-server', '--version'], service: 'redis-server' },
   { name: 'dnsmasq-base', probe: ['dnsmasq', '--version'] },
+  { name: 'etcd-server', probe: ['etcd', '--version'], service: 'etcd' },
   { name: 'python3-paho-mqtt', probe: [SYSTEM_PYTHON, '-c', 'import paho.mqtt.client'] },
   { name: 'openssl', probe: ['openssl', 'version'] },
   { name: 'iproute2', probe: ['ip', '-V'] },

@@ -184,5 +184,5 @@ describe('the handshake', () => {
 
 /** Seeds that are asked for when the node starts, since they name its own port. */
 function lateSeeds(addresses: () => string[]) {
-  return { start: (onAddresses: (found: readonly string[]) => void) => onAddresses(addresses()), stop() {} }
+  return { start: (onAddresses: (found: readonly string[]) => void) => onAddresses(addresses()), stop: async () => {} }
 }

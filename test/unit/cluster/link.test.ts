@@ -37,7 +37,10 @@ describe('links between nodes', () => {
       nodes = []
       // Each has the other as seed, so both dial in the same moment.
       const all = ['a', 'b', 'c'].map((name) => {
-        const seeds = { start: (found: (addresses: readonly string[]) => void) => report.push(found), stop() {} }
+        const seeds = {
+          start: (found: (addresses: readonly string[]) => void) => report.push(found),
+          stop: async () => {},
+        }
         return new TestNode(name, {}, { seeds })
       })
       const report: ((addresses: readonly string[]) => void)[] = []

@@ -44,6 +44,38 @@ const CASES: readonly RuleCase[] = [
     ],
   },
   {
+    rule: 'the options of discovery say what is accepted',
+    refused: [
+      {
+        env: { SHOALMQ_CLUSTER__DISCOVERY: 'gossip' },
+        expected: /^cluster\.discovery: expected one of static, dns, mcast, etcd, k8s$/,
+      },
+      { env: { SHOALMQ_CLUSTER__MCAST__ADDR: '10.0.0.1' }, expected: /^cluster\.mcast\.addr: .*224\.0\.0\.0/ },
+      { env: { SHOALMQ_CLUSTER__MCAST__PORTS: '4369,70000' }, expected: /^cluster\.mcast\.ports: 70000: .*65535/ },
+      { env: { SHOALMQ_CLUSTER__MCAST__IFACE: 'eth0' }, expected: /^cluster\.mcast\.iface: .*IPv4 address/ },
+      { env: { SHOALMQ_CLUSTER__MCAST__TTL: '256' }, expected: /^cluster\.mcast\.ttl: .*from 0 to 255/ },
+      {
+        env: { SHOALMQ_CLUSTER__ETCD__SERVER: 'etcd:2379' },
+        expected: /^cluster\.etcd\.server: .*https:\/\/host:port/,
+      },
+      { env: { SHOALMQ_CLUSTER__ETCD__CERT_FILE: '/x' }, expected: /^cluster\.etcd\.certFile: .*both or none/ },
+      {
+        env: { SHOALMQ_CLUSTER__K8S__ADDRESS_TYPE: 'name' },
+        expected: /^cluster\.k8s\.addressType: .*ip, dns, hostname/,
+      },
+      { env: { SHOALMQ_CLUSTER__K8S__SERVICE_NAME: 'a/b' }, expected: /^cluster\.k8s\.serviceName: .*Service/ },
+      {
+        env: { SHOALMQ_CLUSTER__DISCOVERY: 'k8s', SHOALMQ_CLUSTER__K8S__TOKEN_FILE: '' },
+        expected: /^cluster\.k8s\.namespace: .*tokenFile/,
+      },
+    ],
+    accepted: [
+      { SHOALMQ_CLUSTER__DISCOVERY: 'mcast', SHOALMQ_CLUSTER__MCAST__IFACE: '127.0.0.1' },
+      { SHOALMQ_CLUSTER__DISCOVERY: 'etcd', SHOALMQ_CLUSTER__ETCD__SERVER: 'https://a:2379,https://[::1]:2379' },
+      { SHOALMQ_CLUSTER__DISCOVERY: 'k8s' },
+    ],
+  },
+  {
     rule: 'a cluster port off loopback needs a secret',
     refused: [
       {

@@ -1,47 +1,13 @@
 import assert from 'node:assert/strict'
-import { Writable } from 'node:stream'
 import { afterEach, describe, test } from 'node:test'
-import { pino } from 'pino'
-import { createSeedSource, type SeedOptions, type SeedSource } from '../../../src/cluster/seeds.js'
-import { configSchema, type DnsOptions } from '../../../src/config/options.js'
-import { DnsServer, ZONE } from '../../support/dnsmasq.js'
-import { eventually } from '../../support/eventually.js'
+import { createSeedSource, type SeedOptions } from '../../../../src/cluster/discovery/discovery.js'
+import { configSchema, type DnsOptions } from '../../../../src/config/options.js'
+import { DnsServer, ZONE } from '../../../support/dnsmasq.js'
+import { eventually } from '../../../support/eventually.js'
+import { ObservedSeeds, seedModules } from './observed-seeds.js'
 
 const SERVICE = `shoalmq.${ZONE}`
 const SRV_NAME = `_cluster._tcp.${SERVICE}`
-
-interface LogLine {
-  level: number
-  msg: string
-  code?: string
-}
-
-/** A seed source, what it reported, and what it logged at info and above. */
-class Observed {
-  readonly reports: (readonly string[])[] = []
-  readonly lines: LogLine[] = []
-  readonly source: SeedSource
-
-  constructor(options: Partial<SeedOptions>) {
-    const sink = new Writable({
-      write: (chunk, _encoding, done) => {
-        this.lines.push(JSON.parse(String(chunk)) as LogLine)
-        done()
-      },
-    })
-    this.source = createSeedSource({ ...configSchema.parse({}).cluster, ...options }, pino({ level: 'info' }, sink))
-    toStop.push(() => this.source.stop())
-    this.source.start((addresses) => this.reports.push(addresses))
-  }
-
-  get latest(): readonly string[] | undefined {
-    return this.reports.at(-1)
-  }
-
-  warnings(): (string | undefined)[] {
-    return this.lines.filter(({ level }) => level >= 40).map(({ code }) => code)
-  }
-}
 
 const toStop: (() => void | Promise<void>)[] = []
 
@@ -55,19 +21,25 @@ async function startDns(records?: Parameters<DnsServer['serve']>[0]): Promise<Dn
   return server
 }
 
-function observeDns(options: Partial<DnsOptions>): Observed {
+function observe(options: Partial<SeedOptions>): ObservedSeeds {
+  const observed = new ObservedSeeds(options)
+  toStop.push(() => observed.source.stop())
+  return observed.start()
+}
+
+function observeDns(options: Partial<DnsOptions>): ObservedSeeds {
   const defaults = configSchema.parse({}).cluster.dns
-  return new Observed({ discovery: 'dns', dns: { ...defaults, name: SERVICE, interval: 100, ...options } })
+  return observe({ discovery: 'dns', dns: { ...defaults, name: SERVICE, interval: 100, ...options } })
 }
 
 describe('static seeds', () => {
   test('are reported as they are written, at once', () => {
-    const { reports } = new Observed({ seeds: ['n2.example:5370', '127.0.0.1:5371'] })
+    const { reports } = observe({ seeds: ['n2.example:5370', '127.0.0.1:5371'] })
     assert.deepEqual(reports, [['n2.example:5370', '127.0.0.1:5371']])
   })
 
   test('are reported also when there are none, as the first node of a cluster has none', () => {
-    assert.deepEqual(new Observed({ seeds: [] }).reports, [[]])
+    assert.deepEqual(observe({ seeds: [] }).reports, [[]])
   })
 })
 
@@ -131,8 +103,8 @@ describe('DNS seeds from a server that is named in the options', () => {
   test('are not reported once the source is stopped, which may be said twice', async () => {
     const server = await startDns({ hosts: { [SERVICE]: ['10.0.0.1'] } })
     const stopped = observeDns({ servers: [server.address] })
-    stopped.source.stop()
-    stopped.source.stop()
+    void stopped.source.stop()
+    void stopped.source.stop()
     const running = observeDns({ servers: [server.address] })
     await eventually(() => assert.deepEqual(running.reports, [['10.0.0.1:5370']]))
     assert.deepEqual(stopped.reports, [])
@@ -142,12 +114,12 @@ describe('DNS seeds from a server that is named in the options', () => {
   test('may be stopped by the report itself', async () => {
     const server = await startDns({ hosts: { [SERVICE]: ['10.0.0.1'] } })
     const dns = { ...configSchema.parse({}).cluster.dns, name: SERVICE, interval: 100, servers: [server.address] }
-    const source = createSeedSource({ discovery: 'dns', seeds: [], dns }, pino({ level: 'silent' }))
+    const source = createSeedSource({ ...configSchema.parse({}).cluster, discovery: 'dns', dns }, seedModules([]))
     toStop.push(() => source.stop())
     let reports = 0
     source.start(() => {
       reports += 1
-      source.stop()
+      void source.stop()
     })
     await eventually(() => assert.equal(reports, 1))
     const later = observeDns({ servers: [server.address] })

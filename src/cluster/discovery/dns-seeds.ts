@@ -1,27 +1,9 @@
-/**
- * Where a node looks for its first peers: a list that an operator wrote, or the answers of DNS for one name. Seeds are
- * addresses to dial, nothing more: who is a member is what the handshakes say, and an answer may contain this very
- * node. Resolving goes on while the node runs, so that peers that move to new addresses are found again.
- */
+/** Seeds from DNS: the answers for one name, asked for again and again. */
 
 import { promises as dns, type SrvRecord } from 'node:dns'
-import { formatHostPort } from '../config/addresses.js'
-import type { ClusterOptions, DnsOptions } from '../config/options.js'
-import type { Logger } from '../telemetry/logger.js'
-
-export interface SeedSource {
-  /**
-   * Begins to look. `onAddresses` gets every address that is known (`host:port`, in a stable order, no doubles, this
-   * node's own not left out) when they are found first and whenever they have changed; never an empty list from DNS,
-   * because a name server that lost its records is no reason to forget where the peers are.
-   */
-  start(onAddresses: (addresses: readonly string[]) => void): void
-  /** Nothing is reported any more once this returns. May be called again. */
-  stop(): void
-}
-
-/** The part of the options that seeds need. */
-export type SeedOptions = Pick<ClusterOptions, 'discovery' | 'seeds' | 'dns'>
+import { formatHostPort } from '../../config/addresses.js'
+import type { DnsOptions } from '../../config/options.js'
+import type { SeedModules, SeedSource } from './seed-source.js'
 
 /** While nothing was ever found: the name appears when the first node is registered, moments after this one's start. */
 const FIRST_ANSWER_RETRY_MS = 1_000
@@ -33,30 +15,13 @@ const QUERY_TRIES = 2
 /** The name, or this type of record for it, does not exist: an answer, not a failure, while another type has records. */
 const NO_RECORDS: ReadonlySet<string> = new Set(['ENODATA', 'ENOTFOUND'])
 
-/** @throws TypeError when `cluster.dns.servers` has something that is not an IP address with an optional port. */
-export function createSeedSource(options: SeedOptions, log: Logger): SeedSource {
-  return options.discovery === 'static' ? new StaticSeeds(options.seeds) : new DnsSeeds(options.dns, log)
-}
-
-class StaticSeeds implements SeedSource {
-  constructor(private readonly addresses: readonly string[]) {}
-
-  start(onAddresses: (addresses: readonly string[]) => void): void {
-    onAddresses(this.addresses)
-  }
-
-  stop(): void {
-    // Nothing runs.
-  }
-}
-
 /** What one round of questions has brought: addresses, and the last of the questions that got no answer. */
 interface Round {
   addresses: Set<string>
   failure: NodeJS.ErrnoException | undefined
 }
 
-class DnsSeeds implements SeedSource {
+export class DnsSeeds implements SeedSource {
   private readonly resolver = new dns.Resolver({ timeout: QUERY_TIMEOUT_MS, tries: QUERY_TRIES })
   private onAddresses: ((addresses: readonly string[]) => void) | undefined
   private timer: NodeJS.Timeout | undefined
@@ -66,7 +31,7 @@ class DnsSeeds implements SeedSource {
 
   constructor(
     private readonly options: DnsOptions,
-    private readonly log: Logger,
+    private readonly modules: SeedModules,
   ) {
     if (options.servers.length > 0) this.resolver.setServers(options.servers)
   }
@@ -77,7 +42,7 @@ class DnsSeeds implements SeedSource {
     void this.resolveAndReport(onAddresses)
   }
 
-  stop(): void {
+  async stop(): Promise<void> {
     this.onAddresses = undefined
     clearTimeout(this.timer)
     this.resolver.cancel()
@@ -95,7 +60,8 @@ class DnsSeeds implements SeedSource {
     const addresses = [...round.addresses].sort()
     if (addresses.length > 0 && addresses.join() !== this.known.join()) {
       this.known = addresses
-      this.log.debug({ name: this.options.name, addresses }, 'seeds resolved')
+      this.modules.metrics.addresses = addresses.length
+      this.modules.log.debug({ name: this.options.name, addresses }, 'seeds resolved')
       onAddresses(addresses)
     }
     this.scheduleNext(onAddresses)
@@ -144,11 +110,18 @@ class DnsSeeds implements SeedSource {
   }
 
   private logFailure({ addresses, failure }: Round): void {
+    const { metrics } = this.modules
+    metrics.rounds[failure === undefined ? 'ok' : 'failed'].value += 1
+    metrics.isFailing = failure !== undefined
     const code = failure === undefined ? undefined : (failure.code ?? failure.message)
     if (code === this.loggedFailure) return
     this.loggedFailure = code
     const { name, type } = this.options
-    if (failure === undefined) this.log.info({ name, type, found: addresses.size }, 'seeds are resolved again')
-    else this.log.warn({ name, type, code, found: addresses.size, err: failure }, 'seeds could not all be resolved')
+    if (failure === undefined) this.modules.log.info({ name, type, found: addresses.size }, 'seeds are resolved again')
+    else
+      this.modules.log.warn(
+        { name, type, code, found: addresses.size, err: failure },
+        'seeds could not all be resolved',
+      )
   }
 }
