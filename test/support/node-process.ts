@@ -41,6 +41,8 @@ export interface NodeProcessOptions {
   seeds: readonly string[]
   config: ConfigTree
   environment: Record<string, string>
+  /** What the command line begins with, such as the command that enters a network namespace; it must become the node. */
+  launcher?: readonly string[]
 }
 
 /** A line of pino's JSON log. */
@@ -129,7 +131,7 @@ export class NodeProcess {
       ...(options.seeds.length > 0 ? ['--seeds', options.seeds.join(',')] : []),
       ...['--data', this.dataDirectory],
     ]
-    const [file = '', ...command] = shoalmqCommand()
+    const [file = '', ...command] = [...(options.launcher ?? []), ...shoalmqCommand()]
     const child = spawn(file, [...command, 'start', ...flags], {
       cwd: ROOT,
       env: shoalmqEnvironment({ SHOALMQ_LOG__FORMAT: 'json', ...options.environment }),
@@ -233,6 +235,11 @@ export class NodeProcess {
 
   async metrics(): Promise<Scrape> {
     return new Scrape(await this.get('/metrics').then((response) => response.text()))
+  }
+
+  /** What the admin API answers under `/api/v1/`. */
+  async ask<T>(path: string): Promise<T> {
+    return (await this.get(`/api/v1/${path}`).then((response) => response.json())) as T
   }
 
   private async get(path: string): Promise<Response> {
