@@ -202,6 +202,7 @@ export class Node {
       version: VERSION,
       subscriptions: this.subscriptions,
       routes: this.routes,
+      groups: this.broker.groups,
       sink: this.broker,
       clients: this.broker,
       log: this.log.child({ room: 'cluster' }),

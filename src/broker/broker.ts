@@ -18,6 +18,7 @@ import { PublishHeader } from '../mqtt/wire/decode.js'
 import type { Message } from '../mqtt/wire/message.js'
 import { ReasonCode } from '../mqtt/wire/reason-codes.js'
 import { topicFilterProblem } from '../mqtt/wire/topic.js'
+import type { GroupTargets } from '../router/group-targets.js'
 import { MatchCache } from '../router/match-cache.js'
 import type { RouteTable } from '../router/route-table.js'
 import { type Listener, Router } from '../router/router.js'
@@ -92,13 +93,19 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
   private readonly publisher: Publisher
   private readonly retained: RetainedMessages
   private readonly options: MqttOptions
+  /** Of shared subscriptions; the cluster tells it of members on other nodes. */
+  readonly groups: SharedGroups<Subscriber>
   private readonly sys: SysTopics | undefined
   private listeningSince = 0
 
   constructor(options: BrokerOptions, modules: BrokerModules) {
     const { subscriptions, routes, timers, metrics, log } = modules
     const { sharedStrategy, sharedGroups } = options.mqtt
-    const groups = new SharedGroups<Subscriber>({ strategy: sharedStrategy, strategies: sharedGroups })
+    const groups = new SharedGroups<Subscriber>({
+      strategy: sharedStrategy,
+      strategies: sharedGroups,
+      node: options.id,
+    })
     const router = new Router<Subscriber, AedesPublishPacket>({
       subscriptions,
       subscriberFor: (listener) => new ListenerSubscriber(listener, options.id),
@@ -106,6 +113,7 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
     })
     super({ ...options.aedes, id: options.id, mq: router })
     this.router = router
+    this.groups = groups
     this.options = options.mqtt
     const { retainedMessages, retainedBytes } = options.mqtt
     this.retained = new RetainedMessages(
@@ -116,7 +124,7 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
       { maximumTopics: options.mqtt.matchCacheTopics, overlapping: options.mqtt.overlappingDeliveries },
       { subscriptions, groups, routes },
     )
-    this.publisher = new Publisher(LONE_FORWARDER, { matches, retained: this.retained, metrics })
+    this.publisher = new Publisher(LONE_FORWARDER, { matches, groups, retained: this.retained, metrics })
     const redispatch = new Redispatch({ groups, publisher: this.publisher, metrics })
     this.sys =
       options.sys &&
@@ -203,9 +211,14 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
     this.access.reviewAll(this.host.connections, this.host)
   }
 
-  deliverForwarded(message: Message, from: NodeId, pending: PendingPublish | undefined): void {
+  deliverForwarded(
+    message: Message,
+    from: NodeId,
+    pending: PendingPublish | undefined,
+    targets: GroupTargets | undefined,
+  ): void {
     this.host.watchDeliveries()
-    this.publisher.deliverForwarded(message, from, pending)
+    this.publisher.deliverForwarded(message, from, pending, targets)
   }
 
   /** Makes a Connection of a socket; beyond the limit of connections, and when closed, it is ended at once. */
@@ -273,6 +286,7 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
     this.closed = true
     this.access.close()
     this.sys?.stop()
+    this.groups.leave()
     for (const connection of this.host.connections) {
       connection.close('server_shutdown', ReasonCode.ServerShuttingDown, 'the node stops')
     }

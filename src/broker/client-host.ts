@@ -305,7 +305,7 @@ export class ClientHost implements Host, AccessReviewer {
     this.log.debug({ clientId, listener: origin.listener, reason, detail: error?.message }, 'connection closed')
     if (session === undefined) return
     this.aedes.connectedClients--
-    if (!this.aedes.closed) this.redispatch.clientDisconnected(session)
+    this.redispatch.clientDisconnected(session)
     this.sessions.closed(connection)
     this.sys?.clientDisconnected(connection, reason)
     this.events.disconnected(connection)

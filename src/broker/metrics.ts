@@ -27,6 +27,7 @@ export interface BrokerMetrics {
   readonly unmatched: Counter
   readonly forwardedIn: Counter
   readonly redispatched: Counter
+  readonly unplaced: Counter
   readonly retainedRefused: Record<RetainedRefusal, Counter>
   readonly takeovers: Counter
   readonly wills: Counter
@@ -65,6 +66,10 @@ export function createBrokerMetrics(registry: MetricRegistry): BrokerMetrics {
     redispatched: registry.counter({
       name: 'messages_redispatched_total',
       help: 'Messages of shared subscriptions that went to another member because theirs had left.',
+    }),
+    unplaced: registry.counter({
+      name: 'messages_unplaced_total',
+      help: 'Messages of shared subscriptions that were dropped because the last member of their group had left.',
     }),
     retainedRefused: registry.counters(
       {

@@ -5,6 +5,7 @@
 
 import type { ClientRights } from '../mqtt/host.js'
 import type { Message } from '../mqtt/wire/message.js'
+import type { GroupTargets } from '../router/group-targets.js'
 import type { NodeId } from '../router/route-table.js'
 
 export type { NodeId } from '../router/route-table.js'
@@ -24,8 +25,14 @@ export interface Forwarder {
    * without copying. For QoS 0 `pending` is undefined. For QoS 1 and 2 the forwarder takes one hold per node and
    * releases it when that node has kept the message, or when the hand-over is settled in another way (kept as a
    * hint for a node that is down, or the node's life has ended).
+   * @param targets groups of shared subscriptions, on `nodes` or on others, for which a member gets it; not kept
    */
-  forward(message: Message, nodes: readonly NodeId[], pending: PendingPublish | undefined): void
+  forward(
+    message: Message,
+    nodes: readonly NodeId[],
+    pending: PendingPublish | undefined,
+    targets: GroupTargets | undefined,
+  ): void
 
   /**
    * Calls `done` once every live peer has confirmed the routes that this node announced until now, or after the
@@ -36,7 +43,13 @@ export interface Forwarder {
 
 /** The half of the broker that the cluster calls: a message that a peer forwarded, for the sessions of this node only. */
 export interface ForwardedSink {
-  deliverForwarded(message: Message, from: NodeId, pending: PendingPublish | undefined): void
+  /** @param targets the groups here of which a member gets it; good until this returns */
+  deliverForwarded(
+    message: Message,
+    from: NodeId,
+    pending: PendingPublish | undefined,
+    targets: GroupTargets | undefined,
+  ): void
 }
 
 /** One client ID, one connection, in the whole cluster. */

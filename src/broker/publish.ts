@@ -5,8 +5,11 @@
 
 import type { DeliveryOptions, Hold } from '../mqtt/session/session.js'
 import { Message } from '../mqtt/wire/message.js'
+import { GroupTargets } from '../router/group-targets.js'
 import type { Match, MatchCache } from '../router/match-cache.js'
+import { Membership } from '../router/membership.js'
 import type { SharedGroup } from '../router/shared-group.js'
+import type { SharedGroups } from '../router/shared-groups.js'
 import type { BrokerMetrics } from './metrics.js'
 import type { ForwardedSink, Forwarder, NodeId, PendingPublish } from './ports.js'
 import type { RetainedMessages } from './retained.js'
@@ -17,12 +20,15 @@ export type DeliveryFilter = (subscriber: Subscriber, message: Message) => Messa
 
 export interface PublisherModules {
   readonly matches: MatchCache<Subscriber>
+  readonly groups: SharedGroups<Subscriber>
   readonly retained: RetainedMessages
   readonly metrics: BrokerMetrics
 }
 
 export class Publisher implements ForwardedSink {
   private forwarder: Forwarder
+  /** Reused; undefined while it is in use, since a subscriber may publish while it is given a message. */
+  private spareTargets: GroupTargets | undefined
   /** Undefined on the fast path: nobody has asked to see each delivery. */
   deliveryFilter: DeliveryFilter | undefined
 
@@ -53,8 +59,11 @@ export class Publisher implements ForwardedSink {
     this.deliver(match, message, pending)
     // An embedding program has a callback for QoS 0 too, but nobody on a link answers for those.
     const owed = message.qos === 0 ? undefined : pending
-    if (match.nodes.length > 0) this.forwarder.forward(message, match.nodes, owed)
-    else if (match.deliveries.length === 0 && match.groups === undefined) {
+    const targets = match.groups === undefined ? undefined : this.deliverShared(match.groups, message, pending)
+    if (match.nodes.length > 0 || targets !== undefined) {
+      this.forwarder.forward(message, match.nodes, owed, targets)
+      if (targets !== undefined) this.spareTargets = targets
+    } else if (match.deliveries.length === 0 && match.groups === undefined) {
       this.modules.metrics.unmatched.value++
       return false
     }
@@ -72,14 +81,35 @@ export class Publisher implements ForwardedSink {
     if (!isWantedHere && !isForwarded) return
     const message = Message.from(topic, Buffer.from(read()))
     this.deliver(match, message, undefined)
-    if (isForwarded) this.forwarder.forward(message, match.nodes, undefined)
+    const targets = match.groups === undefined ? undefined : this.deliverShared(match.groups, message, undefined)
+    if (isForwarded || (!isLocal && targets !== undefined)) {
+      this.forwarder.forward(message, match.nodes, undefined, targets)
+    }
+    if (targets !== undefined) this.spareTargets = targets
   }
 
-  /** A message that a peer forwarded: for the sessions here only, it never leaves over a link again. */
-  deliverForwarded(message: Message, _from: NodeId, pending: PendingPublish | undefined): void {
+  /**
+   * A message that a peer forwarded: for the sessions here only, it never leaves over a link again. For groups it goes
+   * to a member of those that the peer has chosen this node for, and to no other group.
+   */
+  deliverForwarded(
+    message: Message,
+    _from: NodeId,
+    pending: PendingPublish | undefined,
+    targets: GroupTargets | undefined,
+  ): void {
     this.modules.metrics.forwardedIn.value++
     if (this.isPast(message)) return
-    this.deliver(this.modules.matches.match(message.topic), message, pending)
+    if (targets?.isOnly !== true) this.deliver(this.modules.matches.match(message.topic), message, pending)
+    if (targets === undefined) return
+    for (let i = 0; i < targets.count; i++) {
+      const group = this.modules.groups.withId(targets.ids[i] as number)
+      const membership = group?.chooseHere(targets.hashes[i] as number)
+      if (membership !== undefined) this.deliverTo(membership, message, pending)
+      // Its members have left while the message was on its way.
+      else if (group !== undefined && !targets.isAgain) this.place(group, message, pending, true)
+      else this.modules.metrics.unplaced.value++
+    }
   }
 
   private deliver(match: Match<Subscriber>, message: Message, pending: PendingPublish | undefined): void {
@@ -95,7 +125,6 @@ export class Publisher implements ForwardedSink {
         if (filtered !== undefined) delivery.subscriber.deliver(filtered, delivery, pending)
       }
     }
-    if (match.groups !== undefined) this.deliverShared(match.groups, message, pending)
   }
 
   /** It has expired on its way here, and goes no further [MQTT-3.3.2-5]; counted. */
@@ -105,18 +134,49 @@ export class Publisher implements ForwardedSink {
     return true
   }
 
-  /** To one member of each group. */
-  private deliverShared(groups: readonly SharedGroup<Subscriber>[], message: Message, pending: Hold | undefined): void {
-    for (let i = 0; i < groups.length; i++) this.deliverToMember(groups[i] as SharedGroup<Subscriber>, message, pending)
+  /** To one member of each group that is here; the other groups are returned with their nodes, if any. */
+  private deliverShared(
+    groups: readonly SharedGroup<Subscriber>[],
+    message: Message,
+    pending: Hold | undefined,
+  ): GroupTargets | undefined {
+    const targets = this.spareTargets ?? new GroupTargets()
+    this.spareTargets = undefined
+    targets.clear()
+    for (let i = 0; i < groups.length; i++) {
+      const group = groups[i] as SharedGroup<Subscriber>
+      const hash = group.hashOf(message.topic, message.publisherId)
+      const choice = group.choose(hash)
+      if (choice instanceof Membership) this.deliverTo(choice, message, pending)
+      else if (choice !== undefined) targets.add(choice.node, choice.id, hash)
+    }
+    if (targets.count > 0) return targets
+    this.spareTargets = targets
+    return undefined
   }
 
-  /** To the member that the group chooses; false when it has none. */
-  deliverToMember(group: SharedGroup<Subscriber>, message: Message, pending: Hold | undefined): boolean {
-    const membership = group.choose(message.topic, message.publisherId)
-    if (membership === undefined) return false
+  /**
+   * To a member of one group, wherever it is; counted when there is none.
+   * @param isAgain it was at another node already: the next one keeps it or drops it
+   */
+  place(group: SharedGroup<Subscriber>, message: Message, pending: Hold | undefined, isAgain = false): void {
+    const hash = group.hashOf(message.topic, message.publisherId)
+    const choice = group.choose(hash)
+    if (choice === undefined) {
+      this.modules.metrics.unplaced.value++
+    } else if (choice instanceof Membership) {
+      this.deliverTo(choice, message, pending)
+    } else {
+      const targets = new GroupTargets()
+      targets.isAgain = isAgain
+      targets.add(choice.node, choice.id, hash)
+      this.forwarder.forward(message, [], message.qos === 0 ? undefined : pending, targets)
+    }
+  }
+
+  private deliverTo(membership: Membership<Subscriber>, message: Message, pending: Hold | undefined): void {
     const { subscriber } = membership
     const allowed = this.deliveryFilter === undefined ? message : this.deliveryFilter(subscriber, message)
     if (allowed !== undefined) subscriber.deliver(allowed, membership, pending)
-    return true
   }
 }

@@ -30,7 +30,7 @@ export class Redispatch {
   /** The session may wait for its client; what other members can have now does not wait with it. */
   clientDisconnected(session: Session): void {
     if (!this.modules.groups.refresh(session)) return
-    const mayLeave = (share: object): boolean => (this.groupOf(share)?.connectedCount ?? 0) > 0
+    const mayLeave = (share: object): boolean => this.groupOf(share)?.isServed === true
     this.deliver(session.takeShared(mayLeave))
   }
 
@@ -46,7 +46,7 @@ export class Redispatch {
       message.isAged = true
       if (this.modules.publisher.isPast(message)) continue
       this.modules.metrics.redispatched.value++
-      this.modules.publisher.deliverToMember(group, message, ANSWERED)
+      this.modules.publisher.place(group, message, ANSWERED)
     }
   }
 

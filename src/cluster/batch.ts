@@ -8,14 +8,12 @@
 import { type Frame, Message } from '../mqtt/wire/message.js'
 import { decodePublish, decodeTopic, PublishHeader } from '../mqtt/wire/publish-header.js'
 import { readVariableInteger, variableIntegerSize } from '../mqtt/wire/variable-integer.js'
+import type { GroupTargets } from '../router/group-targets.js'
 import { NodeError } from '../util/errors.js'
-import { EntryHeads, EXTENDED, publisherIn } from './entry-extension.js'
+import { EXTENDED, ExtensionReader, PLAIN_HEAD } from './entry-extension.js'
 
 /** Type of a PUBLISH, in the high half of a packet's first byte. [MQTT 5.0 section 2.1.2] */
 const PUBLISH_TYPE = 3
-
-/** Bytes of an entry that are not the packet, without an extension. */
-export const ENTRY_OVERHEAD_BYTES = 1
 
 /** What a batch is once nothing is added to it any more. */
 export interface SealedBatch {
@@ -33,7 +31,6 @@ export class BatchWriter {
   private used = 0
   private messages = 0
   private startedAt = 0
-  private readonly heads = new EntryHeads()
 
   /**
    * @param capacity bytes of a batch, at most
@@ -50,11 +47,10 @@ export class BatchWriter {
 
   /**
    * Copies a message in; seals the batch that it did not fit in, and every piece of one that no batch holds.
-   * @param publisherId the client ID to tell the peer; '' for none
+   * @param head what stands before the message, see `EntryHeads`
    */
-  add(frame: Frame, publisherId = ''): void {
+  add(frame: Frame, head: Buffer = PLAIN_HEAD): void {
     const { packetIdOffset, start } = frame
-    const head = this.heads.headOf(publisherId)
     const size = head.length + frame.end - start
     if (this.used + size > this.capacity) {
       this.seal()
@@ -66,7 +62,7 @@ export class BatchWriter {
     this.buffer ??= Buffer.allocUnsafeSlow(this.capacity)
     const at = this.used
     if (at === 0) this.startedAt = performance.now()
-    if (head.length === ENTRY_OVERHEAD_BYTES) this.buffer[at] = 0
+    if (head === PLAIN_HEAD) this.buffer[at] = 0
     else head.copy(this.buffer, at)
     const packetAt = at + head.length
     frame.buffer.copy(this.buffer, packetAt, start, frame.end)
@@ -114,8 +110,8 @@ export class BatchWriter {
   }
 }
 
-/** Longest entry that is put together from pieces: the largest MQTT packet and what is around it. */
-const MAXIMUM_ENTRY_BYTES = 0x1000_0000 + 64
+/** Longest entry that is put together from pieces: the largest MQTT packet, flags and the largest extension. */
+const MAXIMUM_ENTRY_BYTES = 0x1000_0000 + 64 + 0x1_0002
 
 /** Puts entries that came in pieces together again. One per lane of a peer. */
 export class BatchAssembler {
@@ -146,27 +142,31 @@ export class BatchAssembler {
   }
 }
 
+/** @param targets the groups that the message is for, good until the call returns; undefined: plain subscriptions only */
+export type OnMessage = (message: Message, targets: GroupTargets | undefined) => void
+
 /** Reads batches; one reader serves all links, since it is done with a batch before it begins the next. */
 export class BatchReader {
   private readonly header = new PublishHeader()
+  private readonly extension = new ExtensionReader()
 
   /**
    * Calls `onMessage` for each message, in order. The messages are views of `entries`.
    * @param waitedMs time that the batch waited at the sender, taken off the expiry intervals [MQTT-3.3.2-6]
    * @throws NodeError BATCH_MALFORMED where an entry is not what it should be; those before it were delivered.
    */
-  read(entries: Buffer, waitedMs: number, onMessage: (message: Message) => void): void {
+  read(entries: Buffer, waitedMs: number, onMessage: OnMessage): void {
     let at = 0
     while (at < entries.length) {
       const flags = entries[at] as number
       at += 1
-      let publisherId = ''
+      this.extension.clear()
       if ((flags & EXTENDED) !== 0) {
         if (at + 2 > entries.length) throw malformed(at, 'an extension is cut')
         const extensionAt = at + 2
         at = extensionAt + entries.readUInt16BE(at)
         if (at > entries.length) throw malformed(extensionAt, 'an extension is cut')
-        publisherId = publisherIn(entries, extensionAt, at)
+        this.extension.read(entries, extensionAt, at)
       }
       const firstByte = entries[at] ?? 0
       if (firstByte >> 4 !== PUBLISH_TYPE) throw malformed(at, 'an entry is not a PUBLISH')
@@ -176,8 +176,8 @@ export class BatchReader {
       const end = bodyStart + remaining
       if (end > entries.length) throw malformed(at, 'an entry is cut')
       const message = this.readMessage(entries, firstByte, at, bodyStart, end, waitedMs)
-      message.publisherId = publisherId
-      onMessage(message)
+      message.publisherId = this.extension.publisherId
+      onMessage(message, this.extension.targets)
       at = end
     }
   }

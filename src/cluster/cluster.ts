@@ -1,17 +1,16 @@
 /** The cluster as the node sees it: start, stop, status, the way to the peers, and maps that every node has a copy of. */
 
-import type { Logger } from 'pino'
-import type { Directory, DirectorySink, ForwardedSink, Forwarder, NodeId, Replica } from '../broker/ports.js'
+import type { Directory, Forwarder, NodeId, Replica } from '../broker/ports.js'
 import { formatHostPort, parseHostPort, parseNodeName } from '../config/addresses.js'
 import type { ClusterOptions } from '../config/options.js'
-import type { RouteTable } from '../router/route-table.js'
+import { GroupRoutes } from '../router/group-routes.js'
 import type { AlarmCondition } from '../telemetry/alarms.js'
-import type { MetricRegistry } from '../telemetry/registry.js'
 import { Deferred } from '../util/deferred.js'
 import { asError, NodeError } from '../util/errors.js'
 import { TurnQueue } from '../util/turn.js'
 import { alarmConditions } from './alarm-conditions.js'
 import { BatchReader } from './batch.js'
+import type { ClusterModules } from './cluster-modules.js'
 import { ClientDirectory } from './directory/directory.js'
 import { createSeedSource } from './discovery/discovery.js'
 import { registerDiscoveryMetrics } from './discovery/metrics.js'
@@ -28,12 +27,13 @@ import { type ClusterMetrics, createPeerCounters, registerClusterMetrics } from 
 import { Peer } from './peer.js'
 import { ReplicatedMap } from './replicated-map.js'
 import { RouteConfirmation } from './route-confirmation.js'
-import { RouteLog, type RouteSource } from './route-log.js'
+import { KEPT_CHANGES, RouteLog } from './route-log.js'
 import { ROUTE_CHECK_INTERVAL_MS } from './route-sync.js'
 import type { ClusterStatus, NodeStatus } from './status.js'
 import { Views, viewOf } from './views.js'
 import { MINIMUM_PROTOCOL_VERSION, PROTOCOL_VERSION, type View } from './wire.js'
 
+export type { ClusterModules } from './cluster-modules.js'
 export type { RouteSource } from './route-log.js'
 
 /** How long a leave waits for the peers' acknowledgements and farewells. */
@@ -41,27 +41,6 @@ const LEAVE_TIMEOUT_MS = 1_000
 
 /** How often it looks whether they are there. */
 const LEAVE_POLL_MS = 10
-
-export interface ClusterModules {
-  /** Name of this node, name@host. */
-  node: NodeId
-  /** Greater at each start. */
-  incarnation: number
-  /** Of ShoalMQ. */
-  version: string
-  subscriptions: RouteSource
-  routes: RouteTable
-  sink: ForwardedSink
-  clients: DirectorySink
-  log: Logger
-  metrics: MetricRegistry
-  /** Live MQTT connections of this node. */
-  connectionCount: () => number
-  /** The one protocol version to speak, where a test plays a node of another time. */
-  protocolVersion?: number
-  /** Where the first peers are found; made from the options unless given. */
-  seeds?: SeedSource
-}
 
 export class Cluster {
   readonly forwarder: Forwarder
@@ -71,6 +50,7 @@ export class Cluster {
   private readonly membership: Membership
   private readonly mesh: Mesh
   private readonly routeLog: RouteLog
+  private readonly groupRoutes: GroupRoutes
   private readonly confirmation: RouteConfirmation
   private readonly turns: TurnQueue
   private readonly clusterMetrics: ClusterMetrics
@@ -101,13 +81,14 @@ export class Cluster {
     this.seeds = modules.seeds ?? createSeedSource(options, { self: () => this.identity(), metrics: discovery, log })
     this.turns = new TurnQueue({ onError: (error) => log.error({ err: asError(error) }, 'cluster turn failed') })
     this.views = new Views(modules.node, VIEW_SETTLE_BEATS * options.heartbeatInterval)
-    this.routeLog = new RouteLog(modules.subscriptions, () => this.wakePeers())
+    this.routeLog = new RouteLog(modules.subscriptions, () => this.wakePeers(), KEPT_CHANGES, modules.groups)
+    this.groupRoutes = new GroupRoutes(modules.groups)
     this.clock = new HybridClock(Date.now, modules.incarnation)
     this.clusterMetrics = registerClusterMetrics(modules.metrics, {
       peers: () => this.membership.peers.values(),
       maps: () => this.maps.values(),
       ownRoutes: () => this.routeLog.digest().count,
-      peerRoutes: () => modules.routes.count(),
+      peerRoutes: () => modules.routes.count() + this.groupRoutes.count(),
       routeWaiters: () => this.confirmation.length,
       heldBack: () => this.peerForwarder.heldBackCount,
       viewDifferences: () => this.viewDifferences(),
@@ -140,6 +121,7 @@ export class Cluster {
     })
     this.directory = this.clients
     modules.subscriptions.setListener(this.routeLog)
+    modules.groups?.setListener(this.routeLog)
   }
 
   /** host:port of the cluster port as bound; '' before `start`. */
@@ -276,6 +258,7 @@ export class Cluster {
     for (const peer of peers) peer.sayFarewell()
     await until(() => peers.every((peer) => !peer.isLinked), deadline + LEAVE_TIMEOUT_MS)
     this.modules.subscriptions.setListener(undefined)
+    this.modules.groups?.setListener(undefined)
     this.membership.stop()
     for (const peer of peers) peer.abandon('peer_left')
     this.peerForwarder.stop()
@@ -309,6 +292,7 @@ export class Cluster {
         turns: this.turns,
         routeLog: this.routeLog,
         routes: modules.routes,
+        groupRoutes: this.groupRoutes,
         sink: modules.sink,
         reader: this.reader,
         maps: this.maps,
@@ -327,20 +311,26 @@ export class Cluster {
       log,
       onUp: (peer, isNews) => {
         membership.introduce(peer, isNews)
-        this.clients.setPeers(this.reachablePeers(), peer.name)
+        this.updateReach(peer, true)
       },
       onBeatOwed: (peer) => peer.beat(this.describeSelf()),
       onUnlinked: (peer) => {
-        this.clients.setPeers(this.reachablePeers())
+        this.updateReach(peer)
         membership.redial(peer)
       },
       onMembers: (members) => membership.learn(members),
-      onStateChange: () => {
+      onStateChange: (peer) => {
         this.view = undefined
         this.confirmation.advance()
-        this.clients.setPeers(this.reachablePeers())
+        this.updateReach(peer)
       },
     })
+  }
+
+  /** A node that does not answer is no part of the ring, and its members of shared subscriptions are passed over. */
+  private updateReach(peer: Peer, hasOpened = false): void {
+    this.modules.groups?.setReachable(peer.name, peer.isReachable)
+    this.clients.setPeers(this.reachablePeers(), hasOpened ? peer.name : undefined)
   }
 
   private identity() {

@@ -3,15 +3,34 @@
  * kind that is not known is passed over, so that kinds may be added without a new version of the protocol.
  */
 
+import { GroupTargets } from '../router/group-targets.js'
+import type { NodeId } from '../router/route-table.js'
+
 /** The client ID of the publisher, in UTF-8: for nodes with No Local subscriptions. [MQTT 5.0 section 3.8.3.1] */
 const PUBLISHER = 1
+/**
+ * Groups of shared subscriptions for which the receiver was chosen: a byte of flags, then for each four bytes of its
+ * number there and four bytes of hash, by which the strategies that hash choose the member.
+ */
+const GROUPS = 2
+
+/** Flag of groups: the message is for them only, and for no plain subscription. */
+const GROUPS_ONLY = 1
+/** Flag of groups: another node had been chosen first, whose members had left. */
+const GROUPS_AGAIN = 2
 
 const FIELD_HEADER_BYTES = 3
+const GROUP_BYTES = 8
 /** Lengths are of two bytes. */
 const LONGEST_EXTENSION_BYTES = 0xffff
+/** Bytes before the fields: flags of the entry, length of the extension. */
+const PREFIX_BYTES = 3
+
+/** Groups that one entry names at most; for more there are further entries. */
+const GROUPS_MAXIMUM = 4_096
 
 /** Nothing but the byte of flags. */
-const PLAIN_HEAD = Buffer.from([0])
+export const PLAIN_HEAD: Buffer = Buffer.from([0])
 
 /** Flag: an extension follows, to be skipped by whoever does not know it. */
 export const EXTENDED = 0x80
@@ -30,29 +49,96 @@ export class EntryHeads {
     }
     return this.lastHead
   }
+
+  /** Flags, and an extension with the publisher and these groups of a node. */
+  headFor(publisherId: string, targets: GroupTargets, groups: readonly number[], isOnly: boolean): Buffer {
+    const publisher = this.headOf(publisherId)
+    const value = 1 + groups.length * GROUP_BYTES
+    const extension = publisher.length - Math.min(publisher.length, PREFIX_BYTES) + FIELD_HEADER_BYTES + value
+    // A client ID of tens of thousands of bytes beside thousands of groups is what is left out.
+    if (extension > LONGEST_EXTENSION_BYTES) return this.headFor('', targets, groups, isOnly)
+    const head = Buffer.allocUnsafeSlow(PREFIX_BYTES + extension)
+    publisher.copy(head)
+    head[0] = EXTENDED
+    head.writeUInt16BE(extension, 1)
+    let at = PREFIX_BYTES + extension - value - FIELD_HEADER_BYTES
+    head[at] = GROUPS
+    head.writeUInt16BE(value, at + 1)
+    head[at + FIELD_HEADER_BYTES] = (isOnly ? GROUPS_ONLY : 0) | (targets.isAgain ? GROUPS_AGAIN : 0)
+    at += FIELD_HEADER_BYTES + 1
+    for (const index of groups) {
+      head.writeUInt32BE(targets.ids[index] as number, at)
+      head.writeUInt32BE(targets.hashes[index] as number, at + 4)
+      at += GROUP_BYTES
+    }
+    return head
+  }
 }
 
-/** Reads the client ID of the publisher from `chunk[start, end)`, fields without their length; '' when it is not there. */
-export function publisherIn(chunk: Buffer, start: number, end: number): string {
-  for (let at = start; at + FIELD_HEADER_BYTES <= end; ) {
-    const valueAt = at + FIELD_HEADER_BYTES
-    const valueEnd = valueAt + chunk.readUInt16BE(at + 1)
-    if (valueEnd > end) return ''
-    if (chunk[at] === PUBLISHER) return chunk.toString('utf8', valueAt, valueEnd)
-    at = valueEnd
+/** The places in `targets` of the groups of one node, in as many lists as there have to be entries; mostly one. */
+export function groupsPerEntry(targets: GroupTargets, node: NodeId): number[][] {
+  const lists: number[][] = []
+  let list: number[] = []
+  for (let index = 0; index < targets.count; index += 1) {
+    if (targets.nodes[index] !== node) continue
+    if (list.length % GROUPS_MAXIMUM === 0) {
+      list = []
+      lists.push(list)
+    }
+    list.push(index)
   }
-  return ''
+  return lists
+}
+
+/** Reads extensions, one after the other into the same place. */
+export class ExtensionReader {
+  /** Of the extension that was read last; '' when it tells none. */
+  publisherId = ''
+  /** Groups that the message is for; undefined when it is for plain subscriptions only. */
+  targets: GroupTargets | undefined
+  private readonly list = new GroupTargets()
+
+  /** There is no extension. */
+  clear(): void {
+    this.publisherId = ''
+    this.targets = undefined
+  }
+
+  /** Reads `chunk[start, end)`, fields without their length. A field that is cut ends it. */
+  read(chunk: Buffer, start: number, end: number): void {
+    this.clear()
+    for (let at = start; at + FIELD_HEADER_BYTES <= end; ) {
+      const valueAt = at + FIELD_HEADER_BYTES
+      const valueEnd = valueAt + chunk.readUInt16BE(at + 1)
+      if (valueEnd > end) return
+      if (chunk[at] === PUBLISHER) this.publisherId = chunk.toString('utf8', valueAt, valueEnd)
+      else if (chunk[at] === GROUPS && valueEnd > valueAt) this.readGroups(chunk, valueAt, valueEnd)
+      at = valueEnd
+    }
+  }
+
+  private readGroups(chunk: Buffer, start: number, end: number): void {
+    const flags = chunk[start] as number
+    const { list } = this
+    list.clear()
+    list.isOnly = (flags & GROUPS_ONLY) !== 0
+    list.isAgain = (flags & GROUPS_AGAIN) !== 0
+    for (let at = start + 1; at + GROUP_BYTES <= end; at += GROUP_BYTES) {
+      list.add('', chunk.readUInt32BE(at), chunk.readUInt32BE(at + 4))
+    }
+    this.targets = list
+  }
 }
 
 function encode(publisherId: string): Buffer {
   const length = Buffer.byteLength(publisherId)
   const extension = FIELD_HEADER_BYTES + length
   if (extension > LONGEST_EXTENSION_BYTES) return PLAIN_HEAD
-  const head = Buffer.allocUnsafeSlow(3 + extension)
+  const head = Buffer.allocUnsafeSlow(PREFIX_BYTES + extension)
   head[0] = EXTENDED
   head.writeUInt16BE(extension, 1)
-  head[3] = PUBLISHER
-  head.writeUInt16BE(length, 4)
-  head.write(publisherId, 6)
+  head[PREFIX_BYTES] = PUBLISHER
+  head.writeUInt16BE(length, PREFIX_BYTES + 1)
+  head.write(publisherId, PREFIX_BYTES + FIELD_HEADER_BYTES)
   return head
 }

@@ -7,6 +7,8 @@
 import type { Logger } from 'pino'
 import type { ForwardedSink, NodeId, PendingPublish } from '../broker/ports.js'
 import type { Frame, Message } from '../mqtt/wire/message.js'
+import type { GroupRoutes } from '../router/group-routes.js'
+import type { GroupTargets } from '../router/group-targets.js'
 import type { RouteTable } from '../router/route-table.js'
 import type { Counter } from '../telemetry/registry.js'
 import { asError } from '../util/errors.js'
@@ -34,6 +36,7 @@ export interface ExchangeModules {
   turns: TurnQueue
   routeLog: RouteLog
   routes: RouteTable
+  groupRoutes: GroupRoutes
   sink: ForwardedSink
   reader: BatchReader
   maps: ReadonlyMap<string, ReplicatedMap>
@@ -72,7 +75,7 @@ export class Exchange implements TurnTask {
       onAckOwed: () => modules.turns.add(this),
     })
     this.publisher = new RoutePublisher(modules.routeLog, modules.counters)
-    this.mirror = new RouteMirror(peer, modules.routes, modules.counters)
+    this.mirror = new RouteMirror(peer, modules.routes, modules.counters, modules.groupRoutes)
   }
 
   /** Keys of replicated maps that the peer is still to be told. */
@@ -122,15 +125,15 @@ export class Exchange implements TurnTask {
   }
 
   /** Adds a QoS 0 message to the batch of this turn; false when the lane is full. */
-  offerLoose(frame: Frame, publisherId: string): boolean {
+  offerLoose(frame: Frame, head: Buffer): boolean {
     this.wake()
-    return this.loose.offer(frame, publisherId)
+    return this.loose.offer(frame, head)
   }
 
   /** Adds a QoS 1 or 2 message; false when the lane is full. See `KeptLane.offer`. */
-  offerKept(frame: Frame, pending: PendingPublish | undefined, publisherId: string): boolean {
+  offerKept(frame: Frame, pending: PendingPublish | undefined, head: Buffer): boolean {
     this.wake()
-    return this.kept.offer(frame, pending, publisherId)
+    return this.kept.offer(frame, pending, head)
   }
 
   mapWritten(map: ReplicatedMap, key: string): void {
@@ -274,10 +277,11 @@ export class Exchange implements TurnTask {
     this.deliveredPending = undefined
   }
 
-  private readonly onMessage = (message: Message): void => {
+  private readonly onMessage = (message: Message, targets: GroupTargets | undefined): void => {
     this.modules.counters.messagesReceived += 1
     try {
-      this.modules.sink.deliverForwarded(message, this.peer, message.qos === 0 ? undefined : this.deliveredPending)
+      const pending = message.qos === 0 ? undefined : this.deliveredPending
+      this.modules.sink.deliverForwarded(message, this.peer, pending, targets)
     } catch (error) {
       // One message must not cost the others of its batch.
       this.modules.counters.failedDeliveries += 1

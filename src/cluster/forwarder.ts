@@ -10,9 +10,11 @@
 import type { Forwarder, NodeId, PendingPublish } from '../broker/ports.js'
 import type { Frame, Message } from '../mqtt/wire/message.js'
 import { MqttError } from '../mqtt/wire/reason-codes.js'
+import type { GroupTargets } from '../router/group-targets.js'
 import type { RouteTable } from '../router/route-table.js'
 import { PUBLISHERS_ROUTE } from '../router/subscription-table.js'
 import { RingBuffer } from '../util/ring-buffer.js'
+import { EntryHeads, groupsPerEntry } from './entry-extension.js'
 import type { ClusterMetrics } from './metrics.js'
 import type { Peer } from './peer.js'
 import type { RouteConfirmation } from './route-confirmation.js'
@@ -40,6 +42,7 @@ export class PeerForwarder implements Forwarder {
   private readonly peers: ReadonlyMap<NodeId, Peer>
   private readonly metrics: ClusterMetrics
   private readonly heldBack = new RingBuffer<HeldBack>(MAXIMUM_HELD_BACK)
+  private readonly heads = new EntryHeads()
   private timer: NodeJS.Timeout | undefined
   private isStopped = false
   /** Nodes with No Local subscriptions, as of this generation of the routes. */
@@ -56,7 +59,12 @@ export class PeerForwarder implements Forwarder {
     return this.heldBack.length
   }
 
-  forward(message: Message, nodes: readonly NodeId[], pending: PendingPublish | undefined): void {
+  forward(
+    message: Message,
+    nodes: readonly NodeId[],
+    pending: PendingPublish | undefined,
+    targets: GroupTargets | undefined,
+  ): void {
     // After the leave nobody would release a hold.
     if (this.isStopped) return
     const frame = this.encode(message)
@@ -64,12 +72,47 @@ export class PeerForwarder implements Forwarder {
     const isAsked = this.isAnyoneAsking()
     // An index, not an iterator: this runs once per message. Bench: forwarded QoS 0 messages.
     for (let index = 0; index < nodes.length; index += 1) {
-      const peer = this.peers.get(nodes[index] as NodeId)
-      const publisherId = isAsked && this.isAskedBy(nodes[index] as NodeId) ? message.publisherId : ''
-      if (peer === undefined) this.metrics.drops.unknown_peer.value += 1
-      else if (message.qos === 0) this.forwardLoose(peer, frame, publisherId)
-      else this.forwardKept(peer, frame, pending, publisherId)
+      const node = nodes[index] as NodeId
+      const publisherId = isAsked && this.isAskedBy(node) ? message.publisherId : ''
+      if (targets?.has(node) === true) this.forwardToGroups(node, message, frame, publisherId, pending, targets, false)
+      else this.forwardTo(node, message, frame, this.heads.headOf(publisherId), pending)
     }
+    if (targets === undefined) return
+    for (let index = 0; index < targets.count; index += 1) {
+      const node = targets.nodes[index] as NodeId
+      // Once for each node, at its first group; those with a plain subscription have it already.
+      if (targets.nodes.indexOf(node) !== index || nodes.includes(node)) continue
+      this.forwardToGroups(node, message, frame, '', pending, targets, true)
+    }
+  }
+
+  /** One entry, unless there are thousands of groups; the further ones are for groups only. */
+  private forwardToGroups(
+    node: NodeId,
+    message: Message,
+    frame: Frame,
+    publisherId: string,
+    pending: PendingPublish | undefined,
+    targets: GroupTargets,
+    isOnly: boolean,
+  ): void {
+    for (const [index, groups] of groupsPerEntry(targets, node).entries()) {
+      const head = this.heads.headFor(publisherId, targets, groups, isOnly || index > 0)
+      this.forwardTo(node, message, frame, head, pending)
+    }
+  }
+
+  private forwardTo(
+    node: NodeId,
+    message: Message,
+    frame: Frame,
+    head: Buffer,
+    pending: PendingPublish | undefined,
+  ): void {
+    const peer = this.peers.get(node)
+    if (peer === undefined) this.metrics.drops.unknown_peer.value += 1
+    else if (message.qos === 0) this.forwardLoose(peer, frame, head)
+    else this.forwardKept(peer, frame, pending, head)
   }
 
   /** Whether some node wants to know who publishes; nearly always none does. */
@@ -110,13 +153,13 @@ export class PeerForwarder implements Forwarder {
     }
   }
 
-  private forwardLoose(peer: Peer, frame: Frame, publisherId: string): void {
+  private forwardLoose(peer: Peer, frame: Frame, head: Buffer): void {
     if (!peer.isLive) this.metrics.drops.peer_down.value += 1
-    else if (!peer.exchange.offerLoose(frame, publisherId)) this.metrics.drops.qos0_buffer_full.value += 1
+    else if (!peer.exchange.offerLoose(frame, head)) this.metrics.drops.qos0_buffer_full.value += 1
     else peer.counters.messagesForwarded += 1
   }
 
-  private forwardKept(peer: Peer, frame: Frame, pending: PendingPublish | undefined, publisherId: string): void {
+  private forwardKept(peer: Peer, frame: Frame, pending: PendingPublish | undefined, head: Buffer): void {
     if (peer.state === 'left') {
       this.metrics.drops.peer_left.value += 1
       return
@@ -124,7 +167,7 @@ export class PeerForwarder implements Forwarder {
     // For a peer that is down the message is kept as a hint, and its publisher does not wait.
     const waiting = peer.isLive ? pending : undefined
     waiting?.hold()
-    if (peer.exchange.offerKept(frame, waiting, publisherId)) {
+    if (peer.exchange.offerKept(frame, waiting, head)) {
       peer.counters.messagesForwarded += 1
       return
     }

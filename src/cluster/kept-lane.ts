@@ -7,7 +7,8 @@
 import type { PendingPublish } from '../broker/ports.js'
 import type { Frame } from '../mqtt/wire/message.js'
 import { RingBuffer } from '../util/ring-buffer.js'
-import { BatchWriter, ENTRY_OVERHEAD_BYTES, type SealedBatch } from './batch.js'
+import { BatchWriter, type SealedBatch } from './batch.js'
+import { PLAIN_HEAD } from './entry-extension.js'
 import type { LaneOptions } from './loose-lane.js'
 import type { LinkBodyOf } from './wire.js'
 
@@ -72,13 +73,13 @@ export class KeptLane {
    * limit. A message that nobody waits for has no part in bursts, since nothing slows its publisher down.
    * @param pending gets its release when the peer has kept the message; undefined when nobody waits for that
    */
-  offer(frame: Frame, pending: PendingPublish | undefined, publisherId = ''): boolean {
-    const size = frame.end - frame.start + ENTRY_OVERHEAD_BYTES
+  offer(frame: Frame, pending: PendingPublish | undefined, head: Buffer = PLAIN_HEAD): boolean {
+    const size = head.length + frame.end - frame.start
     if (this.held + size > this.limitBytes && (pending === undefined || !this.hasRoomForBurst(size))) return false
     this.held += size
     this.waiting += 1
     // The frame first: it may seal the batch before it, which takes the publishers that wait for that one.
-    this.writer.add(frame, publisherId)
+    this.writer.add(frame, head)
     if (pending !== undefined) this.attach(pending)
     return true
   }

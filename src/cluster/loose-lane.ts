@@ -5,7 +5,8 @@
 
 import type { Frame } from '../mqtt/wire/message.js'
 import { RingBuffer } from '../util/ring-buffer.js'
-import { BatchWriter, ENTRY_OVERHEAD_BYTES, type SealedBatch } from './batch.js'
+import { BatchWriter, type SealedBatch } from './batch.js'
+import { PLAIN_HEAD } from './entry-extension.js'
 import type { LinkBodyOf } from './wire.js'
 
 export interface LaneOptions {
@@ -40,12 +41,12 @@ export class LooseLane {
   }
 
   /** Copies the message in; false when the lane is full. */
-  offer(frame: Frame, publisherId = ''): boolean {
-    const size = frame.end - frame.start + ENTRY_OVERHEAD_BYTES
+  offer(frame: Frame, head: Buffer = PLAIN_HEAD): boolean {
+    const size = head.length + frame.end - frame.start
     if (this.held + size > this.limitBytes) return false
     this.held += size
     this.waiting += 1
-    this.writer.add(frame, publisherId)
+    this.writer.add(frame, head)
     return true
   }
 

@@ -51,7 +51,7 @@ export interface PeerModules {
   onUnlinked: (peer: Peer) => void
   onMembers: (members: readonly Member[]) => void
   /** Who has to confirm routes may have changed. */
-  onStateChange: () => void
+  onStateChange: (peer: Peer) => void
 }
 
 /** Addresses kept of one peer: the one it advertises, and those where it was found. */
@@ -418,7 +418,7 @@ export class Peer implements LinkOwner, PeerMetrics, SeenPeer {
     const fields = { peer: this.name, incarnation: this.incarnation, from: before, to: next, reason }
     if (next === 'suspect' || next === 'down') this.modules.log.warn(fields, 'peer state')
     else this.modules.log.info(fields, 'peer state')
-    this.modules.onStateChange()
+    this.modules.onStateChange(this)
   }
 
   private describeLink(): LinkState {

@@ -4,7 +4,9 @@
  * snapshot, straight from the subscription table.
  */
 
+import { type GroupRoute, sumOfDigests } from '../router/group-routes.js'
 import type { RouteDigest } from '../router/route-table.js'
+import type { GroupListener } from '../router/shared-groups.js'
 import type { RouteListener } from '../router/subscription-table.js'
 import { RingBuffer } from '../util/ring-buffer.js'
 import type { RouteChange } from './wire.js'
@@ -17,10 +19,25 @@ export interface RouteSource {
   setListener(listener: RouteListener | undefined): void
 }
 
+/** The part of the groups of shared subscriptions that routes are made from. */
+export interface GroupSource {
+  /** Every group that has a member here. May be read while it changes. */
+  routes(): Iterable<GroupRoute>
+  digest(): RouteDigest
+  setListener(listener: GroupListener | undefined): void
+}
+
+/** A node without shared subscriptions. */
+export const NO_GROUPS: GroupSource = {
+  routes: () => [],
+  digest: () => ({ count: 0, high: 0, low: 0 }),
+  setListener() {},
+}
+
 /** Changes kept for peers that missed some; a few MB at most. */
 export const KEPT_CHANGES = 65_536
 
-export class RouteLog implements RouteListener {
+export class RouteLog implements RouteListener, GroupListener {
   private readonly changes: RingBuffer<RouteChange>
   private newest: number
 
@@ -31,10 +48,11 @@ export class RouteLog implements RouteListener {
     private readonly source: RouteSource,
     private readonly onChange: () => void,
     keptChanges = KEPT_CHANGES,
+    private readonly groupSource: GroupSource = NO_GROUPS,
   ) {
     this.changes = new RingBuffer(keptChanges)
     // Filters from before have no change of their own: version 1 stands for them, and only a snapshot leads there.
-    this.newest = source.digest().count === 0 ? 0 : 1
+    this.newest = this.digest().count === 0 ? 0 : 1
   }
 
   /** Number of the latest change of this incarnation. */
@@ -44,11 +62,16 @@ export class RouteLog implements RouteListener {
 
   /** Digest of the routes at `version`. */
   digest(): RouteDigest {
-    return this.source.digest()
+    return sumOfDigests(this.source.digest(), this.groupSource.digest())
   }
 
   filters(): Iterable<string> {
     return this.source.filters()
+  }
+
+  /** The routes of groups. */
+  *groups(): IterableIterator<RouteChange> {
+    for (const route of this.groupSource.routes()) yield groupChange(route)
   }
 
   /** True when all changes after `version` are here. */
@@ -66,11 +89,15 @@ export class RouteLog implements RouteListener {
   }
 
   filterAdded(filter: string): void {
-    this.append({ filter, withdrawn: false })
+    this.append({ filter, withdrawn: false, group: undefined })
   }
 
   filterRemoved(filter: string): void {
-    this.append({ filter, withdrawn: true })
+    this.append({ filter, withdrawn: true, group: undefined })
+  }
+
+  groupChanged(route: GroupRoute): void {
+    this.append(groupChange(route))
   }
 
   private append(change: RouteChange): void {
@@ -81,4 +108,8 @@ export class RouteLog implements RouteListener {
     this.newest += 1
     this.onChange()
   }
+}
+
+function groupChange({ filter, id, connected, members }: GroupRoute): RouteChange {
+  return { filter, withdrawn: members === 0, group: { id, connected, total: members } }
 }

@@ -5,13 +5,17 @@
  * fit. Whatever is lost or done twice, the digests find it.
  */
 
+import { GroupRoutes, sumOfDigests } from '../router/group-routes.js'
 import type { NodeId, RouteTable } from '../router/route-table.js'
 import type { RouteLog } from './route-log.js'
-import type { LinkBody, RouteCheck, RouteDeltas, RouteRequest, RouteSnapshot } from './wire.js'
+import type { LinkBody, RouteChange, RouteCheck, RouteDeltas, RouteRequest, RouteSnapshot } from './wire.js'
 
 /** Filters or changes in one message, and the bytes at which it is cut. */
 const CHUNK_FILTERS = 1_000
 const CHUNK_BYTES = 32 * 1024
+
+/** Tells a route of a group from a filter of the same text, in which there is no such character. [MQTT-4.7.3-2] */
+const GROUP_MARK = '\0'
 
 /** Longest time without a digest, in milliseconds. */
 export const ROUTE_CHECK_INTERVAL_MS = 10_000
@@ -29,6 +33,7 @@ export interface RouteCounters {
 interface SnapshotProgress {
   readonly version: number
   readonly filters: Iterator<string>
+  readonly groups: Iterator<RouteChange>
   isFirst: boolean
 }
 
@@ -97,22 +102,34 @@ export class RoutePublisher {
 
   private beginSnapshot(): void {
     // The table may change while it is read; those changes have later versions and are sent after the snapshot.
-    this.snapshot = { version: this.log.version, filters: this.log.filters()[Symbol.iterator](), isFirst: true }
+    this.snapshot = {
+      version: this.log.version,
+      filters: this.log.filters()[Symbol.iterator](),
+      groups: this.log.groups(),
+      isFirst: true,
+    }
     this.counters.snapshotsSent += 1
   }
 
   private nextChunk(snapshot: SnapshotProgress): LinkBody {
     const filters: string[] = []
+    const groups: RouteChange[] = []
     let bytes = 0
     let last = false
-    while (filters.length < CHUNK_FILTERS && bytes < CHUNK_BYTES) {
+    while (filters.length + groups.length < CHUNK_FILTERS && bytes < CHUNK_BYTES) {
       const { done, value } = snapshot.filters.next()
-      if (done === true) {
+      if (done !== true) {
+        filters.push(value)
+        bytes += value.length
+        continue
+      }
+      const group = snapshot.groups.next()
+      if (group.done === true) {
         last = true
         break
       }
-      filters.push(value)
-      bytes += value.length
+      groups.push(group.value)
+      bytes += group.value.filter.length
     }
     const first = snapshot.isFirst
     snapshot.isFirst = false
@@ -121,7 +138,7 @@ export class RoutePublisher {
       this.told = snapshot.version
       this.owesCheck = true
     }
-    return { $case: 'routeSnapshot', value: { version: snapshot.version, first, last, filters } }
+    return { $case: 'routeSnapshot', value: { version: snapshot.version, first, last, filters, groups } }
   }
 
   private nextDeltas(fromVersion: number): LinkBody {
@@ -146,6 +163,7 @@ export class RouteMirror {
     private readonly node: NodeId,
     private readonly table: RouteTable,
     private readonly counters: RouteCounters,
+    private readonly groups: GroupRoutes = new GroupRoutes(),
   ) {}
 
   /** Version of the peer's routes that the table has. */
@@ -155,7 +173,7 @@ export class RouteMirror {
 
   /** Routes of the peer in the table. */
   get count(): number {
-    return this.table.count(this.node)
+    return this.table.count(this.node) + this.groups.count(this.node)
   }
 
   /** True once the table had everything that the peer had, on the link that is open. */
@@ -175,6 +193,7 @@ export class RouteMirror {
   /** Forgets the peer's routes, in one step. */
   clear(): void {
     this.table.clear(this.node)
+    this.groups.clear(this.node)
     this.taken = 0
     this.confirmed = 0
     this.abandonSnapshot()
@@ -189,25 +208,27 @@ export class RouteMirror {
     this.counters.deltasReceived += changes.length
     // Those that came before are left out: a link may repeat what it was told, never skip.
     for (let index = this.taken - fromVersion; index < changes.length; index += 1) {
-      const { filter, withdrawn } = changes[index] as { filter: string; withdrawn: boolean }
-      if (withdrawn) this.table.remove(this.node, filter)
-      else this.table.add(this.node, filter)
+      this.take(changes[index] as RouteChange)
     }
     this.taken = Math.max(this.taken, fromVersion + changes.length)
     this.isAsking = false
   }
 
-  takeSnapshot({ version, first, last, filters }: RouteSnapshot): void {
+  takeSnapshot({ version, first, last, filters, groups }: RouteSnapshot): void {
     if (first) {
       this.counters.snapshotsReceived += 1
       this.isInSnapshot = true
-      this.seen = this.table.count(this.node) === 0 ? undefined : new Set()
+      this.seen = this.count === 0 ? undefined : new Set()
     }
     // The rest of one that was given up.
     if (!this.isInSnapshot) return
     for (const filter of filters) {
       this.table.add(this.node, filter)
       this.seen?.add(filter)
+    }
+    for (const change of groups) {
+      this.take(change)
+      this.seen?.add(GROUP_MARK + change.filter)
     }
     if (!last) return
     if (this.seen !== undefined) this.removeAllBut(this.seen)
@@ -226,7 +247,7 @@ export class RouteMirror {
       this.ask(version < this.taken)
       return
     }
-    const own = this.table.digest(this.node)
+    const own = sumOfDigests(this.table.digest(this.node), this.groups.digest(this.node))
     if (own.count === count && own.high === high && own.low === low) this.synced = true
     else this.ask(true)
   }
@@ -243,6 +264,17 @@ export class RouteMirror {
     return { $case: 'routeAck', value: { version: this.taken } }
   }
 
+  private take({ filter, withdrawn, group }: RouteChange): void {
+    if (group !== undefined) {
+      const { id, connected, total } = group
+      this.groups.set(this.node, { filter, id, connected, members: withdrawn ? 0 : total })
+    } else if (withdrawn) {
+      this.table.remove(this.node, filter)
+    } else {
+      this.table.add(this.node, filter)
+    }
+  }
+
   /** Asks once until it is answered. */
   private ask(snapshot: boolean): void {
     if (this.isAsking && !snapshot) return
@@ -255,6 +287,9 @@ export class RouteMirror {
     const surplus: string[] = []
     for (const filter of this.table.filters(this.node)) if (!kept.has(filter)) surplus.push(filter)
     for (const filter of surplus) this.table.remove(this.node, filter)
+    const withdrawn: string[] = []
+    for (const filter of this.groups.filters(this.node)) if (!kept.has(GROUP_MARK + filter)) withdrawn.push(filter)
+    for (const filter of withdrawn) this.groups.remove(this.node, filter)
   }
 
   private abandonSnapshot(): void {

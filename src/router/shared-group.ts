@@ -1,12 +1,14 @@
 /**
- * One group of one filter, `$share/{group}/{filter}`: its members here, and which of them gets a message. Members
- * whose client is connected come first; one whose client is away gets a message only when no other is there.
+ * One group of one filter, `$share/{group}/{filter}`: its members here, the numbers of its members on other nodes, and
+ * which of them gets a message. A node that is chosen for its members chooses one of them itself. Members whose clients
+ * are connected come first; one whose client is away gets a message only when no other is there.
  */
 
 import type { SharedStrategy } from '../config/mqtt-options.js'
-import type { QoS, SubscriptionOptions } from '../mqtt/wire/packets.js'
-import { hashText, placeOf } from './share-choice.js'
-import type { Subscription } from './subscription-table.js'
+import type { GroupRoute } from './group-routes.js'
+import { Membership } from './membership.js'
+import type { NodeId } from './route-table.js'
+import { hashText, placeOf, rehash } from './share-choice.js'
 
 /** What a group asks of a subscriber. */
 export interface GroupMember {
@@ -16,58 +18,86 @@ export interface GroupMember {
   readonly isBusy: boolean
 }
 
+/** The members that another node has. */
+export class RemoteMembers {
+  connected = 0
+  members = 0
+  /** The group's number there. */
+  id = 0
+
+  constructor(
+    readonly node: NodeId,
+    /** Its link is up, so that it hears of a message at once. */
+    public isReachable: boolean,
+  ) {}
+}
+
+/** Who gets a message: a member here, or a node that has members. */
+export type Choice<S> = Membership<S> | RemoteMembers
+
 /** Members looked at for one that is not busy, before the message goes to one that is. */
 const LOOKED_AT_MAXIMUM = 32
 
-/** One member's subscription: all by itself a delivery, like every subscription. */
-export class Membership<S> implements Subscription<S> {
-  readonly qos: QoS
-  /** Nobody can ask for it here. [MQTT-3.8.3-4] */
-  readonly noLocal = false
-  readonly retainAsPublished: boolean
-  readonly subscriptionIds: readonly number[] | undefined
-  /** Belongs to the group: the list that the membership is in, and where. */
-  isHere = false
-  place = 0
-
-  constructor(
-    readonly subscriber: S,
-    readonly filter: string,
-    readonly options: Readonly<SubscriptionOptions>,
-    readonly share: object,
-  ) {
-    this.qos = options.qos
-    this.retainAsPublished = options.retainAsPublished
-    this.subscriptionIds = options.subscriptionId === undefined ? undefined : [options.subscriptionId]
-  }
+export interface SharedGroupOptions {
+  /** The filter as it was subscribed to, `$share/{group}/{filter}` or `$queue/{filter}`. */
+  readonly key: string
+  /** The filter that topics are matched with. */
+  readonly topicFilter: string
+  readonly strategy: SharedStrategy
+  /** By which messages from other nodes name it. */
+  readonly id: number
+  /** The name of this node: with those of the others it gives an order that is the same everywhere. */
+  readonly node: NodeId
 }
 
 export class SharedGroup<S extends GroupMember> {
+  readonly key: string
+  readonly topicFilter: string
+  readonly id: number
+  private readonly strategy: SharedStrategy
+  private readonly node: NodeId
   private readonly here: Membership<S>[] = []
   private readonly away: Membership<S>[] = []
-  /** Round robin: who was last. */
+  /** In the order of their names. */
+  private readonly remotes: RemoteMembers[] = []
+  /** Round robin: who was last, here and of all nodes. */
   private cursor = 0
+  private turn = 0
+  /** The node stops: its members give way to those elsewhere, and the other nodes do not count them. */
+  private isLeaving = false
   /** Sticky: who it is. */
-  private stuck: Membership<S> | undefined
+  private stuck: Choice<S> | undefined
 
-  /**
-   * @param key the filter as it was subscribed to, `$share/{group}/{filter}` or `$queue/{filter}`
-   * @param topicFilter the filter that topics are matched with
-   */
-  constructor(
-    readonly key: string,
-    readonly topicFilter: string,
-    private readonly strategy: SharedStrategy,
-  ) {}
-
-  /** Members whose clients are connected. */
-  get connectedCount(): number {
-    return this.here.length
+  constructor({ key, topicFilter, strategy, id, node }: SharedGroupOptions) {
+    this.key = key
+    this.topicFilter = topicFilter
+    this.strategy = strategy
+    this.id = id
+    this.node = node
   }
 
+  /** Members here. */
   get memberCount(): number {
     return this.here.length + this.away.length
   }
+
+  /** Neither here nor elsewhere is a member. */
+  get isEmpty(): boolean {
+    return this.memberCount === 0 && this.remotes.length === 0
+  }
+
+  /** Some member's client is connected, here or on a node that is there. */
+  get isServed(): boolean {
+    return (this.here.length > 0 && !this.isLeaving) || this.weighRemotes(true) > 0
+  }
+
+  /** What the other nodes are to know. */
+  get route(): GroupRoute {
+    const [connected, members] = this.isLeaving ? [0, 0] : [this.here.length, this.memberCount]
+    return { filter: this.key, id: this.id, connected, members }
+  }
+
+  // ── members here ─────────────────────────────────────────────────────────────────────────────────────────────
 
   add(membership: Membership<S>): void {
     this.enlist(membership, membership.subscriber.isAttached)
@@ -93,18 +123,84 @@ export class SharedGroup<S extends GroupMember> {
     if (this.stuck === earlier) this.stuck = membership
   }
 
-  /** The member's client has come or gone. */
-  refresh(membership: Membership<S>): void {
-    if (membership.isHere === membership.subscriber.isAttached) return
+  /** The member's client has come or gone; false when that is known. */
+  refresh(membership: Membership<S>): boolean {
+    if (membership.isHere === membership.subscriber.isAttached) return false
     this.remove(membership)
     this.enlist(membership, membership.subscriber.isAttached)
+    return true
+  }
+
+  leave(): void {
+    this.isLeaving = true
+  }
+
+  // ── members elsewhere ────────────────────────────────────────────────────────────────────────────────────────
+
+  place(node: NodeId, { id, connected, members }: GroupRoute, isReachable: boolean): void {
+    let remote = this.remoteOf(node)
+    if (remote === undefined) {
+      remote = new RemoteMembers(node, isReachable)
+      this.remotes.push(remote)
+      this.remotes.sort((one, other) => (one.node < other.node ? -1 : 1))
+    }
+    remote.id = id
+    remote.connected = connected
+    remote.members = members
+  }
+
+  withdraw(node: NodeId): void {
+    const remote = this.remoteOf(node)
+    if (remote === undefined) return
+    this.remotes.splice(this.remotes.indexOf(remote), 1)
+    if (this.stuck === remote) this.stuck = undefined
+  }
+
+  setReachable(node: NodeId, isReachable: boolean): void {
+    const remote = this.remoteOf(node)
+    if (remote !== undefined) remote.isReachable = isReachable
+  }
+
+  // ── the choice ───────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** What a strategy that hashes chooses by, for `choose` and `chooseHere`; 0 for the others. */
+  hashOf(topic: string, publisherId: string): number {
+    if (this.strategy === 'hash_topic') return hashText(topic)
+    return this.strategy === 'hash_clientid' ? hashText(publisherId) : 0
+  }
+
+  /** Who gets a message; undefined when there is nobody. Costs the same however many members there are. */
+  choose(hash: number): Choice<S> | undefined {
+    if (this.remotes.length === 0) return this.chooseHere(hash)
+    const isConnected = this.isServed
+    const here = this.isLeaving ? 0 : isConnected ? this.here.length : this.away.length
+    const elsewhere = this.weighRemotes(isConnected)
+    // Rather to a node that may come back than to nobody.
+    if (here + elsewhere === 0) return this.isLeaving ? this.chooseHere(hash) : this.remotes[0]
+    if (elsewhere === 0 || (here > 0 && this.strategy === 'local')) return this.chooseHere(hash)
+    const count = here + elsewhere
+    switch (this.strategy) {
+      case 'sticky':
+        if (!this.isStillGood(isConnected)) this.stuck = this.chooseAt(randomPlace(count), hash, here, isConnected)
+        return this.stuck
+      case 'hash_clientid':
+      case 'hash_topic':
+        return this.chooseAt(placeOf(hash, count), hash, here, isConnected)
+      case 'random':
+        return this.relieve(this.chooseAt(randomPlace(count), hash, here, isConnected), elsewhere, isConnected)
+      case 'round_robin':
+      case 'local':
+        this.turn = (this.turn + 1) % count
+        return this.relieve(this.chooseAt(this.turn, hash, here, isConnected), elsewhere, isConnected)
+    }
   }
 
   /**
-   * The member that gets a message; undefined when there is none. A busy member is passed over where the strategy
+   * The member here that gets a message; undefined when there is none. A busy member is passed over where the strategy
    * leaves the choice; `sticky` and the hashes promise one member, and keep to it.
    */
-  choose(topic: string, publisherId: string): Membership<S> | undefined {
+  chooseHere(hash: number): Membership<S> | undefined {
+    if (this.isLeaving && this.isServed) return undefined
     const members = this.here.length > 0 ? this.here : this.away
     if (members.length <= 1) return members[0]
     switch (this.strategy) {
@@ -116,9 +212,9 @@ export class SharedGroup<S extends GroupMember> {
       case 'sticky':
         return this.keepTo(members)
       case 'hash_clientid':
-        return members[placeOf(hashText(publisherId), members.length)]
       case 'hash_topic':
-        return members[placeOf(hashText(topic), members.length)]
+        // Another hash than the one that chose the node, or some members of a node would never be chosen.
+        return members[placeOf(rehash(hash), members.length)]
     }
   }
 
@@ -129,11 +225,57 @@ export class SharedGroup<S extends GroupMember> {
   }
 
   private keepTo(members: readonly Membership<S>[]): Membership<S> | undefined {
+    const { stuck } = this
     // Someone who is away gives way to someone who is here.
-    if (this.stuck === undefined || members[this.stuck.place] !== this.stuck) {
-      this.stuck = freeFrom(members, randomPlace(members.length))
+    if (stuck instanceof Membership && members[stuck.place] === stuck) return stuck
+    const chosen = freeFrom(members, randomPlace(members.length))
+    this.stuck = chosen
+    return chosen
+  }
+
+  /** Counts through the nodes in the order of their names, this one among them. */
+  private chooseAt(place: number, hash: number, here: number, isConnected: boolean): Choice<S> | undefined {
+    let left = place
+    let isOwnPassed = false
+    for (const remote of this.remotes) {
+      if (!isOwnPassed && remote.node > this.node) {
+        if (left < here) return this.chooseHere(hash)
+        left -= here
+        isOwnPassed = true
+      }
+      const weight = weightOf(remote, isConnected)
+      if (left < weight) return remote
+      left -= weight
     }
-    return this.stuck
+    return this.chooseHere(hash)
+  }
+
+  /** A member here that is busy gives way to another node; whether its members are, that one knows. */
+  private relieve(choice: Choice<S> | undefined, elsewhere: number, isConnected: boolean): Choice<S> | undefined {
+    if (!(choice instanceof Membership) || !choice.subscriber.isBusy) return choice
+    let left = randomPlace(elsewhere)
+    for (const remote of this.remotes) {
+      const weight = weightOf(remote, isConnected)
+      if (left < weight) return remote
+      left -= weight
+    }
+    return choice
+  }
+
+  private isStillGood(isConnected: boolean): boolean {
+    const { stuck } = this
+    if (stuck instanceof Membership) return (isConnected ? this.here : this.away)[stuck.place] === stuck
+    return stuck !== undefined && weightOf(stuck, isConnected) > 0
+  }
+
+  private weighRemotes(isConnected: boolean): number {
+    let total = 0
+    for (const remote of this.remotes) total += weightOf(remote, isConnected)
+    return total
+  }
+
+  private remoteOf(node: NodeId): RemoteMembers | undefined {
+    return this.remotes.find((remote) => remote.node === node)
   }
 
   private enlist(membership: Membership<S>, isHere: boolean): void {
@@ -142,6 +284,11 @@ export class SharedGroup<S extends GroupMember> {
     membership.place = members.length
     members.push(membership)
   }
+}
+
+function weightOf(remote: RemoteMembers, isConnected: boolean): number {
+  if (!remote.isReachable) return 0
+  return isConnected ? remote.connected : remote.members
 }
 
 /** The first member from a place on that is not busy; the one at that place when all that were looked at are. */

@@ -1,35 +1,51 @@
 /**
- * All shared subscriptions of this node: groups by the filter that was subscribed to (`$share/{group}/{filter}`), and
- * by the filter inside it, which topics are matched with. Who of a group gets a message, the group says.
+ * All groups of shared subscriptions with members, here or on other nodes: by the filter that was subscribed to
+ * (`$share/{group}/{filter}`), and by the filter inside it, which topics are matched with. Who of a group gets a
+ * message, the group says. What the members here are, is told to a listener, for the other nodes.
  */
 
 import type { SharedStrategy } from '../config/mqtt-options.js'
 import type { SubscriptionOptions } from '../mqtt/wire/packets.js'
 import { parseShared } from '../mqtt/wire/topic.js'
 import { FilterMap } from './filter-map.js'
-import { type GroupMember, Membership, SharedGroup } from './shared-group.js'
+import { type GroupPlacement, type GroupRoute, routeText } from './group-routes.js'
+import { Membership } from './membership.js'
+import { DigestAccumulator, type RouteDigest } from './route-digest.js'
+import type { NodeId } from './route-table.js'
+import { type GroupMember, SharedGroup } from './shared-group.js'
 
 export interface SharedGroupsOptions {
   /** Of every group that is not in `strategies`. */
   readonly strategy: SharedStrategy
   /** By the name of the group; that of `$queue/{filter}` is `$queue`. */
   readonly strategies: Readonly<Record<string, SharedStrategy>>
+  /** The name of this node. */
+  readonly node: NodeId
+}
+
+/** Hears how many members a group has here now, whenever that changes. */
+export interface GroupListener {
+  groupChanged(route: GroupRoute): void
 }
 
 /** @template S the subscriber, a session; compared by identity. */
-export class SharedGroups<S extends GroupMember> {
+export class SharedGroups<S extends GroupMember> implements GroupPlacement {
   private readonly byKey = new Map<string, SharedGroup<S>>()
+  private readonly byId = new Map<number, SharedGroup<S>>()
   private readonly byTopicFilter = new FilterMap<SharedGroup<S>[]>()
   private readonly memberships = new Map<S, Map<string, Membership<S>>>()
-  private readonly strategy: SharedStrategy
   private readonly strategies: ReadonlyMap<string, SharedStrategy>
   private readonly matched: SharedGroup<S>[][] = []
+  private readonly announced = new DigestAccumulator()
+  private readonly announcedTexts = new Map<SharedGroup<S>, string>()
+  private readonly unreachable = new Set<NodeId>()
+  private listener: GroupListener | undefined
+  private lastId = 0
   private changes = 0
   private total = 0
 
-  constructor({ strategy, strategies }: SharedGroupsOptions) {
-    this.strategy = strategy
-    this.strategies = new Map(Object.entries(strategies))
+  constructor(private readonly options: SharedGroupsOptions) {
+    this.strategies = new Map(Object.entries(options.strategies))
   }
 
   /** Moves when a group appears or goes, which changes what a match would find; not when members come and go. */
@@ -37,14 +53,19 @@ export class SharedGroups<S extends GroupMember> {
     return this.changes
   }
 
-  /** Number of memberships. */
+  /** Number of memberships here. */
   get size(): number {
     return this.total
   }
 
-  /** The group with this key, as long as it has members. */
+  /** The group with this key, as long as it has members anywhere. */
   get(key: string): SharedGroup<S> | undefined {
     return this.byKey.get(key)
+  }
+
+  /** The group by the number that this node has told others. */
+  withId(id: number): SharedGroup<S> | undefined {
+    return this.byId.get(id)
   }
 
   /**
@@ -64,6 +85,7 @@ export class SharedGroups<S extends GroupMember> {
     }
     group.add(membership)
     this.total += 1
+    this.announce(group)
     return true
   }
 
@@ -77,7 +99,8 @@ export class SharedGroups<S extends GroupMember> {
     if (own.size === 0) this.memberships.delete(subscriber)
     group.remove(membership)
     this.total -= 1
-    if (group.memberCount === 0) this.close(group)
+    this.announce(group)
+    this.closeIfEmpty(group)
     return true
   }
 
@@ -85,7 +108,10 @@ export class SharedGroups<S extends GroupMember> {
   refresh(subscriber: S): boolean {
     const own = this.memberships.get(subscriber)
     if (own === undefined) return false
-    for (const membership of own.values()) this.byKey.get(membership.filter)?.refresh(membership)
+    for (const membership of own.values()) {
+      const group = this.byKey.get(membership.filter)
+      if (group?.refresh(membership) === true) this.announce(group)
+    }
     return true
   }
 
@@ -99,11 +125,84 @@ export class SharedGroups<S extends GroupMember> {
     }
   }
 
+  // ── what the other nodes are told ────────────────────────────────────────────────────────────────────────────
+
+  /** Sets who hears of members here from now on; `routes` tells what came before. */
+  setListener(listener: GroupListener | undefined): void {
+    this.listener = listener
+  }
+
+  /** The groups with members here. May be read while they change: what was there all the time is in it. */
+  *routes(): IterableIterator<GroupRoute> {
+    for (const group of this.byKey.values()) if (group.memberCount > 0) yield group.route
+  }
+
+  /** The digest of `routes`. */
+  digest(): RouteDigest {
+    return this.announced.value
+  }
+
+  /** The node stops: what comes from now on goes to members elsewhere, if there are any. */
+  leave(): void {
+    for (const group of this.byKey.values()) {
+      if (group.memberCount === 0) continue
+      group.leave()
+      this.announce(group)
+    }
+  }
+
+  // ── what they tell ───────────────────────────────────────────────────────────────────────────────────────────
+
+  place(node: NodeId, route: GroupRoute): void {
+    // A peer's word is not taken for what would not be accepted from a client.
+    if (parseShared(route.filter) === undefined) return
+    const group = this.byKey.get(route.filter) ?? this.open(route.filter)
+    group.place(node, route, !this.unreachable.has(node))
+  }
+
+  withdraw(node: NodeId, filter: string): void {
+    const group = this.byKey.get(filter)
+    if (group === undefined) return
+    group.withdraw(node)
+    this.closeIfEmpty(group)
+  }
+
+  /** A node that is not reachable is chosen only when nobody else is there. */
+  setReachable(node: NodeId, isReachable: boolean): void {
+    if (this.unreachable.has(node) !== isReachable) return
+    if (isReachable) this.unreachable.delete(node)
+    else this.unreachable.add(node)
+    for (const group of this.byKey.values()) group.setReachable(node, isReachable)
+  }
+
+  private announce(group: SharedGroup<S>): void {
+    const { route } = group
+    const before = this.announcedTexts.get(group)
+    if (before !== undefined) this.announced.remove(before)
+    if (route.members === 0) {
+      this.announcedTexts.delete(group)
+    } else {
+      const text = routeText(route)
+      this.announced.add(text)
+      this.announcedTexts.set(group, text)
+    }
+    this.listener?.groupChanged(route)
+  }
+
   private open(key: string): SharedGroup<S> {
     const shared = parseShared(key)
     if (shared === undefined) throw new TypeError(`not a shared subscription: ${key}`)
-    const group = new SharedGroup<S>(key, shared.filter, this.strategies.get(shared.group) ?? this.strategy)
+    const { strategy, node } = this.options
+    this.lastId += 1
+    const group = new SharedGroup<S>({
+      key,
+      topicFilter: shared.filter,
+      strategy: this.strategies.get(shared.group) ?? strategy,
+      id: this.lastId,
+      node,
+    })
     this.byKey.set(key, group)
+    this.byId.set(group.id, group)
     const groups = this.byTopicFilter.get(shared.filter)
     if (groups === undefined) this.byTopicFilter.set(shared.filter, [group])
     else groups.push(group)
@@ -111,8 +210,10 @@ export class SharedGroups<S extends GroupMember> {
     return group
   }
 
-  private close(group: SharedGroup<S>): void {
+  private closeIfEmpty(group: SharedGroup<S>): void {
+    if (!group.isEmpty) return
     this.byKey.delete(group.key)
+    this.byId.delete(group.id)
     const groups = this.byTopicFilter.get(group.topicFilter) ?? []
     groups.splice(groups.indexOf(group), 1)
     if (groups.length === 0) this.byTopicFilter.delete(group.topicFilter)

@@ -133,7 +133,7 @@ describe('a broker', () => {
     await until(() => lone.broker.connectionCount === 0, 'away')
     const holds = Array.from({ length: 4 }, () => new CountingHold())
     for (const hold of holds) {
-      lone.broker.deliverForwarded(Message.from('a', Buffer.from('x'), { qos: 1 }), 'n2@test', hold)
+      lone.broker.deliverForwarded(Message.from('a', Buffer.from('x'), { qos: 1 }), 'n2@test', hold, undefined)
     }
     assert.deepEqual(
       holds.map((hold) => hold.holds),

@@ -35,7 +35,7 @@ class RecordingSubscriber implements Subscriber {
 
 function setUp() {
   const subscriptions = new SubscriptionTable<Subscriber>()
-  const groups = new SharedGroups<Subscriber>({ strategy: 'round_robin', strategies: {} })
+  const groups = new SharedGroups<Subscriber>({ strategy: 'round_robin', strategies: {}, node: 'n1@test' })
   const routes = new RouteTable()
   const metrics = createBrokerMetrics(new MetricRegistry())
   const forwarder = new RecordingForwarder()
@@ -44,7 +44,7 @@ function setUp() {
     { refused: metrics.retainedRefused, timers: new TimerWheel() },
   )
   const matches = new MatchCache<Subscriber>({ maximumTopics: 10 }, { subscriptions, groups, routes })
-  const publisher = new Publisher(LONE_FORWARDER, { matches, retained, metrics })
+  const publisher = new Publisher(LONE_FORWARDER, { matches, groups, retained, metrics })
   publisher.forwardThrough(forwarder)
   return { subscriptions, groups, routes, metrics, forwarder, retained, publisher }
 }
@@ -68,7 +68,7 @@ describe('publishing', () => {
       const sent = message(payload)
       sent.isAged = isAged
       if (expiresIn !== undefined) sent.expiresAt = Date.now() + expiresIn
-      publisher.deliverForwarded(sent, 'n2@h', undefined)
+      publisher.deliverForwarded(sent, 'n2@h', undefined, undefined)
     }
     assert.deepEqual(subscriber.got, ['left', 'at once', 'for ever'])
     assert.equal(metrics.session.dropped.expired.value, 1)
@@ -124,7 +124,7 @@ describe('publishing', () => {
   it('keeps a message with RETAIN, before it is delivered, and not one that a peer forwarded', () => {
     const { retained, publisher, metrics } = setUp()
     publisher.publish(message('kept', 1, true), undefined)
-    publisher.deliverForwarded(message('forwarded', 1, true), 'n2@test', undefined)
+    publisher.deliverForwarded(message('forwarded', 1, true), 'n2@test', undefined, undefined)
     assert.deepEqual(
       [...retained.matching('#')].map((found) => found?.payload.toString()),
       ['kept'],
@@ -137,7 +137,7 @@ describe('publishing', () => {
     const subscriber = new RecordingSubscriber()
     subscriptions.subscribe(subscriber, 'a/b', OPTIONS)
     routes.add('n3@test', 'a/b')
-    publisher.deliverForwarded(message(), 'n2@test', undefined)
+    publisher.deliverForwarded(message(), 'n2@test', undefined, undefined)
     assert.deepEqual(subscriber.got, ['x'])
     assert.deepEqual(forwarder.forwarded, [])
   })

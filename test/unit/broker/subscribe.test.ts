@@ -33,7 +33,7 @@ function request(topicFilter: string, options: Partial<SubscriptionOptions> = {}
 
 function setUp(options: Partial<MqttOptions> = {}) {
   const subscriptions = new SubscriptionTable<Subscriber>()
-  const groups = new SharedGroups<Subscriber>({ strategy: 'round_robin', strategies: {} })
+  const groups = new SharedGroups<Subscriber>({ strategy: 'round_robin', strategies: {}, node: 'n1@test' })
   const retained = new RetainedMessages(
     { maximum: 100, maximumBytes: 1_000_000 },
     { refused: createBrokerMetrics(new MetricRegistry()).retainedRefused, timers: new TimerWheel() },

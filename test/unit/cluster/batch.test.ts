@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
 import { BatchReader, BatchWriter } from '../../../src/cluster/batch.js'
+import { EntryHeads } from '../../../src/cluster/entry-extension.js'
 import { Message } from '../../../src/mqtt/wire/message.js'
 import { decodePublishProperties } from '../../../src/mqtt/wire/publish-frame.js'
 
@@ -14,10 +15,11 @@ interface Sent {
 /** Everything in one batch of whatever size it takes. */
 function batchOf(messages: readonly Sent[]): Buffer {
   const batches: Buffer[] = []
+  const heads = new EntryHeads()
   const writer = new BatchWriter(4_096, ({ entries }) => batches.push(Buffer.from(entries)))
   for (const { payload, publisherId, expiry } of messages) {
     const properties = expiry === undefined ? {} : { messageExpiryInterval: expiry }
-    writer.add(Message.from('t', Buffer.from(payload), { properties }).frame(true, 0, false), publisherId)
+    writer.add(Message.from('t', Buffer.from(payload), { properties }).frame(true, 0, false), heads.headOf(publisherId))
   }
   writer.seal()
   return Buffer.concat(batches)

@@ -2,11 +2,13 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
 import { BatchReader } from '../../../src/cluster/batch.js'
+import { EntryHeads, groupsPerEntry } from '../../../src/cluster/entry-extension.js'
 import { InboundLane } from '../../../src/cluster/inbound-lane.js'
 import { BURST_FACTOR, BURST_MS, KeptLane } from '../../../src/cluster/kept-lane.js'
 import { LooseLane } from '../../../src/cluster/loose-lane.js'
 import { asBuffer, type LinkBodyOf } from '../../../src/cluster/wire.js'
 import { Message } from '../../../src/mqtt/wire/message.js'
+import { GroupTargets } from '../../../src/router/group-targets.js'
 import { TestPending, unsettled } from './test-cluster.js'
 
 const SIZES = { batchBytes: 128, limitBytes: 16_384 }
@@ -356,5 +358,67 @@ describe('a batch', () => {
     const payloads: string[] = []
     reader.read(Buffer.concat([entry, entry]), 0, ({ payload }) => payloads.push(payload.toString()))
     assert.deepEqual(payloads, ['payload', 'payload'])
+  })
+})
+
+describe('an entry with groups', () => {
+  /** What a batch says: payload, publisher, and for which groups. */
+  function readAll(
+    entries: Buffer,
+  ): [string, string, { ids: number[]; hashes: number[]; only: boolean; again: boolean } | undefined][] {
+    const found: ReturnType<typeof readAll> = []
+    new BatchReader().read(entries, 0, (message, targets) => {
+      const named = targets && {
+        ids: targets.ids.slice(0, targets.count),
+        hashes: targets.hashes.slice(0, targets.count),
+        only: targets.isOnly,
+        again: targets.isAgain,
+      }
+      found.push([message.payload.toString(), message.publisherId, named])
+    })
+    return found
+  }
+
+  it('tells its receiver which of its groups the message is for, and who published it', () => {
+    const targets = new GroupTargets()
+    targets.add('n2@h', 7, 0xffff_ffff)
+    targets.add('n3@h', 8, 1)
+    targets.add('n2@h', 0xffff_fffe, 0)
+    const heads = new EntryHeads()
+    const headsFor = (node: string, publisherId: string, isOnly: boolean): Buffer[] =>
+      groupsPerEntry(targets, node).map((groups) => heads.headFor(publisherId, targets, groups, isOnly))
+    const lane = new LooseLane({ batchBytes: 4_096, limitBytes: 16_384 })
+    for (const head of headsFor('n2@h', 'somebody', false)) lane.offer(frameOf('a', 0), head)
+    lane.offer(frameOf('b', 0))
+    targets.isAgain = true
+    for (const head of headsFor('n3@h', '', true)) lane.offer(frameOf('c', 0), head)
+    const batch = lane.next(true)
+    assert.deepEqual(readAll(asBuffer(batch?.value.entries ?? new Uint8Array())), [
+      ['a', 'somebody', { ids: [7, 0xffff_fffe], hashes: [0xffff_ffff, 0], only: false, again: false }],
+      ['b', '', undefined],
+      ['c', '', { ids: [8], hashes: [1], only: true, again: true }],
+    ])
+    assert.equal(lane.bytes, 0, 'every byte was counted')
+  })
+
+  it('goes on in further entries when there are more groups than one can name', () => {
+    const targets = new GroupTargets()
+    for (let id = 0; id < 10_000; id += 1) targets.add('n2@h', id, 0)
+    const heads = new EntryHeads()
+    const lane = new KeptLane({ batchBytes: 1_000_000, limitBytes: 1_000_000 })
+    for (const groups of groupsPerEntry(targets, 'n2@h')) {
+      lane.offer(frameOf('x', 1), undefined, heads.headFor('p'.repeat(40_000), targets, groups, false))
+    }
+    const batch = lane.next(true)
+    const found = readAll(asBuffer(batch?.value.entries ?? new Uint8Array()))
+    assert.deepEqual(
+      found.map(([, publisherId]) => publisherId.length),
+      [0, 0, 40_000],
+      'where there is no room for both, the groups matter',
+    )
+    assert.deepEqual(
+      found.flatMap(([, , named]) => named?.ids ?? []),
+      targets.ids,
+    )
   })
 })

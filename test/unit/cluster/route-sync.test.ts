@@ -4,7 +4,10 @@ import fc from 'fast-check'
 import { RouteLog } from '../../../src/cluster/route-log.js'
 import { type RouteCounters, RouteMirror, RoutePublisher } from '../../../src/cluster/route-sync.js'
 import type { LinkBody } from '../../../src/cluster/wire.js'
+import { GroupRoutes } from '../../../src/router/group-routes.js'
 import { RouteTable } from '../../../src/router/route-table.js'
+import type { GroupMember } from '../../../src/router/shared-group.js'
+import { SharedGroups } from '../../../src/router/shared-groups.js'
 import { SubscriptionTable } from '../../../src/router/subscription-table.js'
 import { CuttableProxy } from '../../support/cuttable-proxy.js'
 import { eventually } from '../../support/eventually.js'
@@ -23,21 +26,28 @@ function counters(): RouteCounters {
   return { deltasSent: 0, deltasReceived: 0, snapshotsSent: 0, snapshotsReceived: 0, resyncs: 0 }
 }
 
+function newGroups(): SharedGroups<GroupMember> {
+  return new SharedGroups({ strategy: 'random', strategies: {}, node: OWNER })
+}
+
 /** An owner of routes, a reader, and what is under way between them. */
 class Pair {
   readonly table = new RouteTable()
   readonly sent = counters()
   readonly taken = counters()
   subscriptions = new SubscriptionTable<object>()
-  private readonly session = {}
-  private log = new RouteLog(this.subscriptions, () => {}, 8)
+  groups = newGroups()
+  readonly groupTable = new GroupRoutes()
+  private readonly session = { isAttached: true, isBusy: false }
+  private log = new RouteLog(this.subscriptions, () => {}, 8, this.groups)
   private publisher = new RoutePublisher(this.log, this.sent)
-  private mirror = new RouteMirror(OWNER, this.table, this.taken)
+  private mirror = new RouteMirror(OWNER, this.table, this.taken, this.groupTable)
   private toReader: LinkBody[] = []
   private toOwner: LinkBody[] = []
 
   constructor() {
     this.subscriptions.setListener(this.log)
+    this.groups.setListener(this.log)
   }
 
   get confirmedVersion(): number {
@@ -49,8 +59,15 @@ class Pair {
   }
 
   change(filter: string, withdrawn: boolean): void {
-    if (withdrawn) this.subscriptions.unsubscribe(this.session, filter)
-    else this.subscriptions.subscribe(this.session, filter, OPTIONS)
+    const table = filter.startsWith('$share/') ? this.groups : this.subscriptions
+    if (withdrawn) table.unsubscribe(this.session, filter)
+    else table.subscribe(this.session, filter, OPTIONS)
+  }
+
+  /** The client comes or goes, which changes the numbers of its groups. */
+  toggle(): void {
+    this.session.isAttached = !this.session.isAttached
+    this.groups.refresh(this.session)
   }
 
   /** A new link: what was under way is gone. */
@@ -65,8 +82,10 @@ class Pair {
   /** The owner starts anew, without subscriptions. */
   restart(): void {
     this.subscriptions = new SubscriptionTable<object>()
-    this.log = new RouteLog(this.subscriptions, () => {}, 8)
+    this.groups = newGroups()
+    this.log = new RouteLog(this.subscriptions, () => {}, 8, this.groups)
     this.subscriptions.setListener(this.log)
+    this.groups.setListener(this.log)
     this.publisher = new RoutePublisher(this.log, this.sent)
     this.mirror.clear()
     this.reconnect()
@@ -74,7 +93,11 @@ class Pair {
 
   /** A bug, or a bit that fell over: the reader's table changes by itself. */
   corrupt(filter: string): void {
-    if (!this.table.remove(OWNER, filter)) this.table.add(OWNER, filter)
+    if (filter.startsWith('$share/')) {
+      this.groupTable.set(OWNER, { filter, id: 99, connected: 1, members: 7 })
+    } else if (!this.table.remove(OWNER, filter)) {
+      this.table.add(OWNER, filter)
+    }
   }
 
   check(): void {
@@ -119,12 +142,15 @@ class Pair {
   assertEqual(): void {
     assert.deepEqual([...this.table.filters(OWNER)].sort(), [...this.subscriptions.filters()].sort())
     assert.deepEqual(this.table.digest(OWNER), this.subscriptions.digest())
+    const own = Array.from(this.groups.routes(), ({ filter }) => filter)
+    assert.deepEqual([...this.groupTable.filters(OWNER)].sort(), own.sort())
+    assert.deepEqual(this.groupTable.digest(OWNER), this.groups.digest())
   }
 }
 
 describe('routes between two nodes', () => {
   it('are the same in the end, whatever was changed, lost, corrupted, cut and restarted in whatever order', () => {
-    const filter = fc.constantFrom('a', 'b/+', 'c/#', 'd', 'e', 'f/g')
+    const filter = fc.constantFrom('a', 'b/+', 'c/#', 'd', '$share/g/a', '$share/g/b/+', '$share/h/a')
     const step = fc.oneof(
       { weight: 8, arbitrary: fc.record({ kind: fc.constant('change' as const), filter, withdrawn: fc.boolean() }) },
       { weight: 4, arbitrary: fc.constantFrom({ kind: 'speak' as const }, { kind: 'hear' as const }) },
@@ -136,6 +162,7 @@ describe('routes between two nodes', () => {
           { kind: 'reconnect' as const },
           { kind: 'restart' as const },
           { kind: 'check' as const },
+          { kind: 'toggle' as const },
         ),
       },
     )
@@ -181,11 +208,15 @@ describe('routes between two nodes', () => {
 
   it('are right when they change while a snapshot is under way', () => {
     const pair = new Pair()
-    for (let number = 0; number < 3_500; number += 1) pair.change(`old/${number}`, false)
+    for (let number = 0; number < 3_500; number += 1) {
+      pair.change(`old/${number}`, false)
+      pair.change(`$share/g/old/${number}`, false)
+    }
     pair.reconnect()
     pair.speak()
     for (let number = 0; number < 7; number += 1) pair.change(`new/${number}`, false)
     pair.change('old/0', true)
+    pair.change('$share/g/old/0', true)
     pair.speak()
     pair.settle()
     pair.assertEqual()

@@ -106,6 +106,7 @@ export class TestNode {
       Message.from(topic, Buffer.from(payload), { qos }),
       nodes,
       qos === 0 ? undefined : pending,
+      undefined,
     )
     return pending
   }

@@ -28,7 +28,7 @@ const PLAIN: SubscriptionOptions = {
 
 function setUp(maximumTopics = 100, overlapping: 'one' | 'each' = 'one') {
   const subscriptions = new SubscriptionTable<Subscriber>()
-  const groups = new SharedGroups<Subscriber>({ strategy: 'round_robin', strategies: {} })
+  const groups = new SharedGroups<Subscriber>({ strategy: 'round_robin', strategies: {}, node: 'n1@test' })
   const routes = new RouteTable()
   const cache = new MatchCache({ maximumTopics, overlapping }, { subscriptions, groups, routes })
   return { subscriptions, groups, routes, cache }

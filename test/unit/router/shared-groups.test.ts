@@ -3,8 +3,10 @@ import { describe, it } from 'node:test'
 import fc from 'fast-check'
 import type { SharedStrategy } from '../../../src/config/mqtt-options.js'
 import type { SubscriptionOptions } from '../../../src/mqtt/wire/packets.js'
+import { GroupRoutes } from '../../../src/router/group-routes.js'
+import { Membership } from '../../../src/router/membership.js'
 import { placeOf } from '../../../src/router/share-choice.js'
-import type { SharedGroup } from '../../../src/router/shared-group.js'
+import type { Choice, SharedGroup } from '../../../src/router/shared-group.js'
 import { SharedGroups } from '../../../src/router/shared-groups.js'
 import { filters, matchesNaively, topics } from './topics.js'
 
@@ -24,7 +26,7 @@ class Member {
 }
 
 function groupOf(strategy: SharedStrategy, names: readonly string[]) {
-  const groups = new SharedGroups<Member>({ strategy, strategies: {} })
+  const groups = new SharedGroups<Member>({ strategy, strategies: {}, node: 'n2@test' })
   const members = names.map((name) => new Member(name))
   for (const member of members) groups.subscribe(member, KEY, OPTIONS)
   const group = groups.get(KEY)
@@ -32,9 +34,14 @@ function groupOf(strategy: SharedStrategy, names: readonly string[]) {
   return { groups, group, members }
 }
 
+/** Of the member, or of the node that is to choose one. */
+function nameOf(choice: Choice<Member> | undefined): string | undefined {
+  return choice instanceof Membership ? choice.subscriber.name : choice?.node
+}
+
 /** Names of the members that get messages of these topics, in order. */
 function chosen(group: SharedGroup<Member>, topicNames: readonly string[], publisherId = 'p'): (string | undefined)[] {
-  return topicNames.map((topic) => group.choose(topic, publisherId)?.subscriber.name)
+  return topicNames.map((topic) => nameOf(group.choose(group.hashOf(topic, publisherId))))
 }
 
 function times(count: number): string[] {
@@ -128,7 +135,7 @@ describe('a group of shared subscriptions', () => {
       attach(0, false)
       attach(2, false)
       assert.deepEqual(counts(chosen(group, times(9))), { m2: 9 }, strategy)
-      assert.equal(group.connectedCount, 1)
+      assert.equal(group.route.connected, 1)
       attach(1, false)
       assert.equal(chosen(group, times(9)).includes(undefined), false, strategy)
       attach(2, true)
@@ -141,7 +148,7 @@ describe('a group of shared subscriptions', () => {
     const { groups, group, members } = groupOf('sticky', ['m1'])
     chosen(group, times(1))
     assert.equal(groups.subscribe(members[0] as Member, KEY, { ...OPTIONS, qos: 2, subscriptionId: 7 }), false)
-    const membership = group.choose('a', '')
+    const membership = group.chooseHere(0)
     assert.deepEqual([membership?.qos, membership?.subscriptionIds], [2, [7]])
     assert.equal(groups.size, 1)
   })
@@ -150,6 +157,7 @@ describe('a group of shared subscriptions', () => {
     const groups = new SharedGroups<Member>({
       strategy: 'round_robin',
       strategies: { one: 'sticky', $queue: 'sticky' },
+      node: 'n2@test',
     })
     for (const key of ['$share/one/a', '$share/two/a', '$queue/a']) {
       for (const name of ['m1', 'm2']) groups.subscribe(new Member(name), key, OPTIONS)
@@ -163,7 +171,173 @@ describe('a group of shared subscriptions', () => {
   })
 })
 
+describe('a group with members on other nodes', () => {
+  /** Two members here, on n2; n1 has one, n3 three of whom two are connected. */
+  function spread(strategy: SharedStrategy) {
+    const set = groupOf(strategy, ['m1', 'm2'])
+    set.groups.place('n3@test', { filter: KEY, id: 30, connected: 2, members: 3 })
+    set.groups.place('n1@test', { filter: KEY, id: 10, connected: 1, members: 1 })
+    return set
+  }
+
+  it('round_robin: counts the connected members of each node', () => {
+    const { groups, group } = spread('round_robin')
+    assert.deepEqual(counts(chosen(group, times(50))), { m1: 10, m2: 10, 'n1@test': 10, 'n3@test': 20 })
+    groups.place('n3@test', { filter: KEY, id: 30, connected: 1, members: 3 })
+    assert.deepEqual(counts(chosen(group, times(40))), { m1: 10, m2: 10, 'n1@test': 10, 'n3@test': 10 })
+    groups.withdraw('n1@test', KEY)
+    assert.deepEqual(counts(chosen(group, times(30))), { m1: 10, m2: 10, 'n3@test': 10 })
+  })
+
+  it('random: gives each some', () => {
+    const found = counts(chosen(spread('random').group, times(5_000)))
+    for (const name of ['m1', 'm2', 'n1@test']) assert.ok((found[name] ?? 0) > 700, JSON.stringify(found))
+    assert.ok((found['n3@test'] ?? 0) > 1_600, JSON.stringify(found))
+  })
+
+  it('local: keeps to the members here, and goes in turn when there are none', () => {
+    const { groups, group, members } = spread('local')
+    assert.deepEqual(counts(chosen(group, times(20))), { m1: 10, m2: 10 })
+    for (const member of members) groups.unsubscribe(member, KEY)
+    assert.deepEqual(counts(chosen(group, times(30))), { 'n1@test': 10, 'n3@test': 20 })
+  })
+
+  it('sticky: stays with a node as with a member, until it goes', () => {
+    const { groups, group, members } = spread('sticky')
+    for (const member of members) groups.unsubscribe(member, KEY)
+    const [first] = chosen(group, times(1))
+    assert.deepEqual(counts(chosen(group, times(20))), { [first ?? '']: 20 })
+    groups.setReachable(first ?? '', false)
+    const others = new Set(chosen(group, times(20)))
+    assert.deepEqual(others, new Set([first === 'n1@test' ? 'n3@test' : 'n1@test']))
+  })
+
+  for (const strategy of ['hash_topic', 'hash_clientid'] as const) {
+    it(`${strategy}: every node chooses the same member`, () => {
+      const layout = { 'n1@test': 2, 'n2@test': 3, 'n3@test': 1 }
+      const views = Object.entries(layout).map(([node, count]) => {
+        const groups = new SharedGroups<Member>({ strategy, strategies: {}, node })
+        for (let index = 0; index < count; index += 1) {
+          groups.subscribe(new Member(`${node} ${index}`), KEY, OPTIONS)
+        }
+        for (const [other, connected] of Object.entries(layout)) {
+          if (other !== node) groups.place(other, { filter: KEY, id: 1, connected, members: connected })
+        }
+        return { node, group: groups.get(KEY) as SharedGroup<Member> }
+      })
+      const taken = new Set<string>()
+      for (let index = 0; index < 200; index += 1) {
+        const text = `x${index}`
+        const takers = views.map(({ group }) => {
+          const hash = group.hashOf(text, text)
+          const choice = group.choose(hash)
+          const owner = choice instanceof Membership ? undefined : views.find(({ node }) => node === choice?.node)
+          return nameOf(owner === undefined ? choice : owner.group.chooseHere(hash))
+        })
+        assert.equal(new Set(takers).size, 1, `${text}: ${takers.join(', ')}`)
+        taken.add(takers[0] ?? '')
+      }
+      assert.equal(taken.size, 6, 'and each member gets some')
+    })
+  }
+
+  it('chooses no node that cannot be reached, as long as anybody else is there', () => {
+    const { groups, group, members } = spread('round_robin')
+    groups.setReachable('n3@test', false)
+    assert.deepEqual(counts(chosen(group, times(30))), { m1: 10, m2: 10, 'n1@test': 10 })
+    groups.setReachable('n1@test', false)
+    for (const member of members) {
+      member.isAttached = false
+      groups.refresh(member)
+    }
+    assert.deepEqual(counts(chosen(group, times(20))), { m1: 10, m2: 10 }, 'rather one who is away')
+    for (const member of members) groups.unsubscribe(member, KEY)
+    assert.equal(chosen(group, times(1))[0]?.startsWith('n'), true, 'rather a node that may come back than nobody')
+    groups.setReachable('n3@test', true)
+    assert.deepEqual(counts(chosen(group, times(20))), { 'n3@test': 20 })
+  })
+
+  it('prefers a connected member elsewhere to one here that is away', () => {
+    const { groups, group, members } = spread('round_robin')
+    for (const member of members) {
+      member.isAttached = false
+      groups.refresh(member)
+    }
+    assert.deepEqual(counts(chosen(group, times(30))), { 'n1@test': 10, 'n3@test': 20 })
+    groups.place('n1@test', { filter: KEY, id: 10, connected: 0, members: 1 })
+    groups.place('n3@test', { filter: KEY, id: 30, connected: 0, members: 3 })
+    assert.deepEqual(counts(chosen(group, times(60))), { m1: 10, m2: 10, 'n1@test': 10, 'n3@test': 30 })
+  })
+
+  it('a busy member gives way to another node', () => {
+    const { group, members } = spread('round_robin')
+    for (const member of members) member.isBusy = true
+    assert.deepEqual(Object.keys(counts(chosen(group, times(60)))).sort(), ['n1@test', 'n3@test'])
+  })
+
+  it('a node that leaves is not counted, and gives what comes to others', () => {
+    const { groups, group } = spread('round_robin')
+    const routes: number[][] = []
+    groups.setListener({ groupChanged: ({ connected, members }) => routes.push([connected, members]) })
+    groups.leave()
+    assert.deepEqual(routes, [[0, 0]])
+    assert.deepEqual(counts(chosen(group, times(30))), { 'n1@test': 10, 'n3@test': 20 })
+    assert.equal(group.chooseHere(0), undefined)
+    groups.withdraw('n1@test', KEY)
+    groups.withdraw('n3@test', KEY)
+    assert.notEqual(group.chooseHere(0), undefined, 'when nobody else is there')
+  })
+})
+
 describe('shared groups', () => {
+  it('tell what the other nodes are to know, and their digest is that of what was told', () => {
+    const { groups, members } = groupOf('random', ['m1', 'm2'])
+    const peers = new GroupRoutes()
+    for (const route of groups.routes()) peers.set('n2@test', route)
+    groups.setListener({ groupChanged: (route) => peers.set('n2@test', route) })
+    const [first, second] = members as [Member, Member]
+    const steps = [
+      () => groups.subscribe(new Member('m3'), '$share/h/b', OPTIONS),
+      () => groups.subscribe(first, KEY, { ...OPTIONS, qos: 2 }),
+      () => {
+        first.isAttached = false
+        groups.refresh(first)
+      },
+      () => groups.unsubscribe(second, KEY),
+      () => groups.place('n3@test', { filter: KEY, id: 1, connected: 1, members: 1 }),
+      () => groups.unsubscribe(first, KEY),
+      () => groups.subscribe(second, KEY, OPTIONS),
+    ]
+    for (const step of steps) {
+      step()
+      assert.deepEqual(peers.digest('n2@test'), groups.digest())
+      assert.deepEqual([...peers.filters('n2@test')].sort(), Array.from(groups.routes(), ({ filter }) => filter).sort())
+    }
+    peers.clear('n2@test')
+    assert.equal(peers.count(), 0)
+  })
+
+  it('of other nodes come and go with their routes, and a match notices', () => {
+    const groups = new SharedGroups<Member>({ strategy: 'random', strategies: {}, node: 'n2@test' })
+    const routes = new GroupRoutes(groups)
+    const found = (): string[] => {
+      const into: SharedGroup<Member>[] = []
+      groups.matchInto('a', into)
+      return into.map(({ key }) => key)
+    }
+    routes.set('n1@test', { filter: KEY, id: 1, connected: 1, members: 1 })
+    routes.set('n3@test', { filter: KEY, id: 7, connected: 0, members: 1 })
+    assert.deepEqual(found(), [KEY])
+    const before = groups.generation
+    routes.set('n1@test', { filter: KEY, id: 1, connected: 1, members: 0 })
+    assert.equal(groups.generation, before, 'somebody is left')
+    routes.clear('n3@test')
+    assert.deepEqual(found(), [])
+    assert.notEqual(groups.generation, before)
+    routes.set('n1@test', { filter: 'no share', id: 1, connected: 1, members: 1 })
+    assert.deepEqual(found(), [], 'what is no shared subscription is nobody')
+  })
+
   it('are found by topic as a naive matcher finds them, under any sequence of joins and leaves', () => {
     const members = ['m1', 'm2'].map((name) => new Member(name))
     const step = fc.record({
@@ -175,7 +349,7 @@ describe('shared groups', () => {
     })
     fc.assert(
       fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
-        const groups = new SharedGroups<Member>({ strategy: 'random', strategies: {} })
+        const groups = new SharedGroups<Member>({ strategy: 'random', strategies: {}, node: 'n2@test' })
         const joined = new Map<Member, Set<string>>(members.map((member) => [member, new Set()]))
         for (const { kind, member, group, filter, topic } of steps) {
           const key = `$share/${group}/${filter}`
@@ -197,7 +371,7 @@ describe('shared groups', () => {
           for (const one of found) {
             const candidates = members.filter((each) => joined.get(each)?.has(one.key))
             const connected = candidates.filter(({ isAttached }) => isAttached)
-            const taker = one.choose(topic, 'p')?.subscriber
+            const taker = one.chooseHere(one.hashOf(topic, 'p'))?.subscriber
             assert.ok(taker !== undefined && (connected.length > 0 ? connected : candidates).includes(taker))
           }
           assert.equal(

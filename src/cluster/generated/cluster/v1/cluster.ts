@@ -174,6 +174,18 @@ export interface RouteDeltas {
 export interface RouteChange {
   filter: string;
   withdrawn: boolean;
+  /** Set when the route is that of a group: then the filter is `$share/{group}/{filter}` or `$queue/{filter}`. */
+  group: GroupMembers | undefined;
+}
+
+/** The members that the sender has of one group of shared subscriptions. */
+export interface GroupMembers {
+  /** By which entries of batches name the group; the same as long as the sender's process lives. */
+  id: number;
+  /** Members whose clients are connected. */
+  connected: number;
+  /** All members. */
+  total: number;
 }
 
 /** One chunk of all routes of the sender. Changes after `version` may be in it already; they are sent after it too. */
@@ -182,6 +194,8 @@ export interface RouteSnapshot {
   first: boolean;
   last: boolean;
   filters: string[];
+  /** Routes of groups. */
+  groups: RouteChange[];
 }
 
 /** Asks for what follows `have_version`, or for a snapshot. */
@@ -1392,7 +1406,7 @@ export const RouteDeltas: MessageFns<RouteDeltas> = {
 };
 
 function createBaseRouteChange(): RouteChange {
-  return { filter: "", withdrawn: false };
+  return { filter: "", withdrawn: false, group: undefined };
 }
 
 export const RouteChange: MessageFns<RouteChange> = {
@@ -1402,6 +1416,9 @@ export const RouteChange: MessageFns<RouteChange> = {
     }
     if (message.withdrawn !== false) {
       writer.uint32(16).bool(message.withdrawn);
+    }
+    if (message.group !== undefined) {
+      GroupMembers.encode(message.group, writer.uint32(26).fork()).join();
     }
     return writer;
   },
@@ -1435,6 +1452,82 @@ export const RouteChange: MessageFns<RouteChange> = {
             message.withdrawn = reader.bool();
             continue;
           }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.group = GroupMembers.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseGroupMembers(): GroupMembers {
+  return { id: 0, connected: 0, total: 0 };
+}
+
+export const GroupMembers: MessageFns<GroupMembers> = {
+  encode(message: GroupMembers, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.id !== 0) {
+      writer.uint32(8).uint32(message.id);
+    }
+    if (message.connected !== 0) {
+      writer.uint32(16).uint32(message.connected);
+    }
+    if (message.total !== 0) {
+      writer.uint32(24).uint32(message.total);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GroupMembers {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGroupMembers();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.id = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.connected = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.total = reader.uint32();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -1449,7 +1542,7 @@ export const RouteChange: MessageFns<RouteChange> = {
 };
 
 function createBaseRouteSnapshot(): RouteSnapshot {
-  return { version: 0, first: false, last: false, filters: [] };
+  return { version: 0, first: false, last: false, filters: [], groups: [] };
 }
 
 export const RouteSnapshot: MessageFns<RouteSnapshot> = {
@@ -1465,6 +1558,9 @@ export const RouteSnapshot: MessageFns<RouteSnapshot> = {
     }
     for (const v of message.filters) {
       writer.uint32(34).string(v!);
+    }
+    for (const v of message.groups) {
+      RouteChange.encode(v!, writer.uint32(42).fork()).join();
     }
     return writer;
   },
@@ -1512,6 +1608,14 @@ export const RouteSnapshot: MessageFns<RouteSnapshot> = {
             }
 
             message.filters.push(reader.string());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.groups.push(RouteChange.decode(reader, reader.uint32()));
             continue;
           }
         }

@@ -1,0 +1,38 @@
+/** What the cluster is given by the node. */
+
+import type { Logger } from 'pino'
+import type { DirectorySink, ForwardedSink, NodeId } from '../broker/ports.js'
+import type { GroupPlacement } from '../router/group-routes.js'
+import type { RouteTable } from '../router/route-table.js'
+import type { MetricRegistry } from '../telemetry/registry.js'
+import type { SeedSource } from './discovery/seed-source.js'
+import type { GroupSource, RouteSource } from './route-log.js'
+
+/** Where the members here come from, and who hears of those elsewhere. */
+export interface ClusterGroups extends GroupSource, GroupPlacement {
+  /** A node that is not reachable is chosen only when nobody else is there. */
+  setReachable(node: NodeId, isReachable: boolean): void
+}
+
+export interface ClusterModules {
+  /** Name of this node, name@host. */
+  node: NodeId
+  /** Greater at each start. */
+  incarnation: number
+  /** Of ShoalMQ. */
+  version: string
+  subscriptions: RouteSource
+  routes: RouteTable
+  /** Groups of shared subscriptions; none unless given. */
+  groups?: ClusterGroups
+  sink: ForwardedSink
+  clients: DirectorySink
+  log: Logger
+  metrics: MetricRegistry
+  /** Live MQTT connections of this node. */
+  connectionCount: () => number
+  /** The one protocol version to speak, where a test plays a node of another time. */
+  protocolVersion?: number
+  /** Where the first peers are found; made from the options unless given. */
+  seeds?: SeedSource
+}
