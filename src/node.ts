@@ -205,13 +205,14 @@ export class Node {
       groups: this.broker.groups,
       sink: this.broker,
       clients: this.broker,
+      moves: this.broker.moves,
       log: this.log.child({ room: 'cluster' }),
       metrics: this.metrics,
       connectionCount: () => this.broker.connectedClients,
     })
     this.cluster = cluster
     this.broker.forwardThrough(cluster.forwarder)
-    this.broker.claimThrough(cluster.directory)
+    this.broker.claimThrough(cluster.directory, cluster.takeovers)
     this.broker.replicateRetainedThrough(
       cluster.replica('retained', (topic, value) => this.broker.applyRetained(topic, value), retainedDeadline),
     )

@@ -34,6 +34,7 @@ import { ClientList } from './client-list.js'
 import { Hooks } from './hooks.js'
 import { ListenerSubscriber } from './listener-subscriber.js'
 import type { BrokerGauges, BrokerMetrics } from './metrics.js'
+import { NO_TAKEOVERS, type SessionMoves, type Takeovers } from './move-ports.js'
 import { SessionOpener } from './open-session.js'
 import type { OverloadGate } from './overload.js'
 import {
@@ -47,9 +48,10 @@ import {
   type PendingPublish,
   type Replica,
 } from './ports.js'
-import { Publisher } from './publish.js'
+import { DeliverySource, Publisher } from './publish.js'
 import { Redispatch } from './redispatch.js'
 import { RetainedMessages } from './retained.js'
+import { MovingSessions } from './session-moves.js'
 import { SubscriptionDesk } from './subscribe.js'
 import type { Subscriber } from './subscriber.js'
 import type { SysSource } from './sys/sys-topic.js'
@@ -90,6 +92,8 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
   private readonly host: ClientHost
   private readonly router: Router<Subscriber, AedesPublishPacket>
   private readonly sessions: SessionOpener
+  /** What the cluster asks when sessions move. */
+  readonly moves: SessionMoves
   private readonly publisher: Publisher
   private readonly retained: RetainedMessages
   private readonly options: MqttOptions
@@ -124,7 +128,8 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
       { maximumTopics: options.mqtt.matchCacheTopics, overlapping: options.mqtt.overlappingDeliveries },
       { subscriptions, groups, routes },
     )
-    this.publisher = new Publisher(LONE_FORWARDER, { matches, groups, retained: this.retained, metrics })
+    const source = new DeliverySource(options.id)
+    this.publisher = new Publisher(LONE_FORWARDER, { matches, groups, retained: this.retained, metrics, source })
     const redispatch = new Redispatch({ groups, publisher: this.publisher, metrics })
     this.sys =
       options.sys &&
@@ -145,7 +150,9 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
         desk.unsubscribeAll(session)
         if (!this.closed) redispatch.sessionEnding(session)
       },
+      onMoved: (session) => desk.unsubscribeAll(session),
     })
+    this.moves = new MovingSessions({ sessions: this.sessions, desk, groups, source })
     this.access = new AccessDesk(modules.access, metrics)
     this.host = new ClientHost({
       aedes: this,
@@ -183,12 +190,16 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
   // ── as a node uses it ────────────────────────────────────────────────────────────────────────────────────────
 
   /** From now on a client ID has one connection in the whole cluster. */
-  claimThrough(directory: Directory): void {
-    this.sessions.claimThrough(directory)
+  claimThrough(directory: Directory, takeovers: Takeovers = NO_TAKEOVERS): void {
+    this.sessions.claimThrough(directory, takeovers)
   }
 
-  evict(clientId: string, discard: boolean): void {
-    this.sessions.evict(clientId, discard)
+  evict(clientId: string, discard: boolean): boolean {
+    return this.sessions.evict(clientId, discard)
+  }
+
+  isLeaving(clientId: string): boolean {
+    return this.sessions.isLeaving(clientId)
   }
 
   /** From now on messages go to the peers through this. */

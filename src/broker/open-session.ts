@@ -12,7 +12,9 @@ import type { ConnectPacket } from '../mqtt/wire/packets.js'
 import { ReasonCode } from '../mqtt/wire/reason-codes.js'
 import { provenUsername } from './access-desk.js'
 import type { BrokerMetrics } from './metrics.js'
-import { type Directory, LONE_DIRECTORY } from './ports.js'
+import { NO_TAKEOVERS, type Takeovers } from './move-ports.js'
+import { type Directory, LONE_DIRECTORY, type NodeId } from './ports.js'
+import type { MovableSessions } from './session-moves.js'
 import { type ArmedWill, SessionEntry, type SessionLifecycle, SessionRegistry } from './session-registry.js'
 
 export interface SessionOpenerModules extends SessionModules {
@@ -20,6 +22,8 @@ export interface SessionOpenerModules extends SessionModules {
   readonly publishWill: (armed: ArmedWill) => void
   /** The session is about to end: its subscriptions go, and what others may have of its messages. */
   readonly onEnding: (session: Session) => void
+  /** The session goes on at another node: its subscriptions here go. */
+  readonly onMoved: (session: Session) => void
 }
 
 export interface OpenedSession {
@@ -27,9 +31,22 @@ export interface OpenedSession {
   readonly sessionPresent: boolean
 }
 
-export class SessionOpener implements SessionLifecycle {
+type OpenedCallback = (opened: OpenedSession | undefined) => void
+
+/** A CONNECT whose session is on its way here. */
+interface Expectant {
+  connection: Connection
+  packet: ConnectPacket
+  epoch: number
+  done: OpenedCallback
+}
+
+export class SessionOpener implements SessionLifecycle, MovableSessions {
   readonly registry = new SessionRegistry()
   private directory: Directory = LONE_DIRECTORY
+  private takeovers: Takeovers = NO_TAKEOVERS
+  /** By client ID; one each, the last to come. */
+  private readonly expectants = new Map<string, Expectant>()
   private readonly sessionOptions: SessionOptions
 
   constructor(
@@ -44,33 +61,87 @@ export class SessionOpener implements SessionLifecycle {
   }
 
   /** From now on one client ID has one connection in the whole cluster. */
-  claimThrough(directory: Directory): void {
+  claimThrough(directory: Directory, takeovers: Takeovers): void {
     this.directory = directory
+    this.takeovers = takeovers
   }
 
   /**
    * `done` gets the session, or undefined when there is no room for a further one. It is not called for a connection
    * that is closed before: by its client, or since its client ID has come to another node meanwhile.
    */
-  open(connection: Connection, packet: ConnectPacket, done: (opened: OpenedSession | undefined) => void): void {
+  open(connection: Connection, packet: ConnectPacket, done: OpenedCallback): void {
     const { clientId } = connection
-    this.directory.claim(clientId, packet.cleanStart, (epoch) => {
-      if (connection.state !== 'opening') this.forgo(clientId, epoch)
-      else if (epoch === undefined) connection.close('taken_over')
-      else done(this.enter(connection, packet, epoch))
+    this.directory.claim(clientId, packet.cleanStart, (epoch, holder) => {
+      if (epoch === undefined) {
+        connection.close('taken_over')
+        return
+      }
+      const expectant = { connection, packet, epoch, done }
+      if (this.expectants.has(clientId)) this.join(expectant)
+      else if (holder === undefined || packet.cleanStart) this.proceed(expectant)
+      else this.fetch(expectant, holder)
     })
   }
 
   /** The client ID has connected to another node. */
-  evict(clientId: string, discard: boolean): void {
+  evict(clientId: string, discard: boolean): boolean {
+    const expectant = this.expectants.get(clientId)
+    expectant?.connection.close('taken_over', ReasonCode.SessionTakenOver)
+    if (expectant !== undefined && !discard) return true
+    this.expectants.delete(clientId)
+    if (expectant !== undefined) this.takeovers.discard(clientId)
     this.takeOver(clientId)
     const entry = this.registry.get(clientId)
     if (entry !== undefined && discard) this.endSession(entry, 'discarded') // [MQTT-3.1.2-4]
+    return entry !== undefined && !discard
+  }
+
+  isLeaving(clientId: string): boolean {
+    const entry = this.registry.get(clientId)
+    return entry?.isMoving === true && !entry.session.isArriving
+  }
+
+  private proceed({ connection, packet, epoch, done }: Expectant): void {
+    if (connection.state === 'opening') done(this.enter(connection, packet, epoch))
+    else this.forgo(connection.clientId, epoch)
+  }
+
+  /** Its session is on another node: it comes here, also when the connection does not wait for it any more. */
+  private fetch(expectant: Expectant, holder: NodeId): void {
+    const { connection, epoch } = expectant
+    const { clientId } = connection
+    if (this.registry.size >= this.options.maximumSessions && !this.registry.get(clientId)) {
+      // There the session waits for a node with room for it.
+      this.directory.release(clientId, epoch)
+      return expectant.done(undefined)
+    }
+    this.expectants.set(clientId, expectant)
+    this.takeovers.fetch({ clientId, epoch, holder, owner: provenUsername(connection) }, () => {
+      const last = this.expectants.get(clientId)
+      this.expectants.delete(clientId)
+      if (last !== undefined) this.proceed(last)
+    })
+  }
+
+  /** One more connection of a client whose session is on its way here. */
+  private join(expectant: Expectant): void {
+    const { clientId } = expectant.connection
+    this.expectants.get(clientId)?.connection.close('taken_over')
+    if (!expectant.packet.cleanStart) {
+      this.expectants.set(clientId, expectant)
+      return
+    }
+    this.expectants.delete(clientId)
+    this.takeovers.discard(clientId)
+    this.proceed(expectant)
   }
 
   private enter(connection: Connection, packet: ConnectPacket, epoch: number): OpenedSession | undefined {
     const { clientId } = connection
     this.takeOver(clientId)
+    // The client is here and not where its session was on its way to.
+    if (this.isLeaving(clientId)) this.takeovers.reclaim(clientId)
     const expiryInterval = sessionExpiryOf(packet, this.options)
     let entry = this.registry.get(clientId)
     const owner = provenUsername(connection)
@@ -85,12 +156,7 @@ export class SessionOpener implements SessionLifecycle {
         this.directory.release(clientId, epoch)
         return undefined
       }
-      entry = new SessionEntry(
-        new Session(clientId, expiryInterval, this.sessionOptions, this.modules),
-        this.modules.timers,
-        this,
-      )
-      this.registry.add(entry)
+      entry = this.newEntry(clientId, expiryInterval)
     } else {
       entry.resume() // [MQTT-3.1.2-5]
       entry.session.expiryInterval = expiryInterval
@@ -101,9 +167,15 @@ export class SessionOpener implements SessionLifecycle {
     return { session: entry.session, sessionPresent }
   }
 
+  private newEntry(clientId: string, expiryInterval: number): SessionEntry {
+    const session = new Session(clientId, expiryInterval, this.sessionOptions, this.modules)
+    const entry = new SessionEntry(session, this.modules.timers, this)
+    this.registry.add(entry)
+    return entry
+  }
+
   /** The claim of a connection that is closed already: it stands for the session that is here, if there is one. */
-  private forgo(clientId: string, epoch: number | undefined): void {
-    if (epoch === undefined) return
+  private forgo(clientId: string, epoch: number): void {
     const entry = this.registry.get(clientId)
     if (entry === undefined) this.directory.release(clientId, epoch)
     else entry.epoch = epoch
@@ -136,8 +208,50 @@ export class SessionOpener implements SessionLifecycle {
     if (armed !== undefined) this.modules.publishWill(armed)
     this.modules.onEnding(session)
     session.end()
+    // What still comes of it from another node is wanted no more.
+    if (entry.isMoving) this.takeovers.discard(session.clientId)
     this.directory.release(session.clientId, entry.epoch)
     if (cause === 'expired') this.modules.brokerMetrics.sessionsExpired.value++
+  }
+
+  // ── sessions that move, as `MovingSessions` asks ─────────────────────────────────────────────────────────────
+
+  find(clientId: string): SessionEntry | undefined {
+    return this.registry.get(clientId)
+  }
+
+  make(clientId: string, epoch: number, owner: string | undefined): SessionEntry {
+    const before = this.registry.get(clientId)
+    if (before !== undefined) {
+      if (before.isMoving) this.takeovers.reclaim(clientId)
+      this.forget(before)
+    }
+    const entry = this.newEntry(clientId, 0)
+    entry.epoch = epoch
+    entry.owner = owner
+    return entry
+  }
+
+  forget(entry: SessionEntry): void {
+    const { session } = entry
+    if (this.registry.get(session.clientId) !== entry) return
+    this.registry.delete(session.clientId)
+    entry.resume()
+    this.modules.onMoved(session)
+    session.endMoved()
+  }
+
+  moved(entry: SessionEntry): void {
+    this.forget(entry)
+    this.directory.release(entry.session.clientId, entry.epoch)
+  }
+
+  discard(entry: SessionEntry): void {
+    this.endSession(entry, 'discarded')
+  }
+
+  keep(entry: SessionEntry): void {
+    this.directory.keep(entry.session.clientId)
   }
 
   /** Sessions and wills wait no longer: the broker is closed. */

@@ -57,27 +57,37 @@ export interface Directory {
   /**
    * A client is about to come in here: its connection on another node is closed first. `done` is called once, perhaps
    * at once and never much later than a second; with the epoch of the connection, or with undefined when the client ID
-   * has come to another node meanwhile.
+   * has come to another node meanwhile. With it comes the name of the node that has a session of the client, if any.
    * @param discard the client wants nothing of what it had before: a session on another node ends
    */
-  claim(clientId: string, discard: boolean, done: (epoch: number | undefined) => void): void
+  claim(clientId: string, discard: boolean, done: (epoch: number | undefined, holder: NodeId | undefined) => void): void
 
   /** Nothing of the client is left here; nothing happens when it has come again since that epoch. */
   release(clientId: string, epoch: number): void
+
+  /** The session that was to follow its client to another node stays here after all. */
+  keep(clientId: string): void
 }
 
 /** The half of the broker that the directory calls. */
 export interface DirectorySink {
-  /** The client ID has connected to another node: its connection here is closed, and with `discard` its session ends. */
-  evict(clientId: string, discard: boolean): void
+  /**
+   * The client ID has connected to another node: its connection here is closed, and with `discard` its session ends.
+   * True when a session is left here, which the other node may ask for.
+   */
+  evict(clientId: string, discard: boolean): boolean
+
+  /** Its session is on its way to another node. */
+  isLeaving(clientId: string): boolean
 }
 
 /** A directory for a broker without peers: whoever comes is let in. */
 export const LONE_DIRECTORY: Directory = {
   claim(_clientId, _discard, done) {
-    done(0)
+    done(0, undefined)
   },
   release() {},
+  keep() {},
 }
 
 /** A forwarder for a broker without peers. */

@@ -18,11 +18,20 @@ import type { Subscriber } from './subscriber.js'
 /** May change or withhold (undefined) what one subscriber gets: Aedes' `authorizeForward`. */
 export type DeliveryFilter = (subscriber: Subscriber, message: Message) => Message | undefined
 
+/** Which node has published or forwarded what is being delivered; kept only while somebody watches. */
+export class DeliverySource {
+  /** Sessions that move. */
+  watchers = 0
+
+  constructor(public node: NodeId) {}
+}
+
 export interface PublisherModules {
   readonly matches: MatchCache<Subscriber>
   readonly groups: SharedGroups<Subscriber>
   readonly retained: RetainedMessages
   readonly metrics: BrokerMetrics
+  readonly source: DeliverySource
 }
 
 export class Publisher implements ForwardedSink {
@@ -94,13 +103,17 @@ export class Publisher implements ForwardedSink {
    */
   deliverForwarded(
     message: Message,
-    _from: NodeId,
+    from: NodeId,
     pending: PendingPublish | undefined,
     targets: GroupTargets | undefined,
   ): void {
     this.modules.metrics.forwardedIn.value++
     if (this.isPast(message)) return
-    if (targets?.isOnly !== true) this.deliver(this.modules.matches.match(message.topic), message, pending)
+    if (targets?.isOnly !== true) {
+      const match = this.modules.matches.match(message.topic)
+      if (this.modules.source.watchers === 0) this.deliver(match, message, pending)
+      else this.deliverFrom(from, match, message, pending)
+    }
     if (targets === undefined) return
     for (let i = 0; i < targets.count; i++) {
       const group = this.modules.groups.withId(targets.ids[i] as number)
@@ -109,6 +122,23 @@ export class Publisher implements ForwardedSink {
       // Its members have left while the message was on its way.
       else if (group !== undefined && !targets.isAgain) this.place(group, message, pending, true)
       else this.modules.metrics.unplaced.value++
+    }
+  }
+
+  /** While sessions move: whose messages are whose depends on the node that they come from. */
+  private deliverFrom(
+    from: NodeId,
+    match: Match<Subscriber>,
+    message: Message,
+    pending: PendingPublish | undefined,
+  ): void {
+    const { source } = this.modules
+    const self = source.node
+    source.node = from
+    try {
+      this.deliver(match, message, pending)
+    } finally {
+      source.node = self
     }
   }
 

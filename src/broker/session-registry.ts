@@ -28,6 +28,10 @@ export class SessionEntry extends TimerEntry {
   epoch = 0
   /** The user whose session it is; undefined for an anonymous client. */
   owner: string | undefined
+  /** On its way to another node, or from one. */
+  isMoving = false
+  /** Its client is away, and its time runs. */
+  isWaiting = false
   private armed: ArmedWill | undefined
   /** Times of `performance.now()`; Infinity: never. */
   private willAt = Number.POSITIVE_INFINITY
@@ -44,6 +48,7 @@ export class SessionEntry extends TimerEntry {
   /** The connection is gone; the session waits, and its will with it when it has a delay. */
   wait(armed: ArmedWill | undefined): void {
     const now = performance.now()
+    this.isWaiting = true
     const { expiryInterval } = this.session
     this.endsAt = expiryInterval === NEVER_EXPIRES ? Number.POSITIVE_INFINITY : now + expiryInterval * 1000
     this.armed = armed
@@ -51,8 +56,23 @@ export class SessionEntry extends TimerEntry {
     this.arm()
   }
 
+  /** Until when it waits; see `waitAgain`. */
+  get deadlines(): { willAt: number; endsAt: number } {
+    return { willAt: this.willAt, endsAt: this.endsAt }
+  }
+
+  /** As before a `resume` that came to nothing. */
+  waitAgain({ willAt, endsAt }: { willAt: number; endsAt: number }, armed: ArmedWill | undefined): void {
+    this.isWaiting = true
+    this.armed = armed
+    this.willAt = willAt
+    this.endsAt = endsAt
+    this.arm()
+  }
+
   /** The client is back in time: neither will nor end. */
   resume(): void {
+    this.isWaiting = false
     this.armed = undefined
     this.willAt = Number.POSITIVE_INFINITY
     this.endsAt = Number.POSITIVE_INFINITY

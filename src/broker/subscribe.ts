@@ -92,6 +92,19 @@ export class SubscriptionDesk {
     })
   }
 
+  /** A subscription that the session had already, on another node: it was allowed there, and is now in force here. */
+  restore(session: Session, filter: string, options: SubscriptionOptions): void {
+    session.addSubscription(filter, options)
+    this.tableOf(filter).subscribe(session, filter, options)
+  }
+
+  /** Sends the retained messages of a filter once more: how far another node had come with them is not known. */
+  resumeRetained(session: Session, topicFilter: string): void {
+    const options = session.subscriptions.get(topicFilter)
+    if (options === undefined) return
+    this.sendRetained(session, { topicFilter, reasonCode: options.qos, options, isNew: true })
+  }
+
   /** All subscriptions of a session that ends. */
   unsubscribeAll(session: Session): void {
     for (const filter of session.subscriptions.keys()) this.tableOf(filter).unsubscribe(session, filter)

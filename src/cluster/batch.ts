@@ -10,7 +10,7 @@ import { decodePublish, decodeTopic, PublishHeader } from '../mqtt/wire/publish-
 import { readVariableInteger, variableIntegerSize } from '../mqtt/wire/variable-integer.js'
 import type { GroupTargets } from '../router/group-targets.js'
 import { NodeError } from '../util/errors.js'
-import { EXTENDED, ExtensionReader, PLAIN_HEAD } from './entry-extension.js'
+import { EXTENDED, ExtensionReader, markEntry, PLAIN_HEAD } from './entry-extension.js'
 
 /** Type of a PUBLISH, in the high half of a packet's first byte. [MQTT 5.0 section 2.1.2] */
 const PUBLISH_TYPE = 3
@@ -69,6 +69,12 @@ export class BatchWriter {
     if (packetIdOffset !== -1) this.buffer[packetAt + packetIdOffset - start + 1] = 1
     this.used = at + size
     this.messages += 1
+  }
+
+  /** A batch of its own with a mark and no message, behind everything that was added until now. See `markOf`. */
+  addMark(mark: Uint8Array): void {
+    this.seal()
+    this.onSealed({ entries: markEntry(mark), continued: false, count: 0, startedAt: performance.now() })
   }
 
   /** Hands over what is there, if anything. */

@@ -1,6 +1,7 @@
 /** What the cluster is given by the node. */
 
 import type { Logger } from 'pino'
+import type { SessionMoves } from '../broker/move-ports.js'
 import type { DirectorySink, ForwardedSink, NodeId } from '../broker/ports.js'
 import type { GroupPlacement } from '../router/group-routes.js'
 import type { RouteTable } from '../router/route-table.js'
@@ -27,6 +28,8 @@ export interface ClusterModules {
   groups?: ClusterGroups
   sink: ForwardedSink
   clients: DirectorySink
+  /** Sessions that follow their clients from node to node. */
+  moves: SessionMoves
   log: Logger
   metrics: MetricRegistry
   /** Live MQTT connections of this node. */

@@ -1,5 +1,6 @@
 /** The cluster as the node sees it: start, stop, status, the way to the peers, and maps that every node has a copy of. */
 
+import type { Takeovers } from '../broker/move-ports.js'
 import type { Directory, Forwarder, NodeId, Replica } from '../broker/ports.js'
 import { formatHostPort, parseHostPort, parseNodeName } from '../config/addresses.js'
 import type { ClusterOptions } from '../config/options.js'
@@ -30,6 +31,7 @@ import { RouteConfirmation } from './route-confirmation.js'
 import { KEPT_CHANGES, RouteLog } from './route-log.js'
 import { ROUTE_CHECK_INTERVAL_MS } from './route-sync.js'
 import type { ClusterStatus, NodeStatus } from './status.js'
+import { SessionTakeover } from './takeover/takeover.js'
 import { Views, viewOf } from './views.js'
 import { MINIMUM_PROTOCOL_VERSION, PROTOCOL_VERSION, type View } from './wire.js'
 
@@ -45,7 +47,9 @@ const LEAVE_POLL_MS = 10
 export class Cluster {
   readonly forwarder: Forwarder
   readonly directory: Directory
+  readonly takeovers: Takeovers
   private readonly clients: ClientDirectory
+  private readonly moves: SessionTakeover
   private readonly peerForwarder: PeerForwarder
   private readonly membership: Membership
   private readonly mesh: Mesh
@@ -120,6 +124,18 @@ export class Cluster {
       metrics: modules.metrics,
     })
     this.directory = this.clients
+    this.moves = new SessionTakeover({
+      self: modules.node,
+      send: (to, body) => this.membership.peers.get(to)?.send(body),
+      mark: (to, mark) => this.membership.peers.get(to)?.exchange.mark(mark),
+      peers: () => this.reachablePeers(),
+      routeVersion: () => this.routeLog.version,
+      routeVersionOf: (peer) => this.membership.peers.get(peer)?.exchange.mirror.version ?? 0,
+      sessions: modules.moves,
+      metrics: modules.metrics,
+      log,
+    })
+    this.takeovers = this.moves
     modules.subscriptions.setListener(this.routeLog)
     modules.groups?.setListener(this.routeLog)
   }
@@ -153,6 +169,7 @@ export class Cluster {
       'cluster port open',
     )
     this.clients.start()
+    this.moves.start()
     this.membership.start()
     this.joinTimer = setTimeout(this.onJoinTimeout, options.joinTimeout)
     this.readyTimer = setInterval(this.lookForReadiness, READY_POLL_MS)
@@ -262,6 +279,7 @@ export class Cluster {
     this.membership.stop()
     for (const peer of peers) peer.abandon('peer_left')
     this.peerForwarder.stop()
+    this.moves.stop()
     this.clients.stop()
     this.confirmation.stop()
     this.turns.stop()
@@ -296,7 +314,12 @@ export class Cluster {
         sink: modules.sink,
         reader: this.reader,
         maps: this.maps,
-        directory: this.clients,
+        directory: {
+          receive: (from, body) => {
+            if (!this.moves.receive(from, body)) this.clients.receive(from, body)
+          },
+          routesTaken: (from) => this.moves.routesTaken(from),
+        },
         counters,
         batchSizes: clusterMetrics.batchSizes,
         looseCut: clusterMetrics.drops.link_cut,
@@ -315,6 +338,7 @@ export class Cluster {
       },
       onBeatOwed: (peer) => peer.beat(this.describeSelf()),
       onUnlinked: (peer) => {
+        this.moves.nodeGone(peer.name)
         this.updateReach(peer)
         membership.redial(peer)
       },

@@ -19,6 +19,9 @@ const GROUPS_ONLY = 1
 /** Flag of groups: another node had been chosen first, whose members had left. */
 const GROUPS_AGAIN = 2
 
+/** A mark of a session that moves (a `TakeoverMark` of the protocol): the entry says nothing else, its message is none. */
+const MARK = 9
+
 const FIELD_HEADER_BYTES = 3
 const GROUP_BYTES = 8
 /** Lengths are of two bytes. */
@@ -31,6 +34,9 @@ const GROUPS_MAXIMUM = 4_096
 
 /** Nothing but the byte of flags. */
 export const PLAIN_HEAD: Buffer = Buffer.from([0])
+
+/** PUBLISH of QoS 0 to `$mark`, which nobody can have subscribed to but by its name. */
+const MARK_MESSAGE = Buffer.from([0x30, 8, 0, 5, ...Buffer.from('$mark'), 0])
 
 /** Flag: an extension follows, to be skipped by whoever does not know it. */
 export const EXTENDED = 0x80
@@ -73,6 +79,25 @@ export class EntryHeads {
     }
     return head
   }
+}
+
+/** The only entry of a batch with a mark: an extension, and an empty message for whoever does not know what it means. */
+export function markEntry(mark: Uint8Array): Buffer {
+  const extension = FIELD_HEADER_BYTES + mark.length
+  const entry = Buffer.alloc(3 + extension + MARK_MESSAGE.length)
+  entry[0] = EXTENDED
+  entry.writeUInt16BE(extension, 1)
+  entry[3] = MARK
+  entry.writeUInt16BE(mark.length, 4)
+  entry.set(mark, 6)
+  entry.set(MARK_MESSAGE, 3 + extension)
+  return entry
+}
+
+/** The mark that a batch stands for, a view; undefined for a batch of messages. */
+export function markOf(entries: Buffer): Buffer | undefined {
+  if (entries.length < 6 || entries[0] !== EXTENDED || entries[3] !== MARK) return undefined
+  return entries.subarray(6, 6 + entries.readUInt16BE(4))
 }
 
 /** The places in `targets` of the groups of one node, in as many lists as there have to be entries; mostly one. */

@@ -14,6 +14,7 @@ import type { Counter } from '../telemetry/registry.js'
 import { asError } from '../util/errors.js'
 import type { TurnQueue, TurnTask } from '../util/turn.js'
 import { BatchAssembler, type BatchReader } from './batch.js'
+import { markOf } from './entry-extension.js'
 import { InboundLane } from './inbound-lane.js'
 import { KeptLane } from './kept-lane.js'
 import type { Link } from './link.js'
@@ -22,7 +23,7 @@ import type { BatchSizes, PeerCounters } from './metrics.js'
 import { MapFeed, type ReplicatedMap } from './replicated-map.js'
 import type { RouteLog } from './route-log.js'
 import { RouteMirror, RoutePublisher } from './route-sync.js'
-import { asBuffer, type Batch, type LinkBody, type Open } from './wire.js'
+import { asBuffer, type Batch, decodeMark, encodeMark, type LinkBody, type Open, type TakeoverMark } from './wire.js'
 
 export interface ExchangeOptions {
   batchBytes: number
@@ -40,7 +41,8 @@ export interface ExchangeModules {
   sink: ForwardedSink
   reader: BatchReader
   maps: ReadonlyMap<string, ReplicatedMap>
-  directory: { receive(from: NodeId, body: LinkBody): void }
+  /** Whom everything concerns that is not of the exchange itself: the client directory, sessions that move. */
+  directory: { receive(from: NodeId, body: LinkBody): void; routesTaken(from: NodeId): void }
   counters: PeerCounters
   batchSizes: BatchSizes
   /** QoS 0 messages of which a broken link had taken a part only. */
@@ -130,6 +132,12 @@ export class Exchange implements TurnTask {
     return this.loose.offer(frame, head)
   }
 
+  /** Puts a mark of a session that moves behind the QoS 1 and 2 messages until now. */
+  mark(mark: TakeoverMark): void {
+    this.wake()
+    this.kept.mark(encodeMark(mark))
+  }
+
   /** Adds a QoS 1 or 2 message; false when the lane is full. See `KeptLane.offer`. */
   offerKept(frame: Frame, pending: PendingPublish | undefined, head: Buffer): boolean {
     this.wake()
@@ -162,9 +170,11 @@ export class Exchange implements TurnTask {
         return
       case 'routeDeltas':
         this.mirror.takeDeltas(body.value)
+        this.modules.directory.routesTaken(this.peer)
         break
       case 'routeSnapshot':
         this.mirror.takeSnapshot(body.value)
+        this.modules.directory.routesTaken(this.peer)
         break
       case 'routeCheck':
         this.takeRouteCheck(body.value)
@@ -269,7 +279,9 @@ export class Exchange implements TurnTask {
   private deliver(entries: Buffer, waitedMs: number, pending: PendingPublish | undefined): void {
     this.deliveredPending = pending
     try {
-      this.modules.reader.read(entries, waitedMs, this.onMessage)
+      const mark = markOf(entries)
+      if (mark === undefined) this.modules.reader.read(entries, waitedMs, this.onMessage)
+      else this.modules.directory.receive(this.peer, { $case: 'takeoverMark', value: decodeMark(mark) })
     } catch (error) {
       this.modules.counters.malformedBatches += 1
       this.modules.log.error({ peer: this.peer, err: asError(error) }, 'forwarded batch could not be delivered whole')

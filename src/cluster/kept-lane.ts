@@ -84,6 +84,12 @@ export class KeptLane {
     return true
   }
 
+  /** Puts a mark behind all messages until now; a few bytes, for which a full lane has room. */
+  mark(mark: Uint8Array): void {
+    this.writer.addMark(mark)
+    this.held += this.batches.at(this.batches.length - 1)?.sealed.entries.length ?? 0
+  }
+
   /** The next batch that this link has not had; with `isTurnOver` also what has not filled a batch. */
   next(isTurnOver: boolean): LinkBodyOf<'batch'> | undefined {
     if (isTurnOver && this.written === this.batches.length) this.writer.seal()

@@ -12,8 +12,10 @@ import {
   MeshServiceDefinition,
   Refused_Code as RefusalCode,
   type Refused_Code,
+  SessionPart,
   type Sight_State,
   Sight_State as SightState,
+  TakeoverMark,
 } from './generated/cluster/v1/cluster.js'
 
 export type {
@@ -36,8 +38,12 @@ export type {
   RouteDeltas,
   RouteRequest,
   RouteSnapshot,
+  SessionMessage,
+  SessionSubscription,
   View,
 } from './generated/cluster/v1/cluster.js'
+
+export type { SessionPart, TakeoverMark }
 
 /** The newest protocol that this version speaks. */
 export const PROTOCOL_VERSION = 1
@@ -82,6 +88,25 @@ export function encodeBeat(beat: Beat): Buffer {
 /** @throws Error when the bytes are not a beat. */
 export function decodeBeat(bytes: Buffer): Beat {
   return Beat.decode(bytes)
+}
+
+/** For the extension of an entry among forwarded messages. */
+export function encodeMark(mark: TakeoverMark): Uint8Array {
+  return TakeoverMark.encode(mark).finish()
+}
+
+/** @throws Error when the bytes are not a mark. */
+export function decodeMark(bytes: Buffer): TakeoverMark {
+  return TakeoverMark.decode(bytes)
+}
+
+export function encodeSessionPart(part: SessionPart): Buffer {
+  return asBuffer(SessionPart.encode(part).finish())
+}
+
+/** @throws Error when the bytes are not a part of a session. */
+export function decodeSessionPart(bytes: Buffer): SessionPart {
+  return SessionPart.decode(bytes)
 }
 
 /** The same bytes as a Buffer, without a copy. */

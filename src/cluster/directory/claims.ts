@@ -12,8 +12,13 @@ const CLAIM_TIMEOUT_MS = 1_500
 const HOLDINGS_PER_MESSAGE = 500
 const REQUEST_MODULUS = 0x1_0000_0000
 
-/** Gets the epoch, or undefined when the client ID has come to another node meanwhile. */
-export type ClaimCallback = (epoch: number | undefined) => void
+/** How long a session that may move waits to be asked for before the ring node is reminded of it, in milliseconds. */
+const RESERVATION_MS = 10_000
+/** The same after a move that has failed: the taker's end may not have been noticed everywhere. */
+const RETURN_MS = 2_000
+
+/** Gets the epoch, or undefined when the client ID has come to another node meanwhile; and who else has a session of it. */
+export type ClaimCallback = (epoch: number | undefined, holder: NodeId | undefined) => void
 
 interface PendingClaim {
   readonly clientId: string
@@ -29,11 +34,20 @@ interface Holding {
   ringNode: NodeId
 }
 
+/** A client has gone to another node, and its session waits here to follow. */
+interface Reservation {
+  /** Of the connection on the other node. */
+  epoch: number
+  deadline: number
+}
+
 export interface ClaimsModules {
   readonly send: (to: NodeId, body: LinkBody) => void
   readonly ring: () => ClientRing
-  /** Closes the connection of a client that is held here; with `discard` its session ends too. */
-  readonly evict: (clientId: string, discard: boolean) => void
+  /** Closes the connection of a client that is held here; with `discard` its session ends too. True when one is left. */
+  readonly evict: (clientId: string, discard: boolean) => boolean
+  /** Its session is on its way to another node. */
+  readonly isLeaving: (clientId: string) => boolean
   readonly metrics: DirectoryMetrics
 }
 
@@ -41,6 +55,8 @@ export class Claims {
   /** By request, in the order of their deadlines. */
   private readonly pending = new Map<number, PendingClaim>()
   private readonly held = new Map<string, Holding>()
+  /** Of what is held, by client ID. */
+  private readonly reserved = new Map<string, Reservation>()
   private lastRequest = 0
 
   constructor(private readonly modules: ClaimsModules) {}
@@ -69,31 +85,42 @@ export class Claims {
     // The client has come again meanwhile, or went to another node.
     if (holding === undefined || holding.epoch !== epoch) return
     this.held.delete(clientId)
+    this.reserved.delete(clientId)
     this.modules.send(holding.ringNode, { $case: 'directoryRelease', value: { clientId, epoch } })
   }
 
-  answered({ request, epoch, superseded }: LinkBodyOf<'directoryAnswer'>['value']): void {
+  /** A session that was to move stays here: the ring node is told soon, if nobody has come for it until then. */
+  keep(clientId: string): void {
+    const reservation = this.reserved.get(clientId)
+    if (reservation === undefined) return
+    reservation.epoch = 0
+    reservation.deadline = performance.now() + RETURN_MS
+  }
+
+  answered({ request, epoch, superseded, holder }: LinkBodyOf<'directoryAnswer'>['value']): void {
     const claim = this.pending.get(request)
     // It has been decided without this answer.
     if (claim === undefined) return
     this.pending.delete(request)
     if (superseded) {
       this.modules.metrics.claims.superseded.value++
-      claim.done(undefined)
+      claim.done(undefined, undefined)
     } else {
       this.modules.metrics.claims.granted.value++
-      this.hold(claim, epoch, false)
+      this.hold(claim, epoch, false, holder === '' ? undefined : holder)
     }
   }
 
   evicted(from: NodeId, { clientId, epoch, discard }: LinkBodyOf<'directoryEviction'>['value']): void {
     const holding = this.held.get(clientId)
+    let hasSession = false
     if (holding !== undefined && holding.epoch < epoch) {
-      this.held.delete(clientId)
-      this.modules.metrics.evictions.value++
-      this.modules.evict(clientId, discard)
+      const reservation = this.reserved.get(clientId)
+      // Old news: what is to go is on its way to the client already.
+      if (discard && reservation !== undefined && reservation.epoch >= epoch) hasSession = true
+      else hasSession = this.leave(clientId, epoch, discard)
     }
-    this.modules.send(from, { $case: 'directoryEvicted', value: { clientId, epoch } })
+    this.modules.send(from, { $case: 'directoryEvicted', value: { clientId, epoch, session: hasSession } })
   }
 
   /** Claims that were put to a node that is gone are put to its successor. */
@@ -131,11 +158,12 @@ export class Claims {
 
   /** Decides alone where the ring node does not answer: nobody's CONNECT waits for long. */
   checkTime(now: number): void {
+    this.checkReservations(now)
     for (const [request, claim] of this.pending) {
       if (claim.deadline > now) return
       this.pending.delete(request)
       this.modules.metrics.claims.timed_out.value++
-      this.hold(claim, nextEpoch(this.held.get(claim.clientId)?.epoch ?? 0), true)
+      this.hold(claim, nextEpoch(this.held.get(claim.clientId)?.epoch ?? 0), true, undefined)
     }
   }
 
@@ -143,20 +171,48 @@ export class Claims {
   stop(): void {
     for (const [request, claim] of this.pending) {
       this.pending.delete(request)
-      claim.done(nextEpoch(0))
+      claim.done(nextEpoch(0), undefined)
     }
   }
 
   /** @param isAlone whether the epoch is this node's own, and the ring node is still to hear of it */
-  private hold({ clientId, ringNode: asked, done }: PendingClaim, epoch: number, isAlone: boolean): void {
+  private hold(claim: PendingClaim, epoch: number, isAlone: boolean, holder: NodeId | undefined): void {
+    const { clientId, ringNode: asked, done } = claim
     const ringNode = this.modules.ring().nodeOf(clientId)
     this.held.set(clientId, { epoch, ringNode })
+    this.reserved.delete(clientId)
     // Told before the client is let in, a ring node that knows of a higher epoch would find nobody to close.
-    done(epoch)
+    done(epoch, holder)
     if (this.held.get(clientId)?.epoch !== epoch) return
     // The ring has changed since the claim, and what this node holds was announced to the new one before that.
     if (ringNode !== asked) this.modules.send(asked, { $case: 'directoryRelease', value: { clientId, epoch } })
     if (ringNode !== asked || isAlone) this.tell(ringNode, [{ clientId, epoch }])
+  }
+
+  private leave(clientId: string, epoch: number, discard: boolean): boolean {
+    this.modules.metrics.evictions.value++
+    const hasSession = this.modules.evict(clientId, discard)
+    // Only now: what the end of a connection releases is still held until then.
+    if (hasSession) this.reserved.set(clientId, { epoch, deadline: performance.now() + RESERVATION_MS })
+    else {
+      this.held.delete(clientId)
+      this.reserved.delete(clientId)
+    }
+    return hasSession
+  }
+
+  /** Nobody came for these sessions, or the move has failed: the ring node says whose they are. */
+  private checkReservations(now: number): void {
+    for (const [clientId, reservation] of this.reserved) {
+      if (reservation.deadline > now) continue
+      if (this.modules.isLeaving(clientId)) {
+        reservation.deadline = now + RESERVATION_MS
+        continue
+      }
+      this.reserved.delete(clientId)
+      const holding = this.held.get(clientId)
+      if (holding !== undefined) this.tell(holding.ringNode, [{ clientId, epoch: holding.epoch }])
+    }
   }
 
   private ask(ringNode: NodeId, request: number, clientId: string, discard: boolean): void {

@@ -50,7 +50,12 @@ export class ClientDirectory implements Directory, TurnTask {
       pending: () => this.claims.pendingCount,
     })
     this.registrar = new Registrar(shared)
-    this.claims = new Claims({ ...shared, metrics, evict: (clientId, discard) => sink.evict(clientId, discard) })
+    this.claims = new Claims({
+      ...shared,
+      metrics,
+      evict: (clientId, discard) => sink.evict(clientId, discard),
+      isLeaving: (clientId) => sink.isLeaving(clientId),
+    })
   }
 
   start(): void {
@@ -76,6 +81,10 @@ export class ClientDirectory implements Directory, TurnTask {
 
   release(clientId: string, epoch: number): void {
     this.claims.release(clientId, epoch)
+  }
+
+  keep(clientId: string): void {
+    this.claims.keep(clientId)
   }
 
   /**

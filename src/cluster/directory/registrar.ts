@@ -2,7 +2,7 @@
  * The ring node's half of the directory: who holds a client ID, and the order of those who want it.
  *
  *   claim ──nobody else holds it──────────────────────────────► answer: epoch
- *     └────another node does──► eviction ──evicted, or not in time──► answer: epoch
+ *     └────another node does──► eviction ──evicted, or not in time──► answer: epoch, and who has a session
  *                                  └──a further claim comes──► answer: superseded
  *
  * Nothing here asks a majority, and nothing waits long: a holder that does not answer is told again when it is back.
@@ -28,6 +28,8 @@ interface WaitingClaim {
   readonly request: number
   /** Who has to close a connection first. */
   readonly holder: NodeId
+  /** Nothing of the session that the holder has is wanted. */
+  readonly discard: boolean
   readonly deadline: number
 }
 
@@ -64,15 +66,15 @@ export class Registrar {
     before.epoch = epoch
     // A node that has the client already, or is gone, need not be asked.
     if (holder === from || !this.modules.ring().has(holder)) return this.answer(from, request, epoch)
-    before.waiting = { request, holder, deadline: performance.now() + EVICTION_TIMEOUT_MS }
+    before.waiting = { request, holder, discard, deadline: performance.now() + EVICTION_TIMEOUT_MS }
     this.waiting.add(clientId)
     this.evict(holder, clientId, epoch, discard)
   }
 
-  evicted(from: NodeId, { clientId, epoch }: LinkBodyOf<'directoryEvicted'>['value']): void {
+  evicted(from: NodeId, { clientId, epoch, session }: LinkBodyOf<'directoryEvicted'>['value']): void {
     const entry = this.entries.get(clientId)
     // An answer to an earlier eviction says nothing about what the node has got since.
-    if (entry?.waiting?.holder === from && epoch >= entry.epoch) this.admit(clientId, entry)
+    if (entry?.waiting?.holder === from && epoch >= entry.epoch) this.admit(clientId, entry, session)
   }
 
   release(from: NodeId, { clientId, epoch }: LinkBodyOf<'directoryRelease'>['value']): void {
@@ -89,14 +91,16 @@ export class Registrar {
       entry.epoch = Math.max(entry.epoch, epoch)
     } else if (isHigher(epoch, from, entry)) {
       const loser = entry.waiting === undefined ? entry.node : undefined
+      const loserEpoch = entry.epoch
       this.supersede(entry)
       this.waiting.delete(clientId)
       entry.node = from
       entry.epoch = epoch
-      if (loser !== undefined) this.evict(loser, clientId, epoch + 1, false)
-    } else {
-      // One more: of two equal epochs one has to go.
-      this.evict(from, clientId, entry.epoch + 1, false)
+      // What it has is older than what the client has now: a session that its client has left for another.
+      if (loser !== undefined) this.evict(loser, clientId, Math.max(epoch, loserEpoch + 1), true)
+    } else if (entry.waiting?.holder !== from) {
+      // One more: of two equal epochs one has to go. A holder that is being told already said this before it knew.
+      this.evict(from, clientId, Math.max(entry.epoch, epoch + 1), true)
     }
   }
 
@@ -105,7 +109,7 @@ export class Registrar {
     const ring = this.modules.ring()
     for (const clientId of this.waiting) {
       const entry = this.entries.get(clientId)
-      if (entry?.waiting !== undefined && !ring.has(entry.waiting.holder)) this.admit(clientId, entry)
+      if (entry?.waiting !== undefined && !ring.has(entry.waiting.holder)) this.admit(clientId, entry, false)
     }
   }
 
@@ -125,27 +129,28 @@ export class Registrar {
       const entry = this.entries.get(clientId)
       if (entry?.waiting === undefined) continue
       if (entry.waiting.deadline > now) return
-      this.admit(clientId, entry)
+      // It may only be slow: the node that asked will see.
+      this.admit(clientId, entry, true)
     }
   }
 
-  private admit(clientId: string, entry: Entry): void {
+  private admit(clientId: string, entry: Entry, hasSession: boolean): void {
     const { waiting } = entry
     if (waiting === undefined) return
     entry.waiting = undefined
     this.waiting.delete(clientId)
-    this.answer(entry.node, waiting.request, entry.epoch)
+    this.answer(entry.node, waiting.request, entry.epoch, hasSession && !waiting.discard ? waiting.holder : '')
   }
 
   private supersede(entry: Entry): void {
     const { waiting, node, epoch } = entry
     if (waiting === undefined) return
     entry.waiting = undefined
-    this.answer(node, waiting.request, epoch, true)
+    this.answer(node, waiting.request, epoch, '', true)
   }
 
-  private answer(to: NodeId, request: number, epoch: number, superseded = false): void {
-    this.modules.send(to, { $case: 'directoryAnswer', value: { request, epoch, superseded } })
+  private answer(to: NodeId, request: number, epoch: number, holder = '', superseded = false): void {
+    this.modules.send(to, { $case: 'directoryAnswer', value: { request, epoch, superseded, holder } })
   }
 
   private evict(holder: NodeId, clientId: string, epoch: number, discard: boolean): void {

@@ -62,6 +62,18 @@ export class InFlightWindow {
     this.sentCount++
   }
 
+  /** Everything, in order of sending. */
+  values(): IterableIterator<InFlight> {
+    return this.entries.values()
+  }
+
+  /** Takes in what was in flight on another node, in order of sending; `rewind` makes it ready to be sent again. */
+  restore(entry: InFlight): void {
+    this.entries.set(entry.packetId, entry)
+    if (entry.message !== undefined) this.keptBytes += messageBytes(entry.message)
+    this.releases = Math.max(this.releases, entry.releaseOrder)
+  }
+
   /** Takes out one of its entries: it is acknowledged, and its packet id is free. */
   remove(entry: InFlight): void {
     this.entries.delete(entry.packetId)

@@ -25,6 +25,10 @@ export class InboundQos2<T> {
     return this.received.get(packetId)
   }
 
+  entries(): IterableIterator<[number, T]> {
+    return this.received.entries()
+  }
+
   add(packetId: number, value: T): void {
     this.received.set(packetId, value)
   }

@@ -72,6 +72,11 @@ export class MessageQueue {
     return true
   }
 
+  /** The message at a place from the front, left there. */
+  at(place: number): QueuedMessage | undefined {
+    return this.items.at(place)
+  }
+
   shift(): QueuedMessage | undefined {
     const item = this.items.shift()
     if (item !== undefined) this.byteCount -= messageBytes(item.message)

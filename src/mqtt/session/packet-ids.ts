@@ -3,7 +3,8 @@
 const HIGHEST_PACKET_ID = 65_535
 
 export class PacketIds {
-  private last = 0
+  /** The last one that was given out. */
+  last = 0
 
   /** The next free id, or 0 when all 65,535 are taken. */
   next(isTaken: { has(packetId: number): boolean }): number {

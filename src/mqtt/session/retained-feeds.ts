@@ -33,6 +33,11 @@ export class RetainedFeeds {
     this.searchUntil = 0
   }
 
+  /** What is not done yet, oldest first. */
+  filters(): Iterable<string> {
+    return this.feeds.keys()
+  }
+
   /** A filter that is there already begins anew. */
   set(filter: string, feed: RetainedFeed): void {
     this.feeds.set(filter, feed)

@@ -27,6 +27,24 @@ export type { ReceivedQos2 } from './inbound-qos2.js'
 export type { Outlet } from './outlet.js'
 export type { SessionModules, SessionOptions } from './session-options.js'
 
+/** See `Session.describe`. */
+export interface SessionDescription {
+  /** Seconds. */
+  readonly expiryInterval: number
+  readonly lastPacketId: number
+  /** In order of sending. */
+  readonly inFlight: Iterable<InFlight>
+  readonly received: Iterable<readonly [packetId: number, message: ReceivedQos2]>
+  /** Topic filters whose retained messages the client has not got in full. */
+  readonly retainedFeeds: Iterable<string>
+}
+
+/** Who decides about messages for a session that moves between nodes: each node delivers its part of them. */
+export interface DeliveryGate {
+  /** Whether the message that is being delivered is this node's to deliver. */
+  admits(): boolean
+}
+
 /** The Session Expiry Interval that means "never". [MQTT 5.0 section 3.1.2.11.2] */
 export const NEVER_EXPIRES = 0xffff_ffff
 
@@ -46,6 +64,10 @@ export class Session {
   private readonly modules: SessionModules
   /** Some message has come by a shared subscription. */
   private carriesShared = false
+  /** What came here while what came before it is still on its way from another node; behind it in the end. */
+  private arrivals: MessageQueue | undefined
+  /** Set while the session moves from or to another node. */
+  gate: DeliveryGate | undefined
   isEnded = false
 
   constructor(clientId: string, expiryInterval: number, options: SessionOptions, modules: SessionModules) {
@@ -74,11 +96,11 @@ export class Session {
   }
 
   get queueLength(): number {
-    return this.queue === undefined ? 0 : this.queue.length
+    return (this.queue === undefined ? 0 : this.queue.length) + (this.arrivals === undefined ? 0 : this.arrivals.length)
   }
 
   get queueBytes(): number {
-    return this.queue === undefined ? 0 : this.queue.bytes
+    return (this.queue === undefined ? 0 : this.queue.bytes) + (this.arrivals === undefined ? 0 : this.arrivals.bytes)
   }
 
   get inFlightCount(): number {
@@ -123,6 +145,8 @@ export class Session {
     this.outlet = undefined
     this.modules.metrics.dropped.session_ended.value += this.queueLength
     this.queue = undefined
+    this.arrivals = undefined
+    this.gate = undefined
     this.inFlight = undefined
     this.received = undefined
     this.retainedFeeds = undefined
@@ -140,6 +164,8 @@ export class Session {
       if (delivery.own !== undefined) this.deliver(message, delivery.own, pending)
       return
     }
+    // Of a shared subscription each message is for one session only, wherever it comes.
+    if (this.gate !== undefined && delivery.share === undefined && !this.gate.admits()) return
     const qos = Math.min(message.qos, delivery.qos) as QoS // [MQTT-3.8.4-8]
     const retain = message.retain && delivery.retainAsPublished // [MQTT-3.3.1-12], [MQTT-3.3.1-13]
     if (qos === 0) this.sendQos0(message, retain, delivery.subscriptionIds, false)
@@ -178,6 +204,68 @@ export class Session {
       const message = item === undefined ? undefined : review(item.message)
       if (item !== undefined && message !== undefined) queue.push({ ...item, message: message.detach() })
     }
+  }
+
+  // ── moving between nodes ─────────────────────────────────────────────────────────────────────────────────────
+
+  get isArriving(): boolean {
+    return this.arrivals !== undefined
+  }
+
+  /** What a node that takes the session over has to know, apart from queue and subscriptions. */
+  describe(): SessionDescription {
+    return {
+      expiryInterval: this.expiryInterval,
+      lastPacketId: this.packetIds.last,
+      inFlight: this.inFlight?.values() ?? [],
+      received: this.received?.entries() ?? [],
+      retainedFeeds: this.retainedFeeds?.filters() ?? [],
+    }
+  }
+
+  /** A message of the queue, counted from its front; it stays there. */
+  queuedAt(place: number): QueuedMessage | undefined {
+    return this.queue?.at(place)
+  }
+
+  /** From now on `addMoved` fills the queue, and what is delivered meanwhile waits behind it. */
+  beginArrival(): void {
+    this.arrivals = new MessageQueue(this.options.queue)
+  }
+
+  /** What was in flight on the node that the session comes from. */
+  restoreInFlight(entries: Iterable<InFlight>, lastPacketId: number): void {
+    this.inFlight ??= new InFlightWindow()
+    for (const entry of entries) {
+      this.inFlight.restore(entry)
+      if (entry.share !== undefined) this.carriesShared = true
+    }
+    this.inFlight.rewind()
+    this.packetIds.last = lastPacketId
+  }
+
+  /** A message of the queue of the node that the session comes from. */
+  addMoved(item: QueuedMessage): void {
+    if (this.isEnded) return
+    if (item.share !== undefined) this.carriesShared = true
+    this.queue ??= new MessageQueue(this.options.queue)
+    if (!this.queue.push(item)) this.modules.metrics.dropped.queue_full.value++
+  }
+
+  /** All that was queued before is here: what came meanwhile follows it. */
+  endArrival(): void {
+    const { arrivals } = this
+    this.arrivals = undefined
+    if (arrivals === undefined) return
+    if (this.queue === undefined || this.queue.length === 0) this.queue = arrivals
+    else for (let item = arrivals.shift(); item !== undefined; item = arrivals.shift()) this.addMoved(item)
+    this.pump()
+  }
+
+  /** The session goes on elsewhere: nothing of it is lost with what is here. */
+  endMoved(): void {
+    this.queue = undefined
+    this.end()
   }
 
   /** PUBACK: the packet id is free, the next message may go. Undefined when no QoS 1 message has it. [MQTT-4.3.2-3] */
@@ -228,7 +316,7 @@ export class Session {
       if (window.bytes >= this.options.inFlightBytes) break
       const next = this.queue?.shift()
       if (next === undefined) {
-        if (this.retainedFeeds === undefined) break
+        if (this.retainedFeeds === undefined || this.arrivals !== undefined) break
         this.sendRetained(this.retainedFeeds)
         if (this.retainedFeeds?.mustRest !== true) continue
         outlet.pumpLater()
@@ -237,7 +325,7 @@ export class Session {
       else if (!this.sendInFlight(outlet, next.message, next.qos, next.retain, next.subscriptionIds, next.share, true))
         break
     }
-    if (this.queue !== undefined && this.backPressure !== undefined && this.queue.isEased) {
+    if (this.queue !== undefined && this.backPressure !== undefined && this.queue.isEased && !this.isArriving) {
       this.backPressure.releaseAll()
     }
   }
@@ -294,6 +382,7 @@ export class Session {
     const outlet = this.outlet
     if (
       outlet !== undefined &&
+      this.arrivals === undefined &&
       (this.queue === undefined || this.queue.length === 0) &&
       (this.inFlight === undefined || this.hasRoom(this.inFlight, outlet)) &&
       !outlet.isCongested
@@ -315,7 +404,7 @@ export class Session {
       return
     }
     this.queue ??= new MessageQueue(this.options.queue)
-    const queue = this.queue
+    const queue = this.arrivals ?? this.queue
     // A client that publishes to itself is not held back by its own queue: it may be waiting for its
     // acknowledgements before it sends those that would empty the queue.
     const heldBack = item.message.publisherId === this.clientId ? undefined : pending

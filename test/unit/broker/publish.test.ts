@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { createBrokerMetrics } from '../../../src/broker/metrics.js'
 import { LONE_FORWARDER } from '../../../src/broker/ports.js'
-import { Publisher } from '../../../src/broker/publish.js'
+import { DeliverySource, Publisher } from '../../../src/broker/publish.js'
 import { RetainedMessages } from '../../../src/broker/retained.js'
 import type { Subscriber } from '../../../src/broker/subscriber.js'
 import { Message } from '../../../src/mqtt/wire/message.js'
@@ -44,7 +44,13 @@ function setUp() {
     { refused: metrics.retainedRefused, timers: new TimerWheel() },
   )
   const matches = new MatchCache<Subscriber>({ maximumTopics: 10 }, { subscriptions, groups, routes })
-  const publisher = new Publisher(LONE_FORWARDER, { matches, groups, retained, metrics })
+  const publisher = new Publisher(LONE_FORWARDER, {
+    matches,
+    groups,
+    retained,
+    metrics,
+    source: new DeliverySource('n1@test'),
+  })
   publisher.forwardThrough(forwarder)
   return { subscriptions, groups, routes, metrics, forwarder, retained, publisher }
 }

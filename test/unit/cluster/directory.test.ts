@@ -26,7 +26,13 @@ class DirectoryNode {
     this.directory = new ClientDirectory({
       self: name,
       send: (to, body) => network.send(name, to, body),
-      sink: { evict: (clientId) => this.connections.delete(clientId) },
+      sink: {
+        evict: (clientId) => {
+          this.connections.delete(clientId)
+          return false
+        },
+        isLeaving: () => false,
+      },
       turns,
       metrics: this.metrics,
     })

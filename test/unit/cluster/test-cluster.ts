@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict'
 import { type Logger, pino } from 'pino'
+import type { SessionMoves } from '../../../src/broker/move-ports.js'
 import type { PendingPublish } from '../../../src/broker/ports.js'
 import { Cluster, type ClusterModules } from '../../../src/cluster/cluster.js'
 import { type ClusterOptions, DEFAULTS } from '../../../src/config/options.js'
@@ -44,6 +45,15 @@ const SUBSCRIPTION = {
   subscriptionId: undefined,
 } as const
 
+/** Of a node without clients. */
+const NO_SESSIONS: SessionMoves = {
+  leave: () => undefined,
+  arrive() {
+    throw new Error('no session comes here')
+  },
+  settle() {},
+}
+
 let lastIncarnation = Date.now()
 
 export class TestNode {
@@ -62,7 +72,7 @@ export class TestNode {
   constructor(
     name: string,
     options: Partial<ClusterOptions> = {},
-    modules: Partial<Pick<ClusterModules, 'protocolVersion' | 'incarnation' | 'seeds'>> = {},
+    modules: Partial<Pick<ClusterModules, 'protocolVersion' | 'incarnation' | 'seeds' | 'moves'>> = {},
   ) {
     this.name = name.includes('@') ? name : `${name}@127.0.0.1`
     lastIncarnation += 1
@@ -79,7 +89,8 @@ export class TestNode {
         sink: { deliverForwarded: (message, from, pending) => this.deliver(message, from, pending) },
         log: this.createLog(),
         metrics: this.metrics,
-        clients: { evict: () => undefined },
+        clients: { evict: () => false, isLeaving: () => false },
+        moves: modules.moves ?? NO_SESSIONS,
         connectionCount: () => 7,
       },
     )

@@ -57,6 +57,16 @@ export interface LinkMessage {
     | { $case: "directoryEvicted"; value: DirectoryEvicted }
     | { $case: "directoryHoldings"; value: DirectoryHoldings }
     | { $case: "directoryRelease"; value: DirectoryRelease }
+    | //
+    /** A session that moves from the node that has it (the giver) to the node where its client is (the taker). */
+    { $case: "takeoverRequest"; value: TakeoverRequest }
+    | { $case: "takeoverPiece"; value: TakeoverPiece }
+    | { $case: "takeoverAck"; value: TakeoverAck }
+    | { $case: "takeoverCut"; value: TakeoverCut }
+    | { $case: "takeoverMark"; value: TakeoverMark }
+    | { $case: "takeoverDone"; value: TakeoverDone }
+    | { $case: "takeoverEnd"; value: TakeoverEnd }
+    | { $case: "takeoverSettled"; value: TakeoverSettled }
     | undefined;
 }
 
@@ -275,6 +285,8 @@ export interface DirectoryAnswer {
   epoch: number;
   /** The client ID has come to another node meanwhile: this claim is lost. */
   superseded: boolean;
+  /** The node that has the client's session; empty when no other node has one. */
+  holder: string;
 }
 
 /** From the ring node to the one that holds a client: close its connection, if its epoch is lower than this. */
@@ -288,6 +300,8 @@ export interface DirectoryEviction {
 export interface DirectoryEvicted {
   clientId: string;
   epoch: number;
+  /** The sender has a session of the client, which may move. */
+  session: boolean;
 }
 
 /** Clients that the sender holds and the receiver is the ring node of, after the ring has changed or a link is new. */
@@ -304,6 +318,127 @@ export interface DirectoryHolding {
 export interface DirectoryRelease {
   clientId: string;
   epoch: number;
+}
+
+/**
+ * From the taker to the giver: "this client's session, please". `move` is the taker's number for it, and with the
+ * taker's name stands for the move in everything that follows.
+ */
+export interface TakeoverRequest {
+  move: number;
+  clientId: string;
+  epoch: number;
+  /** The user whose session it has to be; absent for an anonymous client. Another user's session ends instead. */
+  owner?: string | undefined;
+}
+
+/** A piece of a SessionPart, in order; the session is parts one after the other. */
+export interface TakeoverPiece {
+  move: number;
+  data: Uint8Array;
+  /** The part goes on in the next piece. */
+  continued: boolean;
+}
+
+/** The taker has so many bytes more: the giver may send as many. */
+export interface TakeoverAck {
+  move: number;
+  bytes: number;
+}
+
+/**
+ * From the taker, which has subscribed, to every node: as soon as you have my routes, put a mark in front of what you
+ * forward from then on, to the giver and to the taker. What is before the marks the giver takes for the session, what is
+ * behind them the taker.
+ */
+export interface TakeoverCut {
+  move: number;
+  giver: string;
+  /** All nodes that are asked. */
+  nodes: string[];
+  /** The marks wait until the node that is asked has the taker's routes up to this version. */
+  routeVersion: number;
+}
+
+/** Goes among forwarded messages only, in the extension of an entry; see docs/link-protocol.md. */
+export interface TakeoverMark {
+  move: number;
+  taker: string;
+}
+
+/** The taker has the last part, the giver may forget the session. */
+export interface TakeoverDone {
+  move: number;
+}
+
+/**
+ * The move is over before its end. From the giver: there is no such session. From the taker: it is not wanted any more,
+ * and with `discard` nobody else will.
+ */
+export interface TakeoverEnd {
+  move: number;
+  /** Of the sender: it was the taker of this move. */
+  fromTaker: boolean;
+  discard: boolean;
+}
+
+/** QoS 2 messages that the client has sent to the giver are kept by now: the taker may say so to the client. */
+export interface TakeoverSettled {
+  clientId: string;
+  packetIds: number[];
+}
+
+/** What a session has. Parts come in this order: all that is state, the last with `state_complete`; then the queue. */
+export interface SessionPart {
+  subscriptions: SessionSubscription[];
+  /** Sent to the client and not acknowledged. */
+  inFlight: SessionMessage[];
+  /** QoS 2 packet ids that the client has not released, and those of them whose messages are not kept everywhere yet. */
+  received: number[];
+  unsettled: number[];
+  /** Topic filters whose retained messages the client has not got in full. */
+  retainedFeeds: string[];
+  /** Last packet id that was given out. */
+  lastPacketId: number;
+  /** Seconds that the session outlives its connection. */
+  expiryInterval: number;
+  stateComplete: boolean;
+  queue: SessionMessage[];
+  last: boolean;
+}
+
+export interface SessionSubscription {
+  filter: string;
+  qos: number;
+  noLocal: boolean;
+  retainAsPublished: boolean;
+  retainHandling: number;
+  /** 0: none. */
+  subscriptionId: number;
+}
+
+export interface SessionMessage {
+  /** An MQTT 5 PUBLISH packet; absent when only the packet id is in flight any more. */
+  publish?:
+    | Uint8Array
+    | undefined;
+  /** As the client is to get it. */
+  qos: number;
+  retain: boolean;
+  subscriptionIds: number[];
+  /** The shared subscription it came by; empty for none. */
+  share: string;
+  publisher: string;
+  /** Milliseconds until it expires; absent when it does not. */
+  expiresIn?:
+    | number
+    | undefined;
+  /** It was on its way for a while: the expiry interval that a client is told has shrunk. */
+  aged: boolean;
+  /** In flight only. */
+  packetId: number;
+  /** Greater than 0: PUBREL is out; in which order the PUBRECs came. */
+  releaseOrder: number;
 }
 
 export interface Beat {
@@ -467,6 +602,30 @@ export const LinkMessage: MessageFns<LinkMessage> = {
         break;
       case "directoryRelease":
         DirectoryRelease.encode(message.body.value, writer.uint32(362).fork()).join();
+        break;
+      case "takeoverRequest":
+        TakeoverRequest.encode(message.body.value, writer.uint32(442).fork()).join();
+        break;
+      case "takeoverPiece":
+        TakeoverPiece.encode(message.body.value, writer.uint32(450).fork()).join();
+        break;
+      case "takeoverAck":
+        TakeoverAck.encode(message.body.value, writer.uint32(458).fork()).join();
+        break;
+      case "takeoverCut":
+        TakeoverCut.encode(message.body.value, writer.uint32(466).fork()).join();
+        break;
+      case "takeoverMark":
+        TakeoverMark.encode(message.body.value, writer.uint32(474).fork()).join();
+        break;
+      case "takeoverDone":
+        TakeoverDone.encode(message.body.value, writer.uint32(482).fork()).join();
+        break;
+      case "takeoverEnd":
+        TakeoverEnd.encode(message.body.value, writer.uint32(490).fork()).join();
+        break;
+      case "takeoverSettled":
+        TakeoverSettled.encode(message.body.value, writer.uint32(498).fork()).join();
         break;
     }
     return writer;
@@ -675,6 +834,70 @@ export const LinkMessage: MessageFns<LinkMessage> = {
             }
 
             message.body = { $case: "directoryRelease", value: DirectoryRelease.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 55: {
+            if (tag !== 442) {
+              break;
+            }
+
+            message.body = { $case: "takeoverRequest", value: TakeoverRequest.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 56: {
+            if (tag !== 450) {
+              break;
+            }
+
+            message.body = { $case: "takeoverPiece", value: TakeoverPiece.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 57: {
+            if (tag !== 458) {
+              break;
+            }
+
+            message.body = { $case: "takeoverAck", value: TakeoverAck.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 58: {
+            if (tag !== 466) {
+              break;
+            }
+
+            message.body = { $case: "takeoverCut", value: TakeoverCut.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 59: {
+            if (tag !== 474) {
+              break;
+            }
+
+            message.body = { $case: "takeoverMark", value: TakeoverMark.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 60: {
+            if (tag !== 482) {
+              break;
+            }
+
+            message.body = { $case: "takeoverDone", value: TakeoverDone.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 61: {
+            if (tag !== 490) {
+              break;
+            }
+
+            message.body = { $case: "takeoverEnd", value: TakeoverEnd.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 62: {
+            if (tag !== 498) {
+              break;
+            }
+
+            message.body = { $case: "takeoverSettled", value: TakeoverSettled.decode(reader, reader.uint32()) };
             continue;
           }
         }
@@ -2250,7 +2473,7 @@ export const DirectoryClaim: MessageFns<DirectoryClaim> = {
 };
 
 function createBaseDirectoryAnswer(): DirectoryAnswer {
-  return { request: 0, epoch: 0, superseded: false };
+  return { request: 0, epoch: 0, superseded: false, holder: "" };
 }
 
 export const DirectoryAnswer: MessageFns<DirectoryAnswer> = {
@@ -2263,6 +2486,9 @@ export const DirectoryAnswer: MessageFns<DirectoryAnswer> = {
     }
     if (message.superseded !== false) {
       writer.uint32(24).bool(message.superseded);
+    }
+    if (message.holder !== "") {
+      writer.uint32(34).string(message.holder);
     }
     return writer;
   },
@@ -2302,6 +2528,14 @@ export const DirectoryAnswer: MessageFns<DirectoryAnswer> = {
             }
 
             message.superseded = reader.bool();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.holder = reader.string();
             continue;
           }
         }
@@ -2386,7 +2620,7 @@ export const DirectoryEviction: MessageFns<DirectoryEviction> = {
 };
 
 function createBaseDirectoryEvicted(): DirectoryEvicted {
-  return { clientId: "", epoch: 0 };
+  return { clientId: "", epoch: 0, session: false };
 }
 
 export const DirectoryEvicted: MessageFns<DirectoryEvicted> = {
@@ -2396,6 +2630,9 @@ export const DirectoryEvicted: MessageFns<DirectoryEvicted> = {
     }
     if (message.epoch !== 0) {
       writer.uint32(16).uint64(message.epoch);
+    }
+    if (message.session !== false) {
+      writer.uint32(24).bool(message.session);
     }
     return writer;
   },
@@ -2427,6 +2664,14 @@ export const DirectoryEvicted: MessageFns<DirectoryEvicted> = {
             }
 
             message.epoch = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.session = reader.bool();
             continue;
           }
         }
@@ -2587,6 +2832,986 @@ export const DirectoryRelease: MessageFns<DirectoryRelease> = {
             }
 
             message.epoch = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseTakeoverRequest(): TakeoverRequest {
+  return { move: 0, clientId: "", epoch: 0, owner: undefined };
+}
+
+export const TakeoverRequest: MessageFns<TakeoverRequest> = {
+  encode(message: TakeoverRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.move !== 0) {
+      writer.uint32(8).uint32(message.move);
+    }
+    if (message.clientId !== "") {
+      writer.uint32(18).string(message.clientId);
+    }
+    if (message.epoch !== 0) {
+      writer.uint32(24).uint64(message.epoch);
+    }
+    if (message.owner !== undefined) {
+      writer.uint32(34).string(message.owner);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TakeoverRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTakeoverRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.move = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.clientId = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.epoch = longToNumber(reader.uint64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.owner = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseTakeoverPiece(): TakeoverPiece {
+  return { move: 0, data: new Uint8Array(0), continued: false };
+}
+
+export const TakeoverPiece: MessageFns<TakeoverPiece> = {
+  encode(message: TakeoverPiece, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.move !== 0) {
+      writer.uint32(8).uint32(message.move);
+    }
+    if (message.data.length !== 0) {
+      writer.uint32(18).bytes(message.data);
+    }
+    if (message.continued !== false) {
+      writer.uint32(24).bool(message.continued);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TakeoverPiece {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTakeoverPiece();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.move = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.data = reader.bytes();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.continued = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseTakeoverAck(): TakeoverAck {
+  return { move: 0, bytes: 0 };
+}
+
+export const TakeoverAck: MessageFns<TakeoverAck> = {
+  encode(message: TakeoverAck, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.move !== 0) {
+      writer.uint32(8).uint32(message.move);
+    }
+    if (message.bytes !== 0) {
+      writer.uint32(16).uint32(message.bytes);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TakeoverAck {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTakeoverAck();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.move = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.bytes = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseTakeoverCut(): TakeoverCut {
+  return { move: 0, giver: "", nodes: [], routeVersion: 0 };
+}
+
+export const TakeoverCut: MessageFns<TakeoverCut> = {
+  encode(message: TakeoverCut, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.move !== 0) {
+      writer.uint32(8).uint32(message.move);
+    }
+    if (message.giver !== "") {
+      writer.uint32(18).string(message.giver);
+    }
+    for (const v of message.nodes) {
+      writer.uint32(26).string(v!);
+    }
+    if (message.routeVersion !== 0) {
+      writer.uint32(32).uint64(message.routeVersion);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TakeoverCut {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTakeoverCut();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.move = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.giver = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.nodes.push(reader.string());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.routeVersion = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseTakeoverMark(): TakeoverMark {
+  return { move: 0, taker: "" };
+}
+
+export const TakeoverMark: MessageFns<TakeoverMark> = {
+  encode(message: TakeoverMark, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.move !== 0) {
+      writer.uint32(8).uint32(message.move);
+    }
+    if (message.taker !== "") {
+      writer.uint32(18).string(message.taker);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TakeoverMark {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTakeoverMark();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.move = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.taker = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseTakeoverDone(): TakeoverDone {
+  return { move: 0 };
+}
+
+export const TakeoverDone: MessageFns<TakeoverDone> = {
+  encode(message: TakeoverDone, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.move !== 0) {
+      writer.uint32(8).uint32(message.move);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TakeoverDone {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTakeoverDone();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.move = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseTakeoverEnd(): TakeoverEnd {
+  return { move: 0, fromTaker: false, discard: false };
+}
+
+export const TakeoverEnd: MessageFns<TakeoverEnd> = {
+  encode(message: TakeoverEnd, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.move !== 0) {
+      writer.uint32(8).uint32(message.move);
+    }
+    if (message.fromTaker !== false) {
+      writer.uint32(16).bool(message.fromTaker);
+    }
+    if (message.discard !== false) {
+      writer.uint32(24).bool(message.discard);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TakeoverEnd {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTakeoverEnd();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.move = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.fromTaker = reader.bool();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.discard = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseTakeoverSettled(): TakeoverSettled {
+  return { clientId: "", packetIds: [] };
+}
+
+export const TakeoverSettled: MessageFns<TakeoverSettled> = {
+  encode(message: TakeoverSettled, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.clientId !== "") {
+      writer.uint32(10).string(message.clientId);
+    }
+    if (message.packetIds.length !== 0) {
+      writer.uint32(18).fork();
+      for (const v of message.packetIds) {
+        writer.uint32(v);
+      }
+      writer.join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TakeoverSettled {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTakeoverSettled();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.clientId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag === 16) {
+              message.packetIds.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 18) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.packetIds.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseSessionPart(): SessionPart {
+  return {
+    subscriptions: [],
+    inFlight: [],
+    received: [],
+    unsettled: [],
+    retainedFeeds: [],
+    lastPacketId: 0,
+    expiryInterval: 0,
+    stateComplete: false,
+    queue: [],
+    last: false,
+  };
+}
+
+export const SessionPart: MessageFns<SessionPart> = {
+  encode(message: SessionPart, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.subscriptions) {
+      SessionSubscription.encode(v!, writer.uint32(10).fork()).join();
+    }
+    for (const v of message.inFlight) {
+      SessionMessage.encode(v!, writer.uint32(18).fork()).join();
+    }
+    if (message.received.length !== 0) {
+      writer.uint32(26).fork();
+      for (const v of message.received) {
+        writer.uint32(v);
+      }
+      writer.join();
+    }
+    if (message.unsettled.length !== 0) {
+      writer.uint32(34).fork();
+      for (const v of message.unsettled) {
+        writer.uint32(v);
+      }
+      writer.join();
+    }
+    for (const v of message.retainedFeeds) {
+      writer.uint32(42).string(v!);
+    }
+    if (message.lastPacketId !== 0) {
+      writer.uint32(48).uint32(message.lastPacketId);
+    }
+    if (message.expiryInterval !== 0) {
+      writer.uint32(56).uint32(message.expiryInterval);
+    }
+    if (message.stateComplete !== false) {
+      writer.uint32(64).bool(message.stateComplete);
+    }
+    for (const v of message.queue) {
+      SessionMessage.encode(v!, writer.uint32(74).fork()).join();
+    }
+    if (message.last !== false) {
+      writer.uint32(80).bool(message.last);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SessionPart {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSessionPart();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.subscriptions.push(SessionSubscription.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.inFlight.push(SessionMessage.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag === 24) {
+              message.received.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 26) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.received.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 4: {
+            if (tag === 32) {
+              message.unsettled.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 34) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.unsettled.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.retainedFeeds.push(reader.string());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.lastPacketId = reader.uint32();
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.expiryInterval = reader.uint32();
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.stateComplete = reader.bool();
+            continue;
+          }
+          case 9: {
+            if (tag !== 74) {
+              break;
+            }
+
+            message.queue.push(SessionMessage.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.last = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseSessionSubscription(): SessionSubscription {
+  return { filter: "", qos: 0, noLocal: false, retainAsPublished: false, retainHandling: 0, subscriptionId: 0 };
+}
+
+export const SessionSubscription: MessageFns<SessionSubscription> = {
+  encode(message: SessionSubscription, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.filter !== "") {
+      writer.uint32(10).string(message.filter);
+    }
+    if (message.qos !== 0) {
+      writer.uint32(16).uint32(message.qos);
+    }
+    if (message.noLocal !== false) {
+      writer.uint32(24).bool(message.noLocal);
+    }
+    if (message.retainAsPublished !== false) {
+      writer.uint32(32).bool(message.retainAsPublished);
+    }
+    if (message.retainHandling !== 0) {
+      writer.uint32(40).uint32(message.retainHandling);
+    }
+    if (message.subscriptionId !== 0) {
+      writer.uint32(48).uint32(message.subscriptionId);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SessionSubscription {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSessionSubscription();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.filter = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.qos = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.noLocal = reader.bool();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.retainAsPublished = reader.bool();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.retainHandling = reader.uint32();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.subscriptionId = reader.uint32();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseSessionMessage(): SessionMessage {
+  return {
+    publish: undefined,
+    qos: 0,
+    retain: false,
+    subscriptionIds: [],
+    share: "",
+    publisher: "",
+    expiresIn: undefined,
+    aged: false,
+    packetId: 0,
+    releaseOrder: 0,
+  };
+}
+
+export const SessionMessage: MessageFns<SessionMessage> = {
+  encode(message: SessionMessage, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.publish !== undefined) {
+      writer.uint32(10).bytes(message.publish);
+    }
+    if (message.qos !== 0) {
+      writer.uint32(16).uint32(message.qos);
+    }
+    if (message.retain !== false) {
+      writer.uint32(24).bool(message.retain);
+    }
+    if (message.subscriptionIds.length !== 0) {
+      writer.uint32(34).fork();
+      for (const v of message.subscriptionIds) {
+        writer.uint32(v);
+      }
+      writer.join();
+    }
+    if (message.share !== "") {
+      writer.uint32(42).string(message.share);
+    }
+    if (message.publisher !== "") {
+      writer.uint32(50).string(message.publisher);
+    }
+    if (message.expiresIn !== undefined) {
+      writer.uint32(57).double(message.expiresIn);
+    }
+    if (message.aged !== false) {
+      writer.uint32(64).bool(message.aged);
+    }
+    if (message.packetId !== 0) {
+      writer.uint32(72).uint32(message.packetId);
+    }
+    if (message.releaseOrder !== 0) {
+      writer.uint32(80).uint32(message.releaseOrder);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SessionMessage {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSessionMessage();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.publish = reader.bytes();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.qos = reader.uint32();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.retain = reader.bool();
+            continue;
+          }
+          case 4: {
+            if (tag === 32) {
+              message.subscriptionIds.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 34) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.subscriptionIds.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.share = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.publisher = reader.string();
+            continue;
+          }
+          case 7: {
+            if (tag !== 57) {
+              break;
+            }
+
+            message.expiresIn = reader.double();
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.aged = reader.bool();
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.packetId = reader.uint32();
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.releaseOrder = reader.uint32();
             continue;
           }
         }

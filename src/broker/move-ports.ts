@@ -1,0 +1,126 @@
+/**
+ * What broker and cluster ask of each other when a session moves from the node that has it (the giver) to the node where
+ * its client is (the taker). The broker knows what a session is, `cluster/takeover` how it gets there.
+ */
+
+import type { Message } from '../mqtt/wire/message.js'
+import type { QoS, SubscriptionOptions } from '../mqtt/wire/packets.js'
+import type { NodeId } from '../router/route-table.js'
+
+/** A message of a session, as its client is to get it. */
+export interface MovedMessage {
+  /** In bytes of its own. */
+  readonly message: Message
+  readonly qos: QoS
+  readonly retain: boolean
+  readonly subscriptionIds: readonly number[] | undefined
+  /** The shared subscription (`$share/{group}/{filter}`) that it came by. */
+  readonly share: string | undefined
+}
+
+/** A packet in flight to the client; without a message when PUBREL is out. */
+export interface MovedInFlight extends Omit<MovedMessage, 'message'> {
+  readonly packetId: number
+  readonly message: Message | undefined
+  /** See `InFlight.releaseOrder`. */
+  readonly releaseOrder: number
+}
+
+export interface MovedSubscription {
+  readonly filter: string
+  readonly options: SubscriptionOptions
+}
+
+/** The rest of what a session has, apart from subscriptions, packets in flight and its queue. */
+export interface MovedState {
+  /** Seconds. */
+  readonly expiryInterval: number
+  readonly lastPacketId: number
+  /** QoS 2 packet ids that the client has not released, and those of them whose message is not kept everywhere yet. */
+  readonly received: readonly number[]
+  readonly unsettled: readonly number[]
+  /** Topic filters whose retained messages the client has not got in full. */
+  readonly retainedFeeds: readonly string[]
+}
+
+/** A session that leaves. It stays whole here, and gets the messages that are still its, until `commit` or `abort`. */
+export interface LeavingSession {
+  readonly clientId: string
+  readonly subscriptions: Iterable<MovedSubscription>
+  readonly inFlight: Iterable<MovedInFlight>
+  readonly state: MovedState
+  readonly queueLength: number
+  /** A message of the queue, counted from its front; it stays there. */
+  messageAt(place: number): MovedMessage | undefined
+  /** What that node publishes or forwards from now on goes to the taker. */
+  cut(node: NodeId): void
+  /** Everything is cut, and the queue is sent: no message comes any more. */
+  close(): void
+  /** Calls `settled` as each of the unsettled packet ids is kept. */
+  watchUnsettled(settled: (packetId: number) => void): void
+  /** The taker has everything. */
+  commit(): void
+  /** It stays here: gets messages again and waits for its client. */
+  abort(): void
+}
+
+/** A session that arrives. It is in the registry and in the subscription tables from the beginning. */
+export interface ArrivingSession {
+  subscribe(subscription: MovedSubscription): void
+  restore(state: MovedState, inFlight: readonly MovedInFlight[]): void
+  add(message: MovedMessage): void
+  /** Messages from nodes that are not among these are taken; those of these once they are cut. */
+  await(nodes: Iterable<NodeId>): void
+  /** What that node publishes or forwards from now on is for this node. */
+  cut(node: NodeId): void
+  /** From now on all messages are for this node. */
+  openGate(): void
+  /** The whole queue is here, or as much of it as ever will be: what came meanwhile follows. */
+  endQueue(): void
+  /** It is a session like any other from now on. */
+  finish(): void
+  /** What is here is not a session: it is forgotten. */
+  drop(): void
+}
+
+/** The half of the broker that moves ask. */
+export interface SessionMoves {
+  /**
+   * The session of a client whose connection here has been closed.
+   * @param owner whose it has to be: another user's session ends instead
+   * @returns undefined when there is none
+   */
+  leave(clientId: string, owner: string | undefined): LeavingSession | undefined
+  arrive(clientId: string, epoch: number, owner: string | undefined): ArrivingSession
+  /** QoS 2 messages that a client had sent to the node that its session came from are kept by now. */
+  settle(clientId: string, packetIds: readonly number[]): void
+}
+
+/** The half of the cluster that the broker asks. */
+export interface Takeovers {
+  /**
+   * Gets the session of a client from the node that has it. `done` is called once, within three seconds: with true when
+   * the session is here (its queue may still be coming), with false when there is none to be had.
+   */
+  fetch(request: FetchRequest, done: (isHere: boolean) => void): void
+  /** The client wants nothing of a session that is arriving. */
+  discard(clientId: string): void
+  /** The client is back here: a session that is leaving stays. */
+  reclaim(clientId: string): void
+}
+
+export interface FetchRequest {
+  readonly clientId: string
+  readonly epoch: number
+  readonly holder: NodeId
+  readonly owner: string | undefined
+}
+
+/** Without peers there is nothing to take over. */
+export const NO_TAKEOVERS: Takeovers = {
+  fetch(_request, done) {
+    done(false)
+  },
+  discard() {},
+  reclaim() {},
+}

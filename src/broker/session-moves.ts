@@ -1,0 +1,293 @@
+/**
+ * Sessions that move between nodes, as the broker sees them: one that leaves is frozen where it is until the other node
+ * has it, one that arrives is a session without a connection, which gets its queue from elsewhere.
+ *
+ * While both nodes are subscribed for it, each message is taken by one of them: both know for every node from which
+ * message on its messages are the taker's (see `cluster/takeover`), and a `MoveGate` in the session keeps to that.
+ */
+
+import type { Hold } from '../mqtt/session/back-pressure.js'
+import type { InFlight } from '../mqtt/session/in-flight-window.js'
+import type { DeliveryGate, ReceivedQos2, Session } from '../mqtt/session/session.js'
+import type { NodeId } from '../router/route-table.js'
+import { SharedGroup } from '../router/shared-group.js'
+import type { SharedGroups } from '../router/shared-groups.js'
+import type {
+  ArrivingSession,
+  LeavingSession,
+  MovedInFlight,
+  MovedMessage,
+  MovedState,
+  MovedSubscription,
+  SessionMoves,
+} from './move-ports.js'
+import type { DeliverySource } from './publish.js'
+import type { ArmedWill, SessionEntry } from './session-registry.js'
+import type { SubscriptionDesk } from './subscribe.js'
+import type { Subscriber } from './subscriber.js'
+
+/** What moves ask of the sessions by client ID; see `SessionOpener`. */
+export interface MovableSessions {
+  find(clientId: string): SessionEntry | undefined
+  /** A new session without a connection. */
+  make(clientId: string, epoch: number, owner: string | undefined): SessionEntry
+  /** The session is on another node now. */
+  moved(entry: SessionEntry): void
+  /** It never was one, or is none any more: nothing of it is published or handed on. */
+  forget(entry: SessionEntry): void
+  discard(entry: SessionEntry): void
+  /** The session that was to leave stays. */
+  keep(entry: SessionEntry): void
+}
+
+export interface SessionMovesModules {
+  readonly sessions: MovableSessions
+  readonly desk: SubscriptionDesk
+  readonly groups: SharedGroups<Subscriber>
+  readonly source: DeliverySource
+}
+
+export class MovingSessions implements SessionMoves {
+  constructor(private readonly modules: SessionMovesModules) {}
+
+  leave(clientId: string, owner: string | undefined): LeavingSession | undefined {
+    const entry = this.modules.sessions.find(clientId)
+    // It has come back meanwhile, or is on its way here or elsewhere.
+    if (entry === undefined || entry.connection !== undefined || entry.isMoving) return undefined
+    if (entry.owner !== owner) {
+      this.modules.sessions.discard(entry)
+      return undefined
+    }
+    return new Leaving(entry, this.modules)
+  }
+
+  arrive(clientId: string, epoch: number, owner: string | undefined): ArrivingSession {
+    return new Arriving(this.modules.sessions.make(clientId, epoch, owner), this.modules)
+  }
+
+  settle(clientId: string, packetIds: readonly number[]): void {
+    const session = this.modules.sessions.find(clientId)?.session
+    for (const packetId of packetIds) {
+      const received = session?.inboundQos2.get(packetId)
+      if (received instanceof MovedQos2) received.settle()
+    }
+  }
+}
+
+/** Of one session: which nodes' messages the taker gets. */
+class MoveGate implements DeliveryGate {
+  readonly cuts = new Set<NodeId>()
+  /** On the taker: those that are asked to say from when on; undefined while nobody is. */
+  private awaited: Set<NodeId> | undefined
+
+  constructor(
+    private readonly source: DeliverySource,
+    private readonly isTaker: boolean,
+  ) {
+    source.watchers += 1
+  }
+
+  await(nodes: Iterable<NodeId>): void {
+    this.awaited = new Set(nodes)
+  }
+
+  admits(): boolean {
+    const { node } = this.source
+    if (!this.isTaker) return !this.cuts.has(node)
+    return this.cuts.has(node) || (this.awaited !== undefined && !this.awaited.has(node))
+  }
+
+  close(): void {
+    this.source.watchers -= 1
+  }
+}
+
+class Leaving implements LeavingSession {
+  private readonly gate: MoveGate
+  private readonly session: Session
+  private readonly will: ArmedWill | undefined
+  private readonly waits: { endsAt: number; willAt: number }
+  private isOver = false
+
+  constructor(
+    private readonly entry: SessionEntry,
+    private readonly modules: SessionMovesModules,
+  ) {
+    this.session = entry.session
+    this.gate = new MoveGate(modules.source, false)
+    this.session.gate = this.gate
+    entry.isMoving = true
+    this.waits = entry.deadlines
+    this.will = entry.takeWill()
+    entry.resume()
+  }
+
+  get clientId(): string {
+    return this.session.clientId
+  }
+
+  get subscriptions(): Iterable<MovedSubscription> {
+    return Array.from(this.session.subscriptions, ([filter, options]) => ({ filter, options }))
+  }
+
+  get inFlight(): Iterable<MovedInFlight> {
+    return Array.from(this.session.describe().inFlight, (packet) => ({ ...packet, share: keyOf(packet.share) }))
+  }
+
+  get state(): MovedState {
+    const { expiryInterval, lastPacketId, received, retainedFeeds } = this.session.describe()
+    const ids = [...received]
+    return {
+      expiryInterval,
+      lastPacketId,
+      received: ids.map(([packetId]) => packetId),
+      unsettled: ids.flatMap(([packetId, { isSettled }]) => (isSettled ? [] : [packetId])),
+      retainedFeeds: [...retainedFeeds],
+    }
+  }
+
+  get queueLength(): number {
+    return this.session.queueLength
+  }
+
+  messageAt(place: number): MovedMessage | undefined {
+    const item = this.session.queuedAt(place)
+    return item === undefined ? undefined : { ...item, share: keyOf(item.share) }
+  }
+
+  cut(node: NodeId): void {
+    this.gate.cuts.add(node)
+  }
+
+  close(): void {
+    this.modules.desk.unsubscribeAll(this.session)
+  }
+
+  watchUnsettled(settled: (packetId: number) => void): void {
+    for (const [packetId, received] of this.session.describe().received) {
+      if (!received.isSettled) received.addFollower({ hold() {}, release: () => settled(packetId) })
+    }
+  }
+
+  commit(): void {
+    if (!this.leaveGate()) return
+    this.modules.sessions.moved(this.entry)
+  }
+
+  abort(): void {
+    if (!this.leaveGate() || this.session.isEnded) return
+    this.session.gate = undefined
+    // Those that `close` has taken away; the others are there already.
+    for (const [filter, options] of this.session.subscriptions) {
+      this.modules.desk.restore(this.session, filter, options)
+    }
+    this.entry.waitAgain(this.waits, this.will)
+    this.modules.sessions.keep(this.entry)
+  }
+
+  private leaveGate(): boolean {
+    if (this.isOver) return false
+    this.isOver = true
+    this.gate.close()
+    this.entry.isMoving = false
+    return true
+  }
+}
+
+class Arriving implements ArrivingSession {
+  private readonly gate: MoveGate
+  private readonly session: Session
+  private hasGate = true
+
+  constructor(
+    private readonly entry: SessionEntry,
+    private readonly modules: SessionMovesModules,
+  ) {
+    this.session = entry.session
+    this.gate = new MoveGate(modules.source, true)
+    this.session.gate = this.gate
+    this.session.beginArrival()
+    entry.isMoving = true
+  }
+
+  subscribe({ filter, options }: MovedSubscription): void {
+    this.modules.desk.restore(this.session, filter, options)
+  }
+
+  restore(state: MovedState, inFlight: readonly MovedInFlight[]): void {
+    const { session } = this
+    session.expiryInterval = state.expiryInterval
+    const packets = inFlight.map(
+      (packet): InFlight => ({ ...packet, share: this.groupOf(packet.share), isSent: false }),
+    )
+    session.restoreInFlight(packets, state.lastPacketId)
+    const unsettled = new Set(state.unsettled)
+    for (const packetId of state.received) session.inboundQos2.add(packetId, new MovedQos2(!unsettled.has(packetId)))
+    for (const filter of state.retainedFeeds) this.modules.desk.resumeRetained(session, filter)
+  }
+
+  add(message: MovedMessage): void {
+    this.session.addMoved({ ...message, share: this.groupOf(message.share) })
+    this.session.pump()
+  }
+
+  await(nodes: Iterable<NodeId>): void {
+    this.gate.await(nodes)
+  }
+
+  cut(node: NodeId): void {
+    this.gate.cuts.add(node)
+  }
+
+  openGate(): void {
+    if (!this.hasGate) return
+    this.hasGate = false
+    this.gate.close()
+    this.session.gate = undefined
+  }
+
+  endQueue(): void {
+    this.session.endArrival()
+  }
+
+  finish(): void {
+    this.openGate()
+    this.entry.isMoving = false
+    this.session.endArrival()
+    const { connection, isWaiting } = this.entry
+    if (connection === undefined && !isWaiting && !this.session.isEnded) this.entry.wait(undefined)
+  }
+
+  drop(): void {
+    this.openGate()
+    this.entry.isMoving = false
+    this.modules.sessions.forget(this.entry)
+  }
+
+  /** The group here, of which the session is a member by now. */
+  private groupOf(key: string | undefined): object | undefined {
+    return key === undefined ? undefined : this.modules.groups.get(key)
+  }
+}
+
+/** A QoS 2 message that the client has sent to another node. */
+class MovedQos2 implements ReceivedQos2 {
+  private followers: Hold[] = []
+
+  constructor(public isSettled: boolean) {}
+
+  addFollower(follower: Hold): void {
+    if (this.isSettled) return
+    follower.hold()
+    this.followers.push(follower)
+  }
+
+  settle(): void {
+    this.isSettled = true
+    for (const follower of this.followers.splice(0)) follower.release()
+  }
+}
+
+function keyOf(share: object | undefined): string | undefined {
+  return share instanceof SharedGroup ? share.key : undefined
+}

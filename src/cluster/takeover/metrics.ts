@@ -1,0 +1,68 @@
+/** Metrics of sessions that move between nodes. */
+
+import type { Counter, Histogram, MetricRegistry } from '../../telemetry/registry.js'
+
+/** How a move ends, as the node sees it where the client is. */
+export const MOVE_OUTCOMES = [
+  /** The session is here, whole. */
+  'moved',
+  /** The other node had none any more, or one of another user. */
+  'none',
+  /** The other node is not reachable: the client got a new session. */
+  'unreachable',
+  /** It did not answer in time: the client got a new session. */
+  'timed_out',
+  /** It went while the queue was on its way: what had come is here. */
+  'cut_short',
+  /** The client wanted nothing of it any more. */
+  'discarded',
+] as const
+export type MoveOutcome = (typeof MOVE_OUTCOMES)[number]
+
+/** Seconds. */
+const DURATION_BUCKETS = [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5]
+
+export interface TakeoverGauges {
+  leaving(): number
+  arriving(): number
+}
+
+export interface TakeoverMetrics {
+  readonly outcomes: Record<MoveOutcome, Counter>
+  readonly messages: Counter
+  readonly bytes: Counter
+  /** Seconds that a CONNECT waited. */
+  readonly waits: Histogram
+  /** Marks that did not come in time: messages of that moment may have been delivered twice. */
+  readonly marksMissed: Counter
+}
+
+export function createTakeoverMetrics(registry: MetricRegistry, gauges: TakeoverGauges): TakeoverMetrics {
+  registry.gauge({ name: 'sessions_leaving', help: 'Sessions on their way to another node.' }, () => gauges.leaving())
+  registry.gauge({ name: 'sessions_arriving', help: 'Sessions on their way here from another node.' }, () =>
+    gauges.arriving(),
+  )
+  return {
+    outcomes: registry.counters(
+      {
+        name: 'session_moves_total',
+        help: 'Sessions that followed their client here, or were to, by outcome: moved, none there, node unreachable, timed out (a new session in these three), cut short, discarded.',
+      },
+      'outcome',
+      MOVE_OUTCOMES,
+    ),
+    messages: registry.counter({
+      name: 'session_move_messages_total',
+      help: 'Messages, queued and in flight, that came here with sessions.',
+    }),
+    bytes: registry.counter({ name: 'session_move_bytes_total', help: 'Bytes that came here with sessions.' }),
+    waits: registry.histogram(
+      { name: 'session_move_seconds', help: 'How long CONNECTs waited for a session from another node.' },
+      DURATION_BUCKETS,
+    ),
+    marksMissed: registry.counter({
+      name: 'session_move_marks_missed_total',
+      help: 'Nodes that did not say in time from when on their messages are for the new node of a session.',
+    }),
+  }
+}

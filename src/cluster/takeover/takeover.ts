@@ -1,0 +1,181 @@
+/**
+ * Sessions follow their clients from node to node. A move has a giver, where the session is, and a taker, where the
+ * client is; every other node has one part in it: the **mark**. Until then messages for the session go to both. A node
+ * that has the taker's routes puts a mark into its lane to the giver and into its lane to the taker, in one step: what
+ * is before the marks the giver takes, and the taker passes over; what is behind them the other way round. So each
+ * message is in the session once, and in order, whatever the lanes' delays: no message carries anything for it.
+ * [docs/decisions/010]
+ */
+
+import type { Logger } from 'pino'
+import type { FetchRequest, SessionMoves, Takeovers } from '../../broker/move-ports.js'
+import type { NodeId } from '../../router/route-table.js'
+import type { MetricRegistry } from '../../telemetry/registry.js'
+import type { LinkBody, LinkBodyOf, TakeoverMark } from '../wire.js'
+import { Giver } from './giver.js'
+import { createTakeoverMetrics } from './metrics.js'
+import { Taker } from './taker.js'
+
+/** How often it looks whether somebody has waited long enough, in milliseconds. */
+const CHECK_INTERVAL_MS = 100
+/** A taker whose routes have not come for so long has asked again or is gone, in milliseconds. */
+const ROUTES_TIMEOUT_MS = 10_000
+
+export interface SessionTakeoverModules {
+  readonly self: NodeId
+  /** To a peer; lost when there is no link. */
+  readonly send: (to: NodeId, body: LinkBody) => void
+  /** Puts a mark behind what was forwarded to a peer until now; false when there is no such peer. */
+  readonly mark: (to: NodeId, mark: TakeoverMark) => void
+  readonly peers: () => readonly NodeId[]
+  /** Of this node's own routes. */
+  readonly routeVersion: () => number
+  /** Of a peer's routes, as far as they are here. */
+  readonly routeVersionOf: (peer: NodeId) => number
+  readonly sessions: SessionMoves
+  readonly metrics: MetricRegistry
+  readonly log: Logger
+}
+
+/** A taker has asked for marks, and its routes are not here yet. */
+interface WaitingCut {
+  readonly taker: NodeId
+  readonly cut: LinkBodyOf<'takeoverCut'>['value']
+  readonly deadline: number
+}
+
+export class SessionTakeover implements Takeovers {
+  private readonly giver: Giver
+  private readonly taker: Taker
+  private cuts: WaitingCut[] = []
+  private timer: NodeJS.Timeout | undefined
+  private isStopped = false
+
+  constructor(private readonly modules: SessionTakeoverModules) {
+    const { self, sessions, log, peers, routeVersion } = modules
+    const send = (to: NodeId, body: LinkBody): void => this.send(to, body)
+    const metrics = createTakeoverMetrics(modules.metrics, {
+      leaving: () => this.giver.size,
+      arriving: () => this.taker.size,
+    })
+    this.giver = new Giver({ send, sessions, log })
+    this.taker = new Taker({ self, send, peers, routeVersion, sessions, metrics, log })
+  }
+
+  start(): void {
+    this.timer ??= setInterval(() => {
+      const now = performance.now()
+      this.taker.checkTime(now)
+      this.giver.checkTime(now)
+      this.cuts = this.cuts.filter(({ deadline }) => deadline > now)
+    }, CHECK_INTERVAL_MS)
+  }
+
+  /** Idempotent; what is on its way stays where it is. */
+  stop(): void {
+    this.isStopped = true
+    clearInterval(this.timer)
+    this.taker.stop()
+    this.giver.stop()
+  }
+
+  fetch(request: FetchRequest, done: (isHere: boolean) => void): void {
+    if (this.isStopped) return done(false)
+    this.taker.fetch(request, done)
+  }
+
+  discard(clientId: string): void {
+    this.taker.discard(clientId)
+    this.giver.reclaim(clientId)
+  }
+
+  reclaim(clientId: string): void {
+    this.giver.reclaim(clientId)
+  }
+
+  /** False for what it knows nothing about. */
+  receive(from: NodeId, body: LinkBody): boolean {
+    switch (body.$case) {
+      case 'takeoverRequest':
+        this.request(from, body.value)
+        return true
+      case 'takeoverPiece':
+        this.taker.piece(from, body.value)
+        return true
+      case 'takeoverAck':
+        this.giver.acknowledged(from, body.value)
+        return true
+      case 'takeoverCut':
+        this.askedForMarks(from, body.value)
+        return true
+      case 'takeoverMark':
+        this.marked(from, body.value)
+        return true
+      case 'takeoverDone':
+        this.giver.done(from, body.value)
+        return true
+      case 'takeoverEnd':
+        if (body.value.fromTaker) this.giver.ended(from, body.value)
+        else this.taker.ended(from, body.value.move)
+        return true
+      case 'takeoverSettled':
+        this.modules.sessions.settle(body.value.clientId, body.value.packetIds)
+        return true
+      default:
+        return false
+    }
+  }
+
+  /** More of a peer's routes is here. */
+  routesTaken(peer: NodeId): void {
+    if (this.cuts.length === 0) return
+    const ready = this.cuts.filter((waiting) => waiting.taker === peer && this.hasRoutes(waiting))
+    if (ready.length === 0) return
+    this.cuts = this.cuts.filter((waiting) => !ready.includes(waiting))
+    for (const { taker, cut } of ready) this.mark(taker, cut)
+  }
+
+  /** A peer is gone, or its link is: what was on its way on it is lost. */
+  nodeGone(node: NodeId): void {
+    this.cuts = this.cuts.filter(({ taker }) => taker !== node)
+    this.taker.nodeGone(node)
+    this.giver.nodeGone(node)
+  }
+
+  /** A session that is still on its way here goes on when it has come. */
+  private request(from: NodeId, request: LinkBodyOf<'takeoverRequest'>['value']): void {
+    const again = (): void => this.giver.request(from, request)
+    if (!this.taker.whenArrived(request.clientId, again)) again()
+  }
+
+  private askedForMarks(taker: NodeId, cut: LinkBodyOf<'takeoverCut'>['value']): void {
+    const waiting = { taker, cut, deadline: performance.now() + ROUTES_TIMEOUT_MS }
+    if (cut.giver === this.modules.self) this.giver.asked(taker, cut)
+    if (this.hasRoutes(waiting)) this.mark(taker, cut)
+    else this.cuts.push(waiting)
+  }
+
+  private hasRoutes({ taker, cut }: WaitingCut): boolean {
+    return taker === this.modules.self || this.modules.routeVersionOf(taker) >= cut.routeVersion
+  }
+
+  /** From here on this node's messages are the taker's: it is told, and so is the giver, in front of the next ones. */
+  private mark(taker: NodeId, { move, giver }: LinkBodyOf<'takeoverCut'>['value']): void {
+    const { self } = this.modules
+    const mark = { move, taker }
+    if (giver === self) this.giver.marked(self, taker, move)
+    else this.modules.mark(giver, mark)
+    if (taker === self) this.taker.marked(self, move)
+    else this.modules.mark(taker, mark)
+  }
+
+  private marked(from: NodeId, { move, taker }: TakeoverMark): void {
+    if (taker === this.modules.self) this.taker.marked(from, move)
+    else this.giver.marked(from, taker, move)
+  }
+
+  private send(to: NodeId, body: LinkBody): void {
+    if (to === this.modules.self) this.receive(to, body)
+    else this.modules.send(to, body)
+  }
+}

@@ -1,0 +1,272 @@
+/**
+ * The taker's half of a move: asks for a session, takes it in, and has every node say from when on its messages are for
+ * this node. The client is let in when the state is here and all nodes have said so; the queue may follow.
+ *
+ *   fetch ──► state ──► cut, sent to all nodes ──marks of all──► the client is let in ┐
+ *     │                                                    queue … last ──► done ─────┴─► a session like any other
+ *     └── end, or too late: the client gets a new session
+ */
+
+import type { Logger } from 'pino'
+import type { ArrivingSession, FetchRequest, MovedInFlight, SessionMoves } from '../../broker/move-ports.js'
+import type { NodeId } from '../../router/route-table.js'
+import { asError } from '../../util/errors.js'
+import { BatchAssembler } from '../batch.js'
+import { asBuffer, decodeSessionPart, type LinkBody, type LinkBodyOf, type SessionPart } from '../wire.js'
+import type { MoveOutcome, TakeoverMetrics } from './metrics.js'
+import { decodeInFlight, decodeQueued, decodeState, decodeSubscription } from './session-part.js'
+
+/** How long the state may take to come, in milliseconds. */
+const STATE_TIMEOUT_MS = 2_200
+/** How long the client waits at most, in milliseconds. */
+const FETCH_TIMEOUT_MS = 3_000
+/** A giver whose queue does not go on for so long is not waited for, in milliseconds. */
+const SILENCE_MS = 30_000
+const MOVE_MODULUS = 0x1_0000_0000
+
+export interface TakerModules {
+  readonly self: NodeId
+  readonly send: (to: NodeId, body: LinkBody) => void
+  /** Nodes with a link that lives. */
+  readonly peers: () => readonly NodeId[]
+  readonly routeVersion: () => number
+  readonly sessions: SessionMoves
+  readonly metrics: TakeoverMetrics
+  readonly log: Logger
+}
+
+class Arrival {
+  readonly startedAt = performance.now()
+  heardAt = this.startedAt
+  readonly assembler = new BatchAssembler()
+  session: ArrivingSession | undefined
+  readonly inFlight: MovedInFlight[] = []
+  isStateHere = false
+  isQueueHere = false
+  /** Nodes whose mark has not come; undefined before they are asked. */
+  awaited: Set<NodeId> | undefined
+  messages = 0
+  /** Run when it is a session like any other, or none. */
+  readonly followers: (() => void)[] = []
+
+  constructor(
+    readonly move: number,
+    readonly request: FetchRequest,
+    /** Undefined once it is called. */
+    public done: ((isHere: boolean) => void) | undefined,
+  ) {}
+}
+
+export class Taker {
+  private readonly arrivals = new Map<number, Arrival>()
+  private readonly byClient = new Map<string, Arrival>()
+  private lastMove = 0
+
+  constructor(private readonly modules: TakerModules) {}
+
+  get size(): number {
+    return this.arrivals.size
+  }
+
+  fetch(request: FetchRequest, done: (isHere: boolean) => void): void {
+    const { clientId, epoch, holder, owner } = request
+    if (!this.modules.peers().includes(holder)) {
+      this.report('unreachable', clientId, holder)
+      return done(false)
+    }
+    do this.lastMove = (this.lastMove + 1) % MOVE_MODULUS
+    while (this.arrivals.has(this.lastMove))
+    const move = this.lastMove
+    const arrival = new Arrival(move, request, done)
+    this.arrivals.set(move, arrival)
+    this.byClient.set(clientId, arrival)
+    const value = { move, clientId, epoch, ...(owner === undefined ? {} : { owner }) }
+    this.modules.send(holder, { $case: 'takeoverRequest', value })
+  }
+
+  /** The client wants nothing of it. */
+  discard(clientId: string): void {
+    const arrival = this.byClient.get(clientId)
+    if (arrival === undefined) return
+    this.tellEnd(arrival, true)
+    this.fail(arrival, 'discarded')
+  }
+
+  /** Calls `done` when no session of this client is on its way here; false when none is now. */
+  whenArrived(clientId: string, done: () => void): boolean {
+    const arrival = this.byClient.get(clientId)
+    arrival?.followers.push(done)
+    return arrival !== undefined
+  }
+
+  piece(from: NodeId, { move, data, continued }: LinkBodyOf<'takeoverPiece'>['value']): void {
+    const arrival = this.find(from, move)
+    if (arrival === undefined) {
+      // It came too late: its client has begun anew.
+      const value = { move, fromTaker: true, discard: false }
+      return this.modules.send(from, { $case: 'takeoverEnd', value })
+    }
+    arrival.heardAt = performance.now()
+    this.modules.metrics.bytes.value += data.length
+    this.modules.send(from, { $case: 'takeoverAck', value: { move, bytes: data.length } })
+    try {
+      const whole = arrival.assembler.add(asBuffer(data), continued)
+      if (whole !== undefined) this.take(arrival, decodeSessionPart(whole))
+    } catch (error) {
+      const { clientId } = arrival.request
+      this.modules.log.error({ clientId, peer: from, err: asError(error) }, 'session from another node is not readable')
+      this.tellEnd(arrival, false)
+      this.breakOff(arrival, 'timed_out')
+    }
+  }
+
+  /** That node's messages are for this node from here on. */
+  marked(node: NodeId, move: number): void {
+    const arrival = this.arrivals.get(move)
+    if (arrival?.awaited === undefined) return
+    arrival.session?.cut(node)
+    this.excuse(arrival, node)
+  }
+
+  /** The giver has no such session, or keeps it. */
+  ended(from: NodeId, move: number): void {
+    const arrival = this.find(from, move)
+    if (arrival !== undefined) this.breakOff(arrival, 'none')
+  }
+
+  nodeGone(node: NodeId): void {
+    for (const arrival of this.arrivals.values()) {
+      if (arrival.request.holder === node) this.breakOff(arrival, 'unreachable')
+      else this.excuse(arrival, node)
+    }
+  }
+
+  checkTime(now: number): void {
+    for (const arrival of this.arrivals.values()) {
+      const age = now - arrival.startedAt
+      if (!arrival.isStateHere && age > STATE_TIMEOUT_MS) {
+        this.tellEnd(arrival, false)
+        this.fail(arrival, 'timed_out')
+      } else if (arrival.done !== undefined && age > FETCH_TIMEOUT_MS) {
+        const late = [...(arrival.awaited ?? [])]
+        this.modules.metrics.marksMissed.value += late.length
+        this.modules.log.warn(
+          { clientId: arrival.request.clientId, peers: late },
+          'session is used before all nodes know',
+        )
+        this.letIn(arrival)
+      } else if (now - arrival.heardAt > SILENCE_MS) {
+        this.tellEnd(arrival, false)
+        this.breakOff(arrival, 'timed_out')
+      }
+    }
+  }
+
+  stop(): void {
+    for (const arrival of this.arrivals.values()) this.breakOff(arrival, 'unreachable')
+  }
+
+  private take(arrival: Arrival, part: SessionPart): void {
+    const { sessions, metrics } = this.modules
+    const { clientId, epoch, owner } = arrival.request
+    arrival.session ??= sessions.arrive(clientId, epoch, owner)
+    const { session } = arrival
+    for (const subscription of part.subscriptions) session.subscribe(decodeSubscription(subscription))
+    for (const packet of part.inFlight) arrival.inFlight.push(decodeInFlight(packet))
+    for (const message of part.queue) session.add(decodeQueued(message))
+    const messages = part.inFlight.length + part.queue.length
+    arrival.messages += messages
+    metrics.messages.value += messages
+    if (part.stateComplete && !arrival.isStateHere) {
+      arrival.isStateHere = true
+      session.restore(decodeState(part), arrival.inFlight)
+      this.askForMarks(arrival, session)
+    }
+    if (part.last) {
+      arrival.isQueueHere = true
+      session.endQueue()
+      this.modules.send(arrival.request.holder, { $case: 'takeoverDone', value: { move: arrival.move } })
+      this.finishIfDone(arrival)
+    }
+  }
+
+  /** The routes of the session go out in this turn; each node marks its messages once it has them. */
+  private askForMarks(arrival: Arrival, session: ArrivingSession): void {
+    const { self, send, peers, routeVersion } = this.modules
+    const nodes = [self, ...peers()]
+    arrival.awaited = new Set(nodes)
+    session.await(nodes)
+    const { move } = arrival
+    const value = { move, giver: arrival.request.holder, nodes, routeVersion: routeVersion() }
+    for (const node of nodes) send(node, { $case: 'takeoverCut', value })
+  }
+
+  /** Nobody waits for that node's mark (any more). */
+  private excuse(arrival: Arrival, node: NodeId): void {
+    if (arrival.awaited?.delete(node) === true && arrival.awaited.size === 0) this.letIn(arrival)
+  }
+
+  private letIn(arrival: Arrival): void {
+    arrival.awaited?.clear()
+    arrival.session?.openGate()
+    this.settle(arrival, true)
+    this.finishIfDone(arrival)
+  }
+
+  private finishIfDone(arrival: Arrival): void {
+    if (arrival.done !== undefined || !arrival.isQueueHere || !this.forget(arrival)) return
+    const { clientId, holder } = arrival.request
+    this.modules.metrics.outcomes.moved.value++
+    this.modules.log.debug({ clientId, peer: holder, messages: arrival.messages }, 'session has come from another node')
+    arrival.session?.finish()
+    for (const follower of arrival.followers) follower()
+  }
+
+  /** The giver sends no more: a session that the client has is kept as far as it has come. */
+  private breakOff(arrival: Arrival, outcome: MoveOutcome): void {
+    if (!arrival.isStateHere) return this.fail(arrival, outcome)
+    if (!this.forget(arrival)) return
+    this.report('cut_short', arrival.request.clientId, arrival.request.holder)
+    this.settle(arrival, true)
+    arrival.session?.finish()
+    for (const follower of arrival.followers) follower()
+  }
+
+  private fail(arrival: Arrival, outcome: MoveOutcome): void {
+    if (!this.forget(arrival)) return
+    this.report(outcome, arrival.request.clientId, arrival.request.holder)
+    arrival.session?.drop()
+    this.settle(arrival, false)
+    for (const follower of arrival.followers) follower()
+  }
+
+  private settle(arrival: Arrival, isHere: boolean): void {
+    const { done } = arrival
+    if (done === undefined) return
+    arrival.done = undefined
+    this.modules.metrics.waits.observe((performance.now() - arrival.startedAt) / 1000)
+    done(isHere)
+  }
+
+  private forget(arrival: Arrival): boolean {
+    const { clientId } = arrival.request
+    if (this.byClient.get(clientId) === arrival) this.byClient.delete(clientId)
+    return this.arrivals.delete(arrival.move)
+  }
+
+  private report(outcome: MoveOutcome, clientId: string, holder: NodeId): void {
+    this.modules.metrics.outcomes[outcome].value++
+    const fields = { clientId, peer: holder, outcome }
+    if (outcome === 'none' || outcome === 'discarded') this.modules.log.debug(fields, 'session has not come')
+    else this.modules.log.warn(fields, 'session has not come whole from another node')
+  }
+
+  private tellEnd({ move, request }: Arrival, discard: boolean): void {
+    this.modules.send(request.holder, { $case: 'takeoverEnd', value: { move, fromTaker: true, discard } })
+  }
+
+  private find(from: NodeId, move: number): Arrival | undefined {
+    const arrival = this.arrivals.get(move)
+    return arrival?.request.holder === from ? arrival : undefined
+  }
+}

@@ -1,0 +1,204 @@
+import assert from 'node:assert/strict'
+import { type TestContext, test } from 'node:test'
+import { useCluster } from '../support/cluster.js'
+import { eventually } from '../support/eventually.js'
+import { type ConnectFields, PacketClient, textOf } from '../support/packet-client.js'
+
+const TAKEN_OVER = 0x8e
+/** What no CONNECT may take, whatever happens to other nodes. */
+const CONNECT_LIMIT_MS = 5_000
+const FOR_GOOD = { sessionExpiryInterval: 3_600 }
+
+const cluster = useCluster({ nodes: 3 })
+
+function port(node: number): number {
+  return cluster().node(node).ports.mqtt
+}
+
+/** A client that wants to find its session, and keeps it. */
+function resume(
+  t: TestContext,
+  node: number,
+  clientId: string,
+  version: 4 | 5 = 5,
+  fields: ConnectFields = {},
+): Promise<PacketClient> {
+  return PacketClient.connect(t, port(node), version, {
+    clientId,
+    clean: false,
+    ...(version === 5 ? { properties: FOR_GOOD } : {}),
+    ...fields,
+  })
+}
+
+async function publishMany(t: TestContext, node: number, topic: string, from: number, to: number): Promise<void> {
+  const publisher = await PacketClient.connect(t, port(node))
+  for (let number = from; number < to; number += 1) {
+    assert.ok((await publisher.publishAcked({ topic, payload: `${number}`, qos: 1 })) < 0x80)
+  }
+  await publisher.disconnect()
+}
+
+for (const version of [4, 5] as const) {
+  test(`a session of MQTT ${version === 5 ? '5.0' : '3.1.1'} goes with its client from node to node, with all that waits for it`, async (t) => {
+    const clientId = `roams-${version}`
+    const first = await resume(t, 1, clientId, version)
+    assert.equal(first.connack?.sessionPresent, false)
+    await first.subscribe(`to/${clientId}`, 1)
+    await first.disconnect()
+    for (const [round, node] of [2, 3, 1, 2].entries()) {
+      // Published on the node that the client comes to, and on the one that its session is on.
+      await publishMany(t, node, `to/${clientId}`, round * 20, round * 20 + 10)
+      await publishMany(t, ((node + 1) % 3) + 1, `to/${clientId}`, round * 20 + 10, round * 20 + 20)
+      const client = await resume(t, node, clientId, version)
+      assert.equal(client.connack?.sessionPresent, true, `at n${node}`)
+      const received = await client.receive(20)
+      assert.deepEqual(
+        received.map(({ payload }) => Number(payload)),
+        Array.from({ length: 20 }, (_, index) => round * 20 + index),
+      )
+      // And it is subscribed where it is.
+      await publishMany(t, (node % 3) + 1, `to/${clientId}`, 1_000, 1_001)
+      assert.deepEqual((await client.receive(1)).map(textOf), [`to/${clientId} 1000`])
+      await client.expectNothing()
+      await client.disconnect()
+    }
+  })
+}
+
+test('a connected client is told 0x8E on the node that it leaves, and finds its session on the other', async (t) => {
+  const clientId = 'moves-live'
+  const old = await resume(t, 1, clientId)
+  await old.subscribe('live/#', 2)
+  const current = await resume(t, 2, clientId)
+  await old.closedFor(TAKEN_OVER)
+  assert.equal(current.connack?.sessionPresent, true)
+  await publishMany(t, 3, 'live/a', 0, 3)
+  assert.deepEqual((await current.receive(3)).map(textOf), ['live/a 0', 'live/a 1', 'live/a 2'])
+})
+
+test('a clean start on another node ends the session and brings nothing of it', async (t) => {
+  const clientId = 'begins-anew'
+  const old = await resume(t, 1, clientId)
+  await old.subscribe('anew', 1)
+  await old.disconnect()
+  await publishMany(t, 3, 'anew', 0, 1)
+  const current = await PacketClient.connect(t, port(2), 5, { clientId, clean: true, properties: FOR_GOOD })
+  assert.equal(current.connack?.sessionPresent, false)
+  await current.expectNothing()
+  await current.disconnect()
+  const back = await resume(t, 1, clientId)
+  assert.equal(back.connack?.sessionPresent, true, 'it has the session that the clean start began')
+  await publishMany(t, 3, 'anew', 1, 2)
+  await back.expectNothing()
+})
+
+test('packets in flight go with their ids: what was acknowledged is not sent again, PUBREL goes on', async (t) => {
+  const clientId = 'in-flight'
+  const old = await resume(t, 1, clientId)
+  await old.subscribe('flight', 2)
+  const publisher = await PacketClient.connect(t, port(3))
+  for (const payload of ['a', 'b', 'c']) await publisher.publishAcked({ topic: 'flight', payload, qos: 2 })
+  const [a, b, c] = await old.nextMany('publish', 3)
+  assert.ok(a !== undefined && b !== undefined && c !== undefined)
+  old.send({ cmd: 'pubrec', messageId: a.messageId ?? 0 })
+  await old.next('pubrel')
+  // A message of the client itself, which it has not released.
+  const own = old.publish({ topic: 'elsewhere', payload: 'once', qos: 2 })
+  await old.next('pubrec')
+  old.drop()
+  const current = await resume(t, 2, clientId)
+  assert.equal(current.connack?.sessionPresent, true)
+  const packets = [await current.nextOfAny(), await current.nextOfAny(), await current.nextOfAny()]
+  assert.deepEqual(
+    packets.map((packet) => [packet?.cmd, packet?.messageId, (packet as { dup?: boolean }).dup ?? false]),
+    [
+      ['publish', b.messageId, true],
+      ['publish', c.messageId, true],
+      ['pubrel', a.messageId, false],
+    ],
+  )
+  // Sent again as the client must: it is known, and answered.
+  const watcher = await PacketClient.connect(t, port(1))
+  await watcher.subscribe('elsewhere', 2)
+  current.publish({ topic: 'elsewhere', payload: 'once', qos: 2, dup: true, messageId: own })
+  assert.equal((await current.next('pubrec')).messageId, own)
+  current.send({ cmd: 'pubrel', messageId: own })
+  await current.next('pubcomp')
+  await watcher.expectNothing()
+})
+
+test('a client that goes from node to node while publishers send gets every message once and in order', async (t) => {
+  const clientId = 'roams-under-load'
+  let client = await resume(t, 1, clientId)
+  await client.subscribe([
+    { topic: 'load/1/#', qos: 1 },
+    { topic: 'load/2/#', qos: 2 },
+  ])
+  let isSending = true
+  const sent = new Map<string, number>()
+  const publishers = [1, 2, 3].flatMap((node) =>
+    ([1, 2] as const).map(async (qos) => {
+      const publisher = await PacketClient.connect(t, port(node))
+      const topic = `load/${qos}/${node}`
+      for (let number = 0; isSending; number += 1) {
+        sent.set(topic, number)
+        assert.ok((await publisher.publishAcked({ topic, payload: `${number}`, qos })) < 0x80)
+      }
+    }),
+  )
+  const received = new Map<string, number[]>()
+  const waiting = new Map<number, string>()
+  /** Takes and acknowledges what comes until the connection is gone; QoS 2 as the specification has it. */
+  async function consume(from: PacketClient): Promise<void> {
+    for (let packet = await from.nextOfAny(); packet !== undefined; packet = await from.nextOfAny()) {
+      if (packet.cmd === 'pubrel') {
+        waiting.delete(packet.messageId ?? 0)
+        if (!from.isClosed) from.send({ cmd: 'pubcomp', messageId: packet.messageId ?? 0 })
+      } else if (packet.cmd === 'publish') {
+        const id = packet.messageId ?? 0
+        const list = received.get(packet.topic) ?? []
+        received.set(packet.topic, list)
+        const number = Number(packet.payload)
+        if (packet.qos === 2) {
+          if (!waiting.has(id)) list.push(number)
+          waiting.set(id, packet.topic)
+          if (!from.isClosed) from.send({ cmd: 'pubrec', messageId: id })
+        } else {
+          // Of QoS 1 one that is sent again is no surprise.
+          if (!packet.dup || !list.includes(number)) list.push(number)
+          if (!from.isClosed) from.send({ cmd: 'puback', messageId: id })
+        }
+      } else assert.equal(packet.cmd, 'disconnect')
+    }
+  }
+  let consuming = consume(client)
+  for (let move = 0; move < 15; move += 1) {
+    const started = performance.now()
+    const count = [...received.values()].reduce((sum, { length }) => sum + length, 0)
+    const next = await resume(t, ((move + 1) % 3) + 1, clientId)
+    assert.ok(performance.now() - started < CONNECT_LIMIT_MS)
+    assert.equal(next.connack?.sessionPresent, true, `move ${move}`)
+    await consuming
+    client = next
+    consuming = consume(client)
+    await eventually(() => {
+      const now = [...received.values()].reduce((sum, { length }) => sum + length, 0)
+      assert.ok(now > count + 20, `${now} of ${count + 20} have come`)
+    })
+  }
+  isSending = false
+  await Promise.all(publishers)
+  await eventually(() => {
+    for (const [topic, last] of sent) assert.equal(received.get(topic)?.length, last + 1, topic)
+  })
+  for (const [topic, last] of sent) {
+    assert.deepEqual(
+      received.get(topic),
+      Array.from({ length: last + 1 }, (_, number) => number),
+      topic,
+    )
+  }
+  client.drop()
+  await consuming
+})
