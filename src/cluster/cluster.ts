@@ -24,6 +24,7 @@ import type { BeatStatus } from './heartbeat.js'
 import { HybridClock } from './hybrid-clock.js'
 import { Membership } from './membership.js'
 import { Mesh } from './mesh.js'
+import { MeshTls, registerMeshTlsMetrics } from './mesh-tls.js'
 import { type ClusterMetrics, createPeerCounters, registerClusterMetrics } from './metrics.js'
 import { Peer } from './peer.js'
 import { ReplicatedMap } from './replicated-map.js'
@@ -98,9 +99,11 @@ export class Cluster {
       viewDifferences: () => this.viewDifferences(),
     })
     this.membership = this.createMembership()
+    const tlsMetrics = registerMeshTlsMetrics(modules.metrics)
     this.mesh = new Mesh({
       handshake: () => this.handshakeOptions(),
       onLink: (link) => this.membership.admitLink(link),
+      tls: options.tls.certFile === '' ? undefined : new MeshTls(options.tls, { metrics: tlsMetrics, log }),
       metrics: this.clusterMetrics,
       log,
     })

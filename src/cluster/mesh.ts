@@ -6,6 +6,7 @@ import { acceptHandshake, dialHandshake, type HandshakeOptions, type HandshakeRe
 import { Link } from './link.js'
 import type { ByteCall, LinkStream } from './link-stream.js'
 import type { ConnectResult } from './membership.js'
+import type { MeshTls } from './mesh-tls.js'
 import type { ClusterMetrics } from './metrics.js'
 import { RefusalLog } from './refusals.js'
 import { HANDSHAKE_TIMEOUT_MS, type InboundHeartbeat, MeshChannel, MeshServer } from './transport.js'
@@ -18,6 +19,8 @@ export interface MeshModules {
   /** Read at each handshake, since the address is known only once the port is bound. */
   handshake: () => HandshakeOptions
   onLink: (link: Link) => void
+  /** Undefined where links are plain. */
+  tls: MeshTls | undefined
   metrics: ClusterMetrics
   log: Logger
 }
@@ -33,6 +36,7 @@ export class Mesh {
     this.refusals = new RefusalLog({ log, metrics })
     this.server = new MeshServer({
       log,
+      tls: modules.tls,
       onLink: (stream, trust) => void this.accept(stream, trust),
       onHeartbeat: (heartbeat) => this.acceptHeartbeat(heartbeat),
       onStrangerCut: (reason) => {
@@ -47,11 +51,13 @@ export class Mesh {
   }
 
   /** @throws NodeError CLUSTER_PORT_UNAVAILABLE */
-  start(listen: string): Promise<void> {
-    return this.server.start(listen)
+  async start(listen: string): Promise<void> {
+    await this.modules.tls?.start()
+    await this.server.start(listen)
   }
 
   stop(): Promise<void> {
+    this.modules.tls?.stop()
     return this.server.stop()
   }
 
@@ -61,7 +67,7 @@ export class Mesh {
    * @throws Error when nobody answers, or not with a handshake
    */
   async connect(address: string, sole: boolean): Promise<ConnectResult> {
-    const channel = new MeshChannel(address)
+    const channel = new MeshChannel(address, this.modules.tls)
     const stream = channel.openLink()
     const timer = setTimeout(() => {
       stream.destroy(new NodeError('no handshake in time', { code: 'HANDSHAKE_TIMEOUT', address }))
@@ -71,6 +77,7 @@ export class Mesh {
       result = await dialHandshake(stream, this.modules.handshake(), sole)
     } catch (error) {
       stream.destroy(asError(error))
+      this.modules.tls?.reportDialed(address, asError(error))
       throw error
     } finally {
       clearTimeout(timer)
@@ -83,6 +90,7 @@ export class Mesh {
       this.refusals.report(result, address)
       return { kind: 'refused' }
     }
+    this.modules.tls?.forget(address)
     this.begin(stream, result, 'us', () => channel.openHeartbeat())
     return { kind: 'linked', node: result.peer.node }
   }

@@ -22,6 +22,7 @@ import type { Logger } from 'pino'
 import { formatHostPort, parseHostPort } from '../config/addresses.js'
 import { NodeError } from '../util/errors.js'
 import { type ByteCall, LinkStream } from './link-stream.js'
+import type { MeshTls } from './mesh-tls.js'
 import type { StrangerCutReason } from './metrics.js'
 import { HEARTBEAT_PATH, LINK_PATH } from './wire.js'
 
@@ -34,7 +35,7 @@ const MAXIMUM_STRANGER_BYTES = 64 * 1024
 /** How often the bytes of strangers are looked at, in milliseconds. */
 const STRANGER_CHECK_MS = 50
 
-/** Connections that have not completed a handshake; further ones are cut at once. */
+/** Connections that have not completed a handshake; a further one costs the oldest its place. */
 const MAXIMUM_STRANGERS = 64
 
 /** Room for a frame: 2 MiB that gather, and the largest message behind them (an entry of a replicated map, 3 MiB). */
@@ -102,6 +103,8 @@ export interface InboundHeartbeat {
 
 export interface MeshServerModules {
   log: Logger
+  /** Undefined where links are plain. */
+  tls?: MeshTls | undefined
   /** A stranger opened a link; `trust` lifts the limits once its handshake is complete. */
   onLink: (stream: LinkStream, trust: () => void) => void
   onHeartbeat: (heartbeat: InboundHeartbeat) => void
@@ -124,6 +127,7 @@ export class MeshServer {
       heartbeat: (call: ServerCall) => this.onHeartbeatCall(call),
     })
     this.injector = this.grpc.createConnectionInjector(ServerCredentials.createInsecure())
+    modules.tls?.serve((socket) => this.injector.injectConnection(socket))
     this.listener = createServer({ noDelay: true }, (socket) => this.onConnection(socket))
   }
 
@@ -173,11 +177,7 @@ export class MeshServer {
 
   private onConnection(socket: Socket): void {
     const key = `${socket.remoteAddress}:${socket.remotePort}`
-    if (this.strangers >= MAXIMUM_STRANGERS) {
-      this.modules.onStrangerCut('too_many')
-      socket.destroy()
-      return
-    }
+    if (this.strangers >= MAXIMUM_STRANGERS) this.cutOldestStranger()
     const inbound: Inbound = { socket, deadline: undefined, hasStream: false }
     inbound.deadline = setTimeout(() => {
       this.modules.onStrangerCut('too_slow')
@@ -192,7 +192,20 @@ export class MeshServer {
     })
     // gRPC reports what matters on the streams; a socket without one may fail as it likes.
     socket.on('error', (error) => this.modules.log.debug({ err: error, remote: key }, 'cluster connection failed'))
-    this.injector.injectConnection(socket)
+    if (this.modules.tls === undefined) this.injector.injectConnection(socket)
+    else this.modules.tls.accept(socket)
+  }
+
+  /** A node has shaken hands within moments: the one who is slowest is the one to go, or idlers would keep nodes out. */
+  private cutOldestStranger(): void {
+    for (const inbound of this.connections.values()) {
+      if (inbound.deadline === undefined) continue
+      this.modules.onStrangerCut('too_many')
+      // Its place is free at once, not only when the socket has closed.
+      this.trust(inbound)
+      inbound.socket.destroy()
+      return
+    }
   }
 
   private trust(inbound: Inbound): void {
@@ -266,7 +279,10 @@ export class MeshChannel {
   private readonly clients: Client[] = []
   private readonly calls: ClientDuplexStream<Buffer, Buffer>[] = []
 
-  constructor(private readonly address: string) {}
+  constructor(
+    private readonly address: string,
+    private readonly tls?: MeshTls | undefined,
+  ) {}
 
   /** Opens the link stream; that it cannot be reached shows as an error of the stream. */
   openLink(): LinkStream {
@@ -283,7 +299,11 @@ export class MeshChannel {
   }
 
   private open(path: string): ClientDuplexStream<Buffer, Buffer> {
-    const client = new Client(this.address, credentials.createInsecure(), CLIENT_OPTIONS)
+    const { tls } = this
+    const client =
+      tls === undefined
+        ? new Client(this.address, credentials.createInsecure(), CLIENT_OPTIONS)
+        : new Client(this.address, tls.credentials(), { ...CLIENT_OPTIONS, ...tls.channelOptions })
     this.clients.push(client)
     const call = client.makeBidiStreamRequest(path, identity, identity, new Metadata(), {})
     this.calls.push(call)

@@ -12,6 +12,7 @@ import { type DeepReadonly, deepFreeze } from './deep-freeze.js'
 import { DISCOVERY_KINDS, etcdSchema, k8sSchema, mcastSchema } from './discovery-options.js'
 import { drainSchema } from './drain-options.js'
 import { listeners } from './listener-options.js'
+import { meshTlsSchema } from './mesh-tls-options.js'
 import { mqttSchema } from './mqtt-options.js'
 import { boolean, choice, count, duration, list, secret, size, text } from './option.js'
 import { sysSchema } from './sys-options.js'
@@ -66,6 +67,7 @@ const clusterSchema = z.strictObject({
     'Shared secret of the cluster, proved by HMAC and never sent. Not a flag, because command lines are visible to all.',
   ),
   secretFile: text('', { accepted: 'a path' }, 'A file whose content, without surrounding white space, is the secret.'),
+  tls: meshTlsSchema.prefault({}),
   discovery: choice(
     'static',
     DISCOVERY_KINDS,

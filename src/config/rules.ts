@@ -3,6 +3,7 @@
 import { formatHostPort, formatListener, isLoopback, parseHostPort } from './addresses.js'
 import { listenerSettings } from './listener-options.js'
 import { listenerProblems, openListeners } from './listener-rules.js'
+import { meshTlsProblems, meshTlsSchema } from './mesh-tls-options.js'
 import type { Config } from './options.js'
 import { tlsSchema } from './tls-options.js'
 import { formatDuration, formatSize } from './units.js'
@@ -14,10 +15,12 @@ export interface Rule {
 }
 
 const TLS_KEYS: readonly string[] = Object.keys(tlsSchema.shape).map((name) => `tls.${name}`)
+const MESH_TLS_KEYS: readonly string[] = Object.keys(meshTlsSchema.shape).map((name) => `cluster.tls.${name}`)
 
 export const RULES: readonly Rule[] = [
   { keys: ['listen', 'allowAnonymous', 'access.usersFile', ...TLS_KEYS], check: openListeners },
   { keys: ['listen', ...TLS_KEYS], check: listenerProblems },
+  { keys: MESH_TLS_KEYS, check: ({ cluster }) => meshTlsProblems(cluster.tls) },
   {
     keys: ['mqtt.connectBurst', 'mqtt.connectRate'],
     check: ({ mqtt }) =>

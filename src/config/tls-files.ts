@@ -92,7 +92,8 @@ function defaultCiphers(withKeys: boolean): string {
   return [...others, PSK_CIPHERS].join(':')
 }
 
-class TlsFileReader {
+/** Reads files one by one and gathers what is wrong with them. */
+export class TlsFileReader {
   constructor(private readonly problems: string[]) {}
 
   keyPair(option: string, certFile: string, keyFile: string): KeyPair | undefined {
@@ -113,10 +114,10 @@ class TlsFileReader {
     return { cert, key, expiresAt: Date.parse(certificate.validTo) }
   }
 
-  authorities(caFile: string): Buffer | undefined {
-    const ca = this.read('tls.caFile', caFile)
+  authorities(caFile: string, option = 'tls'): Buffer | undefined {
+    const ca = this.read(`${option}.caFile`, caFile)
     if (ca === undefined) return undefined
-    return this.attempt(`tls.caFile ${caFile}: no certificate in PEM`, () => {
+    return this.attempt(`${option}.caFile ${caFile}: no certificate in PEM`, () => {
       new X509Certificate(ca)
       return ca
     })

@@ -44,6 +44,26 @@ const CASES: readonly RuleCase[] = [
     ],
   },
   {
+    rule: 'TLS between nodes needs its files',
+    refused: [
+      { env: { SHOALMQ_CLUSTER__TLS__CERT_FILE: '/x' }, expected: /^cluster\.tls\.certFile: .*both or none/ },
+      { env: { SHOALMQ_CLUSTER__TLS__CA_FILE: '/x' }, expected: /^cluster\.tls\.certFile: .*caFile says nothing/ },
+      {
+        env: { SHOALMQ_CLUSTER__TLS__CERT_FILE: '/x', SHOALMQ_CLUSTER__TLS__KEY_FILE: '/y' },
+        expected: /^cluster\.tls\.certFile: cluster\.tls\.verify is required, which needs cluster\.tls\.caFile$/,
+      },
+      {
+        env: {
+          SHOALMQ_CLUSTER__TLS__CERT_FILE: '/nothing/x',
+          SHOALMQ_CLUSTER__TLS__KEY_FILE: '/nothing/y',
+          SHOALMQ_CLUSTER__TLS__VERIFY: 'none',
+        },
+        expected: /^cluster\.tls\.certFile: cluster\.tls\.certFile \/nothing\/x: /,
+      },
+    ],
+    accepted: [{}],
+  },
+  {
     rule: 'the options of discovery say what is accepted',
     refused: [
       {
