@@ -35,6 +35,19 @@ export const CLOSE_REASONS = [
 
 export type CloseReason = (typeof CLOSE_REASONS)[number]
 
+/** Errors of `ws` that say that a message, or what it is made of, is beyond the size of a packet. */
+const WEB_SOCKET_SIZE_ERRORS: ReadonlySet<string> = new Set([
+  'WS_ERR_UNSUPPORTED_MESSAGE_LENGTH',
+  'WS_ERR_UNSUPPORTED_DATA_PAYLOAD_LENGTH',
+  'WS_ERR_TOO_MANY_BUFFERED_PARTS',
+])
+
+/** The close reason that stands for an error of the stream: of its socket, or of the WebSocket frames that came. */
+export function closeReasonOfStream({ code }: NodeJS.ErrnoException): CloseReason {
+  if (code?.startsWith('WS_ERR_') !== true) return 'socket_error'
+  return WEB_SOCKET_SIZE_ERRORS.has(code) ? 'packet_too_large' : 'malformed_packet'
+}
+
 /** The close reason that stands for a reason code found while reading from the client. */
 export function closeReasonOf(reasonCode: number): CloseReason {
   switch (reasonCode) {

@@ -13,7 +13,7 @@ import type { MqttOptions } from '../config/options.js'
 import { TimerEntry } from '../util/timer-wheel.js'
 import type { TurnTask } from '../util/turn.js'
 import type { Authentication } from './authentication.js'
-import { type CloseReason, closeReasonOf } from './close-reason.js'
+import { type CloseReason, closeReasonOf, closeReasonOfStream } from './close-reason.js'
 import { type ConnectionState, nextState } from './connection-state.js'
 import { dispatchFrame } from './dispatch.js'
 import { PublishTopics } from './handle-publish.js'
@@ -245,7 +245,7 @@ export class Connection extends TimerEntry implements InputOwner, StreamOwner, O
   }
 
   socketFailed(error: Error): void {
-    this.socketEnded('socket_error', error)
+    this.socketEnded(closeReasonOfStream(error), error)
   }
 
   /** The client has ended its half of the stream: what is gathered still leaves, then ours ends too. */
