@@ -24,6 +24,7 @@ import { Listener } from './mqtt/listener/listener.js'
 import { createListenerMetrics, type ListenerMetrics } from './mqtt/listener/metrics.js'
 import { RouteTable } from './router/route-table.js'
 import { PUBLISHERS_ROUTE, SubscriptionTable } from './router/subscription-table.js'
+import { Departure } from './store/departure.js'
 import { type NodeIdentity, openNodeIdentity } from './store/node-identity.js'
 import { Alarms } from './telemetry/alarms.js'
 import { Health } from './telemetry/health.js'
@@ -61,6 +62,8 @@ export class Node {
   private identity: NodeIdentity | undefined
   private startedAt = 0
   private isServing = false
+  private departing: Promise<void> | undefined
+  private readonly departure: Departure
   private stopping: Promise<void> | undefined
 
   constructor(
@@ -68,6 +71,7 @@ export class Node {
     { log, authenticators = [] }: NodeModules,
   ) {
     this.name = config.name
+    this.departure = new Departure(config.data)
     this.log = log
     this.metrics.collectProcessMetrics()
     this.timers = new TimerWheel({ onError: (error) => log.error({ err: error }, 'a timer failed') })
@@ -208,6 +212,7 @@ export class Node {
       moves: this.broker.moves,
       log: this.log.child({ room: 'cluster' }),
       metrics: this.metrics,
+      isApart: incarnation > 0 && this.departure.isMarked,
       connectionCount: () => this.broker.connectedClients,
     })
     this.cluster = cluster
@@ -239,10 +244,8 @@ export class Node {
       subscriptions: () => clientList.subscriptions(),
       routes: () => this.listRoutes(),
       verifyRoutes: () => this.cluster?.verifyRoutes() ?? [],
-      join: (address) => {
-        this.cluster?.join(address)
-        return this.cluster !== undefined
-      },
+      join: (address) => this.join(address),
+      leave: () => this.beginDeparture(),
       forget: (node) => this.cluster?.forget(node) ?? false,
       drain: () => void this.drain.begin(),
       // A node that stops goes on doing so.
@@ -250,6 +253,40 @@ export class Node {
         if (this.isServing) this.drain.cancel()
       },
     }
+  }
+
+  /** False without a cluster. A node that is leaving it joins when it has left. */
+  private join(address: string): boolean {
+    const { cluster, departing } = this
+    if (cluster === undefined) return false
+    if (departing !== undefined) void departing.then(() => this.join(address))
+    else {
+      this.departure.clear()
+      cluster.join(address)
+    }
+    return true
+  }
+
+  /** Clients go as before a stop, then the cluster is left; the node serves on alone. False when it is alone already. */
+  private beginDeparture(): boolean {
+    const { cluster } = this
+    if (cluster === undefined || cluster.isApart || this.departing !== undefined || !this.isServing) return false
+    // Written down first: a node that stops in the middle of it has left.
+    this.departure.mark()
+    this.departing = this.depart(cluster)
+      .catch((error: unknown) => this.log.error({ err: error }, 'leaving the cluster failed'))
+      .finally(() => {
+        this.departing = undefined
+      })
+    return true
+  }
+
+  private async depart(cluster: Cluster): Promise<void> {
+    const wasDraining = this.drain.isActive
+    await this.drain.begin()
+    await cluster.depart()
+    // An operator's drain stays, and that of a node that stops.
+    if (!wasDraining && this.isServing) this.drain.cancel()
   }
 
   private *listRoutes(): Generator<RouteDescription> {

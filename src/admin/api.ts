@@ -37,8 +37,10 @@ export interface Operations {
   subscriptions(): Iterable<SubscriptionDescription>
   routes(): Iterable<RouteDescription>
   verifyRoutes(): RouteVerification[]
-  /** Dials another node; false without a cluster. */
+  /** Dials another node, or with '' only ends that the node is apart; false without a cluster. */
   join(address: string): boolean
+  /** Begins to leave the cluster, to be alone until `join`; false when the node is alone or stops. */
+  leave(): boolean
   /** Removes a node that has stopped; false when it is not known or not stopped. */
   forget(node: string): boolean
   /** Takes no new clients and closes those it has, at the rate of `drain.rate`. */
@@ -71,6 +73,7 @@ export class Api {
     'GET cluster': () => ok(this.operations.status()),
     'GET alarms': ({ parameters }) => ok(this.listAlarms(parameters)),
     'POST cluster/join': ({ parameters }) => this.join(parameters),
+    'POST cluster/leave': () => this.leave(),
     'DELETE cluster/nodes/*': (_request, node) => this.forget(node),
     'POST node/drain': () => this.drain(true),
     'DELETE node/drain': () => this.drain(false),
@@ -181,13 +184,19 @@ export class Api {
   private join(parameters: URLSearchParams): ApiAnswer {
     const address = parameters.get('address') ?? ''
     try {
-      parseHostPort(address)
+      // A node that has left its cluster may find the others as its configuration says.
+      if (address !== '' || this.operations.status().apart !== true) parseHostPort(address)
     } catch (error) {
       if (!(error instanceof AddressError)) throw error
       throw new ParameterError('address', address, 'host:port of the cluster port of another node')
     }
     if (this.operations.join(address)) return { status: 202, body: { address, joining: true } }
     return { status: 409, body: { error: 'this node runs without a cluster: cluster.listen is off' } }
+  }
+
+  private leave(): ApiAnswer {
+    if (this.operations.leave()) return { status: 202, body: { leaving: true } }
+    return { status: 409, body: { error: 'this node is in no cluster: it has none, has left it, or stops' } }
   }
 
   private drain(isDraining: boolean): ApiAnswer {

@@ -162,11 +162,24 @@ function addAlarmCommands(alarms: Command, environment: CommandEnvironment): voi
 
 function addClusterCommands(cluster: Command, environment: CommandEnvironment): void {
   addNodeFlags(
-    cluster.command('join <host:port>').description('dial the cluster port of another node, until it answers'),
-  ).action(async (address: string, flags: NodeFlags) => {
+    cluster
+      .command('join [host:port]')
+      .description('dial the cluster port of another node, until it answers; without one: end a `leave`'),
+  ).action(async (address: string | undefined, flags: NodeFlags) => {
     const answer = await askNode(flags.admin, { method: 'POST', path: 'cluster/join', parameters: { address } })
+    const what = address === undefined ? 'joining again' : `dialing ${address}`
     environment.print(
-      flags.json === true ? toJson(answer) : `dialing ${address}; \`shoalmq cluster status\` shows when it is linked`,
+      flags.json === true ? toJson(answer) : `${what}; \`shoalmq cluster status\` shows when it is linked`,
+    )
+  })
+  addNodeFlags(
+    cluster
+      .command('leave')
+      .description('the node lets its clients go, leaves the cluster and serves alone until `cluster join`'),
+  ).action(async (flags: NodeFlags) => {
+    const answer = await askNode(flags.admin, { method: 'POST', path: 'cluster/leave' })
+    environment.print(
+      flags.json === true ? toJson(answer) : 'leaving; `shoalmq cluster status` shows when the node is alone',
     )
   })
   addNodeFlags(

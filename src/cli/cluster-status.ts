@@ -41,7 +41,8 @@ export function renderStatus(status: ClusterStatus): string {
   const stopped = status.nodes.filter((node) => node.state === 'stopped').length
   const counts = [`${running} running`, ...(stopped > 0 ? [`${stopped} stopped`] : [])].join(', ')
   const readiness = status.ready ? '' : ', not ready'
-  const title = `Cluster ${status.cluster}: ${counts} (as ${status.node} sees it${readiness})`
+  const apart = status.apart === true ? '; it has left the cluster and serves alone' : ''
+  const title = `Cluster ${status.cluster}: ${counts} (as ${status.node} sees it${readiness}${apart})`
   const alarms = (status.alarms ?? []).map(({ alarm, detail }) => `ALARM ${alarm}: ${detail}`)
   const table = formatTable(COLUMNS, [...status.nodes].sort(inOrder))
   return [title, '', ...table, ...(alarms.length > 0 ? ['', ...alarms] : [])].join('\n')

@@ -34,6 +34,8 @@ export interface ClusterModules {
   metrics: MetricRegistry
   /** Live MQTT connections of this node. */
   connectionCount: () => number
+  /** True when the node left its cluster in a life before, and was not told to join since. */
+  isApart?: boolean
   /** The one protocol version to speak, where a test plays a node of another time. */
   protocolVersion?: number
   /** Where the first peers are found; made from the options unless given. */

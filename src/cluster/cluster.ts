@@ -17,6 +17,7 @@ import { createSeedSource } from './discovery/discovery.js'
 import { registerDiscoveryMetrics } from './discovery/metrics.js'
 import type { SeedSource } from './discovery/seed-source.js'
 import { Exchange } from './exchange.js'
+import { endLinks } from './farewells.js'
 import { PeerForwarder } from './forwarder.js'
 import { Handoff } from './handoff.js'
 import type { HandshakeOptions } from './handshake.js'
@@ -34,16 +35,10 @@ import { ROUTE_CHECK_INTERVAL_MS } from './route-sync.js'
 import type { ClusterStatus, NodeStatus } from './status.js'
 import { SessionTakeover } from './takeover/takeover.js'
 import { Views, viewOf } from './views.js'
-import { MINIMUM_PROTOCOL_VERSION, PROTOCOL_VERSION, type View } from './wire.js'
+import { MINIMUM_PROTOCOL_VERSION, type View } from './wire.js'
 
 export type { ClusterModules } from './cluster-modules.js'
 export type { RouteSource } from './route-log.js'
-
-/** How long a leave waits for the peers' acknowledgements and farewells. */
-const LEAVE_TIMEOUT_MS = 1_000
-
-/** How often it looks whether they are there. */
-const LEAVE_POLL_MS = 10
 
 export class Cluster {
   readonly forwarder: Forwarder
@@ -72,6 +67,9 @@ export class Cluster {
   private stopped: Promise<void> | undefined
   private startedAt = 0
   private advertised = ''
+  /** Greater after each time apart: to its peers a node that joins again is one that has begun anew. */
+  private incarnation: number
+  private departing: Promise<void> | undefined
   private joinTimer: NodeJS.Timeout | undefined
   private viewTimer: NodeJS.Timeout | undefined
   private checkTimer: NodeJS.Timeout | undefined
@@ -88,6 +86,7 @@ export class Cluster {
     this.views = new Views(modules.node, VIEW_SETTLE_BEATS * options.heartbeatInterval)
     this.routeLog = new RouteLog(modules.subscriptions, () => this.wakePeers(), KEPT_CHANGES, modules.groups)
     this.groupRoutes = new GroupRoutes(modules.groups)
+    this.incarnation = modules.incarnation
     this.clock = new HybridClock(Date.now, modules.incarnation)
     this.clusterMetrics = registerClusterMetrics(modules.metrics, {
       peers: () => this.membership.peers.values(),
@@ -173,7 +172,7 @@ export class Cluster {
     )
     this.clients.start()
     this.moves.start()
-    this.membership.start()
+    this.membership.start(modules.isApart)
     this.joinTimer = setTimeout(this.onJoinTimeout, options.joinTimeout)
     this.readyTimer = setInterval(this.lookForReadiness, READY_POLL_MS)
     this.viewTimer = setInterval(
@@ -215,12 +214,56 @@ export class Cluster {
     const nodes = Array.from(this.membership.peers.values(), (peer) => peer.describe(now))
     nodes.push(this.describeOwnNode())
     nodes.sort((a, b) => (a.name < b.name ? -1 : 1))
-    return { cluster: this.options.name, node: this.modules.node, ready: this.isReady, nodes }
+    return {
+      cluster: this.options.name,
+      node: this.modules.node,
+      ready: this.isReady,
+      ...(this.isApart ? { apart: true } : {}),
+      nodes,
+    }
   }
 
-  /** Dials another node by its cluster address, now and for as long as this node lives. */
+  /**
+   * Dials another node by its cluster address, now and for as long as this node lives; a node that has left its
+   * cluster is a member again from here on.
+   * @param address host:port; '' only ends being apart: the peers are found as the options say
+   */
   join(address: string): void {
-    this.membership.join(address)
+    if (this.isStopping) return
+    if (this.membership.isApart) {
+      this.incarnation = Math.max(Date.now(), this.incarnation + 1)
+      this.modules.log.info({ incarnation: this.incarnation, address }, 'joining the cluster again')
+      this.membership.rejoin()
+    }
+    if (address !== '') this.membership.join(address)
+  }
+
+  /** True from the beginning of `depart` until `join`. */
+  get isApart(): boolean {
+    return this.membership.isApart
+  }
+
+  /** Leaves the cluster and goes on alone: the peers drop this node's routes at once and forget it. */
+  depart(): Promise<void> {
+    this.departing ??= this.partCompany().finally(() => {
+      this.departing = undefined
+    })
+    return this.departing
+  }
+
+  private async partCompany(): Promise<void> {
+    const { membership, modules } = this
+    membership.partCompany()
+    const peers = [...membership.peers.values()]
+    modules.log.info({ peers: peers.map(({ name }) => name) }, 'leaving the cluster')
+    await endLinks(peers, false)
+    if (this.isStopping) return
+    membership.forgetAll()
+    this.views.clear()
+    this.clients.setPeers([])
+    this.confirmation.advance()
+    await this.seeds.stop()
+    modules.log.info('the node is a cluster of its own')
   }
 
   /** How the routes of each peer that is up compare with what it says it has; differences that last are mended. */
@@ -272,11 +315,7 @@ export class Cluster {
     this.membership.stopJoining()
     this.views.clear()
     const peers = [...this.membership.peers.values()]
-    const deadline = performance.now() + LEAVE_TIMEOUT_MS
-    // What publishers wait for first, and what they were told is kept; then the farewells.
-    await until(() => peers.every((peer) => !peer.isLinked || peer.isDrained), deadline)
-    for (const peer of peers) peer.sayFarewell()
-    await until(() => peers.every((peer) => !peer.isLinked), deadline + LEAVE_TIMEOUT_MS)
+    await endLinks(peers, true)
     this.modules.subscriptions.setListener(undefined)
     this.modules.groups?.setListener(undefined)
     this.membership.stop()
@@ -361,7 +400,8 @@ export class Cluster {
   }
 
   private identity() {
-    const { node, incarnation, version } = this.modules
+    const { node, version } = this.modules
+    const { incarnation } = this
     return { cluster: this.options.name, node, incarnation, address: this.advertised, software: version }
   }
 
@@ -369,7 +409,7 @@ export class Cluster {
     const { protocolVersion } = this.modules
     return {
       identity: this.identity(),
-      protocol: protocolVersion ?? PROTOCOL_VERSION,
+      protocol: protocolVersion ?? this.options.maximumProtocol,
       minimumProtocol: protocolVersion ?? MINIMUM_PROTOCOL_VERSION,
       secret: this.options.secret,
       admit: (identity) => this.membership.admit(identity),
@@ -400,7 +440,8 @@ export class Cluster {
 
   private describeOwnNode(): NodeStatus {
     const { connections, routes, uptime } = this.describeSelf()
-    const { node, version, incarnation } = this.modules
+    const { node, version } = this.modules
+    const { incarnation } = this
     return {
       name: node,
       state: 'running',
@@ -472,9 +513,3 @@ const VIEW_LOOK_MS = 250
 
 /** How often the mesh is looked at until it is whole. */
 const READY_POLL_MS = 50
-
-async function until(condition: () => boolean, deadline: number): Promise<void> {
-  while (!condition() && performance.now() < deadline) {
-    await new Promise((resolve) => setTimeout(resolve, LEAVE_POLL_MS))
-  }
-}

@@ -25,6 +25,9 @@ const SECOND_REDIAL_MS = 150
 /** The other side must have given up its half of the old link before a sole one is asked for. */
 const DENIED_REDIAL_MS = 300
 
+/** A node that has left the cluster for good is shown for this long, so that an operator sees that it went. */
+const DEPARTED_SHOWN_MS = 60_000
+
 export interface MembershipOptions {
   heartbeatInterval: number
   discovery: DiscoveryKind
@@ -67,6 +70,8 @@ export class Membership {
   private beatTimer: NodeJS.Timeout | undefined
   private tickedAt = 0
   private isStopping = false
+  /** The node has left the cluster: it dials nobody and lets nobody in. */
+  private apart = false
   private warnedDuplicate: number | undefined
 
   constructor(
@@ -81,6 +86,7 @@ export class Membership {
 
   /** True when the seeds have answered and every peer that is not known to have stopped is linked and in step. */
   get isComplete(): boolean {
+    if (this.apart) return true
     if (!this.hasSeeds) return false
     // Nodes that start together may each find only itself in the first answers.
     if (this.options.discovery !== 'static' && this.table.size === 0) return false
@@ -94,11 +100,44 @@ export class Membership {
     return Array.from(this.seeds).flatMap(([address, { node }]) => (node === undefined ? [address] : []))
   }
 
-  start(): void {
+  /** @param isApart true when the node left its cluster in a life before: it looks for nobody */
+  start(isApart = false): void {
+    this.apart = isApart
     const { heartbeatInterval } = this.options
     this.tickedAt = performance.now()
     this.tickTimer = setInterval(this.onTick, this.tickInterval)
     this.beatTimer = setInterval(this.onBeat, heartbeatInterval)
+    if (!isApart) this.modules.seeds.start(this.onSeeds)
+  }
+
+  get isApart(): boolean {
+    return this.apart
+  }
+
+  /** From now on nobody is dialed or let in; links stay until they are ended. */
+  partCompany(): void {
+    this.apart = true
+    void this.modules.seeds.stop()
+    for (const { dialer } of this.seeds.values()) dialer.stop()
+    this.seeds.clear()
+    this.joined.clear()
+  }
+
+  /** After `partCompany`, when the links have ended: nobody else is known any more. */
+  forgetAll(): void {
+    for (const [name, peer] of this.table) {
+      peer.disconnect()
+      peer.abandon('peer_left')
+      this.dialers.get(name)?.stop()
+    }
+    this.table.clear()
+    this.dialers.clear()
+  }
+
+  /** The end of being apart: the peers are looked for again. */
+  rejoin(): void {
+    if (!this.apart || this.isStopping) return
+    this.apart = false
     this.modules.seeds.start(this.onSeeds)
   }
 
@@ -127,6 +166,10 @@ export class Membership {
   admit(identity: Identity): Refusal | undefined {
     const self = this.modules.self()
     if (this.isStopping) return { code: REFUSAL_CODES.STOPPING, detail: 'the node is stopping' }
+    if (this.apart) {
+      const detail = 'the node has left the cluster, and joins again only when it is told to'
+      return { code: REFUSAL_CODES.DEPARTED, detail }
+    }
     if (identity.node === self.node) {
       return { code: REFUSAL_CODES.DUPLICATE_NAME, detail: `two live nodes have the name ${self.node}` }
     }
@@ -145,7 +188,7 @@ export class Membership {
 
   /** A handshake has succeeded. */
   admitLink(link: Link): void {
-    if (this.isStopping) {
+    if (this.isStopping || this.apart) {
       link.close(undefined)
       return
     }
@@ -154,6 +197,7 @@ export class Membership {
 
   /** What members tell each other. */
   learn(members: readonly Member[]): void {
+    if (this.apart) return
     for (const { node, address, incarnation } of members) {
       if (node === this.modules.self().node) {
         this.noticeNamesake(address, incarnation)
@@ -184,7 +228,7 @@ export class Membership {
 
   /** The link to a peer is gone. */
   redial(peer: Peer): void {
-    if (this.isStopping) return
+    if (this.isStopping || this.apart || peer.hasDeparted) return
     const first = this.isFirst(peer.name) ? FIRST_REDIAL_MS : SECOND_REDIAL_MS
     const pause = peer.flapping.pause(performance.now())
     this.dialers.get(peer.name)?.dial(Math.max(pause, peer.isDenied ? DENIED_REDIAL_MS : first))
@@ -225,7 +269,7 @@ export class Membership {
   private async dialPeer(peer: Peer): Promise<DialOutcome> {
     let outcome: DialOutcome = 'done'
     for (const address of peer.knownAddresses) {
-      if (peer.isLinked || this.isStopping) return 'done'
+      if (peer.isLinked || peer.hasDeparted || this.isStopping || this.apart) return 'done'
       const result = await this.connect(address, peer.isDenied)
       if (result.kind === 'linked' && result.node === peer.name) return 'done'
       // Somebody else lives there now.
@@ -254,7 +298,7 @@ export class Membership {
   }
 
   private async dialSeed(address: string, seed: Seed): Promise<DialOutcome> {
-    if (this.isStopping || this.isCovered(address, seed)) return 'done'
+    if (this.isStopping || this.apart || this.isCovered(address, seed)) return 'done'
     const result = await this.connect(address, false)
     if (result.kind === 'self') seed.node = this.modules.self().node
     else if (result.kind === 'linked') {
@@ -292,9 +336,10 @@ export class Membership {
     for (const peer of this.table.values()) {
       if (pause > this.options.heartbeatInterval) peer.forgive(pause)
       peer.checkSilence(now, this.tickInterval)
-      if (now - peer.stoppedAt > this.options.forgetAfter && this.forget(peer.name)) continue
+      const shownFor = peer.hasDeparted ? DEPARTED_SHOWN_MS : this.options.forgetAfter
+      if (now - peer.stoppedAt > shownFor && this.forget(peer.name)) continue
       // Whatever a dialer has missed: a peer without a link is dialed, one that has stopped as well.
-      if (!peer.isLinked && this.dialers.get(peer.name)?.isBusy === false) this.redial(peer)
+      if (!peer.isLinked && !this.apart && this.dialers.get(peer.name)?.isBusy === false) this.redial(peer)
     }
     for (const [address, seed] of this.seeds) {
       if (seed.dialer.isBusy || this.isCovered(address, seed)) continue

@@ -12,6 +12,7 @@ import type { Logger } from 'pino'
 import type { NodeId } from '../router/route-table.js'
 import { asError } from '../util/errors.js'
 import type { Exchange } from './exchange.js'
+import { speaks } from './features.js'
 import { Flapping } from './flapping.js'
 import type { GiveUpReason, Handoff } from './handoff.js'
 import type { BeatStatus, HeardBeat } from './heartbeat.js'
@@ -77,6 +78,7 @@ export class Peer implements LinkOwner, PeerMetrics, SeenPeer {
   /** Chosen to take the place of `link` once that has ended. */
   private nextLink: Link | undefined
   private wasReplaced = false
+  private departed = false
   private ownExchange: Exchange
 
   constructor(
@@ -99,6 +101,11 @@ export class Peer implements LinkOwner, PeerMetrics, SeenPeer {
 
   get view(): ReadonlyMap<NodeId, SightStateValue> | undefined {
     return this.sights
+  }
+
+  /** True when it is no member any more, by its own word: not dialed, and soon forgotten. */
+  get hasDeparted(): boolean {
+    return this.departed
   }
 
   get exchange(): Exchange {
@@ -224,12 +231,15 @@ export class Peer implements LinkOwner, PeerMetrics, SeenPeer {
     this.link?.beat(status)
   }
 
-  /** Tells the peer that this node stops. */
-  sayFarewell(): void {
+  /** Tells the peer that this node stops, or that it is no member any more. */
+  sayFarewell(isMember = true): void {
     this.nextLink?.close(undefined)
     this.nextLink = undefined
     this.exchange.runTurn()
-    this.link?.farewell(this, FAREWELL_REASONS.LEAVING)
+    const { link } = this
+    if (link === undefined) return
+    const departs = !isMember && speaks(link.protocol, 'departure')
+    link.farewell(this, departs ? FAREWELL_REASONS.DEPARTED : FAREWELL_REASONS.LEAVING)
   }
 
   /** Ends the links at once, without a change of state. */
@@ -282,6 +292,7 @@ export class Peer implements LinkOwner, PeerMetrics, SeenPeer {
       routes: this.routes,
       rtt: rtt === undefined ? null : Math.round(rtt * 1000) / 1000,
       address: this.address,
+      ...(this.link === undefined ? {} : { protocol: this.link.protocol }),
       ...(this.stoppedReason === undefined ? {} : { reason: this.stoppedReason }),
     }
   }
@@ -300,7 +311,15 @@ export class Peer implements LinkOwner, PeerMetrics, SeenPeer {
     this.exchange.resume(link, open)
     const { peer, dialer } = link
     this.modules.log.info(
-      { peer: this.name, incarnation: this.incarnation, address: peer.address, version: peer.software, dialer, resent },
+      {
+        peer: this.name,
+        incarnation: this.incarnation,
+        address: peer.address,
+        version: peer.software,
+        protocol: link.protocol,
+        dialer,
+        resent,
+      },
       'link up',
     )
     this.moveTo('up', undefined)
@@ -328,7 +347,9 @@ export class Peer implements LinkOwner, PeerMetrics, SeenPeer {
 
   onLinkFarewell(link: Link, reason: FarewellReasonValue): void {
     if (link !== this.link) return
-    if (reason === FAREWELL_REASONS.LEAVING) this.leave()
+    const departs = reason === FAREWELL_REASONS.DEPARTED
+    if (departs) this.departed = true
+    if (departs || reason === FAREWELL_REASONS.LEAVING) this.leave()
     else this.wasReplaced = true
   }
 
@@ -391,6 +412,7 @@ export class Peer implements LinkOwner, PeerMetrics, SeenPeer {
       if (this.current === 'up' || this.current === 'suspect') this.moveTo('joining', undefined)
     }
     this.incarnation = incarnation
+    this.departed = false
     this.status = undefined
     this.hear()
   }

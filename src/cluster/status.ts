@@ -29,6 +29,8 @@ export interface NodeStatus {
   rtt: number | null
   /** host:port of the cluster listener. */
   address: string
+  /** Version of the link protocol that is spoken with a peer; undefined without a link. */
+  protocol?: number
   /** left | down | unreachable, for a stopped node; undefined otherwise. */
   reason?: string
 }
@@ -38,6 +40,8 @@ export interface ClusterStatus {
   /** The node that answers. */
   node: string
   ready: boolean
+  /** True when the node has left its cluster and serves alone until it is told to join. */
+  apart?: boolean
   nodes: NodeStatus[]
   /** What is wrong, as the answering node sees it; not said by nodes before 0.2. */
   alarms?: Alarm[]

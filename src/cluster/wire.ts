@@ -18,6 +18,10 @@ import {
   TakeoverMark,
 } from './generated/cluster/v1/cluster.js'
 
+export {
+  NEWEST_PROTOCOL_VERSION as PROTOCOL_VERSION,
+  OLDEST_PROTOCOL_VERSION as MINIMUM_PROTOCOL_VERSION,
+} from '../config/protocol-version.js'
 export type {
   Accepted,
   Batch,
@@ -42,13 +46,7 @@ export type {
   SessionSubscription,
   View,
 } from './generated/cluster/v1/cluster.js'
-
 export type { SessionPart, TakeoverMark }
-
-/** The newest protocol that this version speaks. */
-export const PROTOCOL_VERSION = 1
-/** The oldest protocol that this version still accepts: nodes of two neighboring releases work together. */
-export const MINIMUM_PROTOCOL_VERSION = 1
 
 export const REFUSAL_CODES = RefusalCode
 export type RefusalCodeValue = Refused_Code
@@ -126,6 +124,7 @@ export const REFUSAL_NAMES = [
   'busy',
   'protocol_error',
   'stopping',
+  'departed',
 ] as const
 export type RefusalName = (typeof REFUSAL_NAMES)[number]
 

@@ -15,6 +15,7 @@ import { listeners } from './listener-options.js'
 import { meshTlsSchema } from './mesh-tls-options.js'
 import { mqttSchema } from './mqtt-options.js'
 import { boolean, choice, count, duration, list, secret, size, text } from './option.js'
+import { NEWEST_PROTOCOL_VERSION, OLDEST_PROTOCOL_VERSION } from './protocol-version.js'
 import { sysSchema } from './sys-options.js'
 import { tlsSchema } from './tls-options.js'
 
@@ -82,6 +83,11 @@ const clusterSchema = z.strictObject({
   mcast: mcastSchema.prefault({}),
   etcd: etcdSchema.prefault({}),
   k8s: k8sSchema.prefault({}),
+  maximumProtocol: count(
+    NEWEST_PROTOCOL_VERSION,
+    [OLDEST_PROTOCOL_VERSION, NEWEST_PROTOCOL_VERSION],
+    'Newest version of the link protocol that this node offers. A lower one makes it speak to its peers as the release before, which is of use to rehearse an upgrade.',
+  ),
   heartbeatInterval: duration('1s', ['10ms', '1m'], 'How often a node tells each peer that it lives.'),
   suspectAfter: duration('3s', ['20ms', '5m'], 'Silence after which a peer is suspect.'),
   downAfter: duration(

@@ -13,6 +13,7 @@ export function operationsOf(status: () => ClusterStatus): Operations {
     routes: () => [],
     verifyRoutes: () => [],
     join: () => false,
+    leave: () => false,
     forget: () => false,
     drain: () => undefined,
     undrain: () => undefined,

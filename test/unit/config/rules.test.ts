@@ -52,14 +52,6 @@ const CASES: readonly RuleCase[] = [
         env: { SHOALMQ_CLUSTER__TLS__CERT_FILE: '/x', SHOALMQ_CLUSTER__TLS__KEY_FILE: '/y' },
         expected: /^cluster\.tls\.certFile: cluster\.tls\.verify is required, which needs cluster\.tls\.caFile$/,
       },
-      {
-        env: {
-          SHOALMQ_CLUSTER__TLS__CERT_FILE: '/nothing/x',
-          SHOALMQ_CLUSTER__TLS__KEY_FILE: '/nothing/y',
-          SHOALMQ_CLUSTER__TLS__VERIFY: 'none',
-        },
-        expected: /^cluster\.tls\.certFile: cluster\.tls\.certFile \/nothing\/x: /,
-      },
     ],
     accepted: [{}],
   },

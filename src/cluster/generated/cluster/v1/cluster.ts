@@ -8,7 +8,7 @@
 import { BinaryReader, BinaryWriter } from "@bufbuild/protobuf/wire";
 
 /**
- * What two ShoalMQ nodes say to each other, version 1. Fields and codes are added, never renumbered and never given
+ * What two ShoalMQ nodes say to each other, version 2. Fields and codes are added, never renumbered and never given
  * another meaning; what may be sent to a peer is decided by the protocol version that the handshake agreed on.
  * docs/link-protocol.md tells the order of things.
  */
@@ -140,6 +140,8 @@ export enum Refused_Code {
   PROTOCOL_ERROR = 8,
   /** STOPPING - The node is stopping. */
   STOPPING = 9,
+  /** DEPARTED - The node has left the cluster and was not told to join again. */
+  DEPARTED = 10,
 }
 
 /** "I have this much of what is yours." */
@@ -163,6 +165,8 @@ export enum Farewell_Reason {
   REPLACED = 1,
   /** LEAVING - The node stops; its routes are to be dropped. */
   LEAVING = 2,
+  /** DEPARTED - The node is no member any more: as above, and it is to be forgotten. Since version 2. */
+  DEPARTED = 3,
 }
 
 export interface Members {
