@@ -95,10 +95,18 @@ export class NodeProcess {
   private exit: Promise<Exit> | undefined
   private output = ''
 
+  private ownConfig: ConfigTree
+
   constructor(private readonly options: NodeProcessOptions) {
+    this.ownConfig = options.config
     this.name = options.name
     this.host = options.name.slice(options.name.indexOf('@') + 1)
     this.ports = options.ports
+  }
+
+  /** In its configuration file from the next start on. */
+  configure(config: ConfigTree): void {
+    this.ownConfig = config
   }
 
   get isRunning(): boolean {
@@ -118,7 +126,7 @@ export class NodeProcess {
     const configFile = join(options.directory, 'shoalmq.yaml')
     const listenHost = options.listenHost ?? this.host
     // JSON is YAML.
-    writeFileSync(configFile, JSON.stringify(options.config))
+    writeFileSync(configFile, JSON.stringify(this.ownConfig))
     const flags = [
       ...['--config', configFile, '--name', options.name],
       ...[

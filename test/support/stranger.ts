@@ -7,22 +7,33 @@ const identity = (bytes: Buffer): Buffer => bytes
 /** What a node of a release far ahead would say of itself. */
 const NEWER = { protocol: PROTOCOL_VERSION + 5, minimumProtocol: PROTOCOL_VERSION + 3 }
 
-function newerSelf(address: string) {
+/** Versions of the link protocol that a node says it speaks. */
+export interface Versions {
+  protocol: number
+  minimumProtocol: number
+}
+
+function selfOf(address: string, versions: Versions) {
   return {
-    ...NEWER,
-    identity: { cluster: 'shoalmq', node: 'newer@127.0.0.1', incarnation: 1, address, software: '99.0.0' },
+    ...versions,
+    identity: { cluster: 'shoalmq', node: 'stranger@127.0.0.1', incarnation: 1, address, software: '99.0.0' },
     nonce: new Uint8Array(32).fill(7),
   }
 }
 
-/** Dials a node as a peer whose protocol is too new; returns what the node answers. */
-export async function dialAsNewerNode(address: string): Promise<LinkBody | undefined> {
+/** Dials a node as a peer whose protocol is too new. */
+export function dialAsNewerNode(address: string): Promise<LinkBody | undefined> {
+  return dialWithVersions(address, NEWER)
+}
+
+/** Dials a node as a peer that speaks these versions; returns what the node answers. */
+export async function dialWithVersions(address: string, versions: Versions): Promise<LinkBody | undefined> {
   const client = new Client(address, credentials.createInsecure())
   const call = client.makeBidiStreamRequest(LINK_PATH, identity, identity)
   // The node ends the call once it has refused; that is no failure of ours.
   call.on('error', () => undefined)
   try {
-    call.write(encodeLinkFrame({ $case: 'hello', value: { ...newerSelf('127.0.0.1:1'), sole: false } }))
+    call.write(encodeLinkFrame({ $case: 'hello', value: { ...selfOf('127.0.0.1:1', versions), sole: false } }))
     const [bytes] = (await once(call, 'data')) as [Buffer]
     return decodeLinkFrame(bytes)[0]
   } finally {
@@ -74,7 +85,8 @@ export class NewerNode {
       const [body] = decodeLinkFrame(bytes)
       if (body === undefined) return
       this.heard.push(body)
-      if (body.$case === 'hello') call.write(encodeLinkFrame({ $case: 'challenge', value: newerSelf('127.0.0.1:1') }))
+      if (body.$case === 'hello')
+        call.write(encodeLinkFrame({ $case: 'challenge', value: selfOf('127.0.0.1:1', NEWER) }))
     })
   }
 }

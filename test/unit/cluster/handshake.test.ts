@@ -3,7 +3,7 @@ import { connect } from 'node:net'
 import { afterEach, describe, it } from 'node:test'
 import { prove } from '../../../src/cluster/handshake.js'
 import { MeshChannel } from '../../../src/cluster/transport.js'
-import { type LinkBody, REFUSAL_CODES } from '../../../src/cluster/wire.js'
+import { type LinkBody, MINIMUM_PROTOCOL_VERSION, PROTOCOL_VERSION, REFUSAL_CODES } from '../../../src/cluster/wire.js'
 import type { ClusterOptions } from '../../../src/config/options.js'
 import { eventually } from '../../support/eventually.js'
 import { meshed, stopAll, TestNode } from './test-cluster.js'
@@ -44,7 +44,20 @@ describe('the handshake', () => {
     { name: 'no secret where one is needed', accepting: { secret: 'right' }, dialing: {}, reason: 'secret' },
     { name: 'a secret where there is none', accepting: {}, dialing: { secret: 'wrong' }, reason: 'secret' },
     { name: 'another cluster name', accepting: { name: 'here' }, dialing: { name: 'there' }, reason: 'cluster_name' },
-    { name: 'a newer protocol', accepting: {}, dialing: {}, protocolVersion: 2, reason: 'protocol_version' },
+    {
+      name: 'a newer protocol',
+      accepting: {},
+      dialing: {},
+      protocolVersion: PROTOCOL_VERSION + 1,
+      reason: 'protocol_version',
+    },
+    {
+      name: 'an older protocol than the oldest',
+      accepting: {},
+      dialing: {},
+      protocolVersion: MINIMUM_PROTOCOL_VERSION - 1,
+      reason: 'protocol_version',
+    },
   ]
   for (const { name, accepting, dialing, protocolVersion, reason } of cases) {
     it(`refuses a node with ${name}, with one log line on both sides`, async () => {
