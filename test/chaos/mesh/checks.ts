@@ -25,6 +25,8 @@ export interface RoundTimes {
   linked: number
   /** Milliseconds from the links being up. */
   right: number
+  /** That were compared: those of each node, on each node. */
+  routes: number
 }
 
 /** Everything, in the order in which it was promised. @param round tells the probes of one round from those of others */
@@ -32,10 +34,10 @@ export async function checkHealed(nodes: readonly NodeProcess[], load: Load, rou
   const healed = performance.now()
   await eventually(() => assertLinked(nodes), { within: LINKED_WITHIN_MS, every: 50 })
   const linked = performance.now()
-  await eventually(
+  const routes = await eventually(
     async () => {
-      await assertSameRoutes(nodes)
       await assertOneConnectionEach(nodes)
+      return assertSameRoutes(nodes)
     },
     { within: RIGHT_WITHIN_MS, every: 50 },
   )
@@ -48,7 +50,8 @@ export async function checkHealed(nodes: readonly NodeProcess[], load: Load, rou
   assert.equal(load.ledger.disordered(), 0, 'messages are in the order of their publishers')
   await eventually(() => assertQuiet(nodes), { within: CLEARED_WITHIN_MS })
   assertHealthy(nodes)
-  return { linked: Math.round(linked - healed), right: Math.round(right - linked) }
+  assert.deepEqual(load.failures, [])
+  return { linked: Math.round(linked - healed), right: Math.round(right - linked), routes }
 }
 
 /** All nodes say that the nodes' views differ. */
@@ -90,8 +93,8 @@ async function assertLinked(nodes: readonly NodeProcess[]): Promise<void> {
   }
 }
 
-/** What each node says it wants is what every other node has of it. */
-async function assertSameRoutes(nodes: readonly NodeProcess[]): Promise<void> {
+/** What each node says it wants is what every other node has of it. Returns how many routes were compared. */
+async function assertSameRoutes(nodes: readonly NodeProcess[]): Promise<number> {
   const tables = await Promise.all(
     nodes.map(async (node) => (await node.ask<Page<RouteDescription>>('routes?limit=10000')).data),
   )
@@ -105,6 +108,7 @@ async function assertSameRoutes(nodes: readonly NodeProcess[]): Promise<void> {
       assert.deepEqual(wrong.slice(0, 5), [], `${nodes[other]?.name} has the routes of ${owner.name}`)
     }
   }
+  return tables.reduce((sum, table) => sum + table.length, 0)
 }
 
 async function assertVerified(nodes: readonly NodeProcess[]): Promise<void> {

@@ -34,6 +34,7 @@ export class Load {
   private contest: Promise<void> = Promise.resolve()
   private isChurning = true
   private lives = 0
+  private readonly failed: string[] = []
   /** Nodes whose publisher is silent for now. */
   private readonly muted = new Set<string>()
 
@@ -50,7 +51,7 @@ export class Load {
   /** Clients of a node that has started. */
   async occupy(node: NodeProcess): Promise<void> {
     this.lives += 1
-    const name = `${node.name}#${this.lives}`
+    const name = `${node.name}.${this.lives}`
     const [subscriber, member, publisher, churner] = await Promise.all(
       ['subscriber', 'member', 'publisher', 'churner'].map((role) =>
         TestClient.connect(urlOf(node), { clientId: `${role}-${name}`, keepalive: 0 }),
@@ -64,17 +65,19 @@ export class Load {
     await member.subscribe('$share/group/shared/#', 1)
     this.ledger.begin(node.name)
     const stop = new AbortController()
-    // What they fail with when their node goes is no news; what is missing then shows in the ledger.
-    void Promise.allSettled([
-      this.publish(publisher, node.name, name, stop.signal),
-      this.churn(churner, name, stop.signal),
-    ])
+    this.watch(this.publish(publisher, node.name, name, stop.signal), `the publisher on ${name}`, stop.signal)
+    this.watch(this.churn(churner, name, stop.signal), `the subscriber that comes and goes on ${name}`, stop.signal)
     this.stations.set(node.name, { subscriber, member, stop, publisher: name })
   }
 
   /** Gives clients to the nodes that have none. */
   async occupyAll(): Promise<void> {
     for (const node of this.nodes) if (!this.stations.has(node.name)) await this.occupy(node)
+  }
+
+  /** Clients that failed although their node was not killed. */
+  get failures(): readonly string[] {
+    return this.failed
   }
 
   /** True when the publisher of a node waits for no acknowledgement. */
@@ -151,6 +154,12 @@ export class Load {
     }
     await this.contest
     for (const client of this.contested) client.drop()
+  }
+
+  private watch(work: Promise<void>, who: string, signal: AbortSignal): void {
+    work.catch((error: unknown) => {
+      if (!signal.aborted) this.failed.push(`${who}: ${String(error)}`)
+    })
   }
 
   private async publish(client: TestClient, node: string, name: string, signal: AbortSignal): Promise<void> {

@@ -86,9 +86,11 @@ async function run(nodes: readonly NodeProcess[], network: Network, seed: number
       say(`${round}. ${fault.kind}: ${fault.text}`)
       await nemesis.strike(fault)
       load.pause()
-      const { linked, right } = await checkHealed(nodes, load, round)
+      const { linked, right, routes } = await checkHealed(nodes, load, round)
       load.resume()
-      say(`   links up after ${linked} ms, routes and connections right ${right} ms later, ${load.ledger.total} acked`)
+      say(
+        `   links up after ${linked} ms, ${routes} routes and the connections right ${right} ms later, ${load.ledger.total} acked`,
+      )
     }
   } finally {
     await load.end()
