@@ -121,6 +121,7 @@ export class Cluster {
     this.clients = new ClientDirectory({
       self: modules.node,
       send: (to, body) => this.membership.peers.get(to)?.send(body),
+      isLinked: (peer) => this.membership.peers.get(peer)?.isLinked === true,
       sink: modules.clients,
       turns: this.turns,
       metrics: modules.metrics,
@@ -382,6 +383,7 @@ export class Cluster {
       onUnlinked: (peer) => {
         this.moves.nodeGone(peer.name)
         this.updateReach(peer)
+        this.clients.linkLost()
         membership.redial(peer)
       },
       onMembers: (members) => membership.learn(members),

@@ -25,6 +25,8 @@ export interface DirectoryModules {
   readonly self: NodeId
   /** To a peer that is on the ring; what it does not get is made up for when it is back. */
   readonly send: (to: NodeId, body: LinkBody) => void
+  /** Whether there is a link to a peer, be it silent at the moment. */
+  readonly isLinked: (peer: NodeId) => boolean
   readonly sink: DirectorySink
   readonly turns: TurnQueue
   readonly metrics: MetricRegistry
@@ -49,7 +51,7 @@ export class ClientDirectory implements Directory, TurnTask {
       held: () => this.claims.size,
       pending: () => this.claims.pendingCount,
     })
-    this.registrar = new Registrar(shared)
+    this.registrar = new Registrar({ ...shared, isLinked: modules.isLinked })
     this.claims = new Claims({
       ...shared,
       metrics,
@@ -102,6 +104,12 @@ export class ClientDirectory implements Directory, TurnTask {
     }
     // Work for the ring before may still go on; it looks at the present one at each step.
     this.work.push(this.claims.announce(new Set(returned === undefined ? [] : [returned])), this.registrar.sweep())
+    this.modules.turns.add(this)
+  }
+
+  /** A link is gone: what is known of the clients of its peer is forgotten; it tells again on the next one. */
+  linkLost(): void {
+    this.work.push(this.registrar.sweep())
     this.modules.turns.add(this)
   }
 

@@ -37,6 +37,8 @@ export interface RegistrarModules {
   readonly send: (to: NodeId, body: LinkBody) => void
   readonly ring: () => ClientRing
   readonly self: NodeId
+  /** True of a peer that may be silent, and still gets what is sent to it once it is heard again. */
+  readonly isLinked: (node: NodeId) => boolean
 }
 
 export class Registrar {
@@ -64,8 +66,13 @@ export class Registrar {
     this.waiting.delete(clientId)
     before.node = from
     before.epoch = epoch
-    // A node that has the client already, or is gone, need not be asked.
-    if (holder === from || !this.modules.ring().has(holder)) return this.answer(from, request, epoch)
+    // A node that has the client already need not be asked, and one that is silent is told without being waited for: when it
+    // is heard again on the same link, it does not know that it was suspected.
+    if (holder === from) return this.answer(from, request, epoch)
+    if (!this.modules.ring().has(holder)) {
+      this.evict(holder, clientId, epoch, discard)
+      return this.answer(from, request, epoch)
+    }
     before.waiting = { request, holder, discard, deadline: performance.now() + EVICTION_TIMEOUT_MS }
     this.waiting.add(clientId)
     this.evict(holder, clientId, epoch, discard)
@@ -113,12 +120,16 @@ export class Registrar {
     }
   }
 
-  /** Forgets, one step at a time, what is not this node's to know, or of nodes that are not there any more. */
+  /**
+   * Forgets, one step at a time, what is not this node's to know, or of nodes that are not there any more. One that is only
+   * silent would not tell again what it has.
+   */
   *sweep(): Generator<void> {
     for (const [clientId, { node, waiting }] of this.entries) {
       const ring = this.modules.ring()
       const isOurs = ring.nodeOf(clientId) === this.modules.self
-      if (waiting === undefined && (!isOurs || !ring.has(node))) this.entries.delete(clientId)
+      const isThere = ring.has(node) || this.modules.isLinked(node)
+      if (waiting === undefined && (!isOurs || !isThere)) this.entries.delete(clientId)
       yield
     }
   }

@@ -26,6 +26,7 @@ class DirectoryNode {
     this.directory = new ClientDirectory({
       self: name,
       send: (to, body) => network.send(name, to, body),
+      isLinked: (to) => !network.isCut(name, to),
       sink: {
         evict: (clientId) => {
           this.connections.delete(clientId)
@@ -62,6 +63,8 @@ class Network {
   readonly nodes: DirectoryNode[]
   private readonly lines = new Map<string, LinkBody[]>()
   private readonly cuts = new Set<string>()
+  /** `one>other`: one does not hear the other for a while, although their link stays. */
+  private readonly suspicions = new Set<string>()
   /** Nothing arrives by itself: `deliverOne` and `settle` do it. */
   constructor(names: readonly string[]) {
     this.nodes = names.map((name) => new DirectoryNode(name, this))
@@ -107,6 +110,22 @@ class Network {
     this.tellPeers(this.node(other), one)
   }
 
+  suspect(one: string, other: string): void {
+    this.suspicions.add(`${one}>${other}`)
+    this.tellPeers(this.node(one))
+  }
+
+  trust(one: string, other: string): void {
+    if (this.suspicions.delete(`${one}>${other}`)) this.tellPeers(this.node(one))
+  }
+
+  trustAll(): void {
+    for (const suspicion of [...this.suspicions]) {
+      const [one = '', other = ''] = suspicion.split('>')
+      this.trust(one, other)
+    }
+  }
+
   healAll(): void {
     for (const pair of [...this.cuts]) {
       const [one = '', other = ''] = pair.split('|')
@@ -128,14 +147,16 @@ class Network {
     for (const { directory } of this.nodes) directory.stop()
   }
 
-  private isCut(one: string, other: string): boolean {
+  isCut(one: string, other: string): boolean {
     return this.cuts.has([one, other].sort().join('|'))
   }
 
   private tellPeers(node: DirectoryNode, returned?: string): void {
     const peers = this.nodes
       .map(({ name }) => name)
-      .filter((name) => name !== node.name && !this.isCut(node.name, name))
+      .filter(
+        (name) => name !== node.name && !this.isCut(node.name, name) && !this.suspicions.has(`${node.name}>${name}`),
+      )
     node.directory.setPeers(peers, returned)
   }
 }
@@ -284,6 +305,32 @@ describe('the client directory', () => {
     assert.deepEqual(network.holders('both'), ['n2@b'])
   })
 
+  it('remembers the clients of a node that was suspect for a while, and closes those that have come elsewhere', async (t) => {
+    const network = new Network(NAMES)
+    t.after(() => network.stop())
+    const clientId = clientOf('n1@a')
+    const before = network.node('n2@b').connect(clientId)
+    await network.settle()
+    assert.equal(await before, true)
+    // Only the ring node suspects the one that has the client; that one notices nothing.
+    network.suspect('n1@a', 'n2@b')
+    await network.settle()
+    network.trust('n1@a', 'n2@b')
+    await network.settle()
+    const after = network.node('n3@c').connect(clientId)
+    await network.settle()
+    assert.equal(await after, true)
+    assert.deepEqual(network.holders(clientId), ['n3@c'])
+    // And while it is suspect.
+    network.suspect('n1@a', 'n3@c')
+    const last = network.node('n2@b').connect(clientId)
+    await network.settle()
+    assert.equal(await last, true)
+    network.trust('n1@a', 'n3@c')
+    await network.settle()
+    assert.deepEqual(network.holders(clientId), ['n2@b'])
+  })
+
   it('has one connection per client ID whenever all is connected and quiet, whatever came before', async () => {
     const node = fc.constantFrom(...NAMES)
     const clientId = fc.constantFrom('a', 'b', '__proto__')
@@ -293,6 +340,10 @@ describe('the client directory', () => {
       { weight: 8, arbitrary: fc.record({ kind: fc.constant('deliver' as const), choice: fc.nat(8) }) },
       { weight: 1, arbitrary: fc.record({ kind: fc.constant('cut' as const), one: node, other: node }) },
       { weight: 1, arbitrary: fc.record({ kind: fc.constant('heal' as const), one: node, other: node }) },
+      {
+        weight: 1,
+        arbitrary: fc.record({ kind: fc.constantFrom('suspect' as const, 'trust' as const), one: node, other: node }),
+      },
       { weight: 1, arbitrary: fc.record({ kind: fc.constant('turn' as const) }) },
     )
     await fc.assert(
@@ -306,8 +357,11 @@ describe('the client directory', () => {
             else if (one.kind === 'deliver') network.deliverOne(one.choice)
             else if (one.kind === 'cut' && one.one !== one.other) network.cut(one.one, one.other)
             else if (one.kind === 'heal') network.heal(one.one, one.other)
+            else if (one.kind === 'suspect' && one.one !== one.other) network.suspect(one.one, one.other)
+            else if (one.kind === 'trust') network.trust(one.one, one.other)
             else await new Promise((resolve) => setImmediate(resolve))
           }
+          network.trustAll()
           network.healAll()
           await network.settle()
           // Nobody hangs: each attempt is decided.
