@@ -32,9 +32,14 @@ export class Flapping {
     return this.recent(now) > FREE_LINKS
   }
 
-  /** Milliseconds to wait before the next link; 0 while it does not flap. Each costs both sides a handshake and digests. */
+  /**
+   * Milliseconds from now until the next link may be dialed, counted from the last one; 0 while it does not flap. Each costs
+   * both sides a handshake and digests.
+   */
   pause(now: number): number {
     const surplus = this.recent(now) - FREE_LINKS
-    return surplus <= 0 ? 0 : Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** (surplus - 1))
+    if (surplus <= 0) return 0
+    const pause = Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** (surplus - 1))
+    return Math.max(0, (this.times.at(-1) ?? 0) + pause - now)
   }
 }

@@ -268,6 +268,8 @@ export class Membership {
 
   private async dialPeer(peer: Peer): Promise<DialOutcome> {
     let outcome: DialOutcome = 'done'
+    // Planned before the link that has just broken came up: the next tick plans it anew.
+    if (peer.flapping.pause(performance.now()) > 0) return 'done'
     for (const address of peer.knownAddresses) {
       if (peer.isLinked || peer.hasDeparted || this.isStopping || this.apart) return 'done'
       const result = await this.connect(address, peer.isDenied)
@@ -298,7 +300,7 @@ export class Membership {
   }
 
   private async dialSeed(address: string, seed: Seed): Promise<DialOutcome> {
-    if (this.isStopping || this.apart || this.isCovered(address, seed)) return 'done'
+    if (this.isStopping || this.apart || this.isCovered(address, seed) || this.pauseOf(seed) > 0) return 'done'
     const result = await this.connect(address, false)
     if (result.kind === 'self') seed.node = this.modules.self().node
     else if (result.kind === 'linked') {
@@ -318,6 +320,11 @@ export class Membership {
       return true
     }
     return false
+  }
+
+  /** Milliseconds for which the node that was found there is not to be dialed, because its link flaps. */
+  private pauseOf({ node }: Seed): number {
+    return this.table.get(node ?? '')?.flapping.pause(performance.now()) ?? 0
   }
 
   private async connect(address: string, sole: boolean): Promise<ConnectResult> {
@@ -343,7 +350,7 @@ export class Membership {
     }
     for (const [address, seed] of this.seeds) {
       if (seed.dialer.isBusy || this.isCovered(address, seed)) continue
-      seed.dialer.dial(this.table.get(seed.node ?? '')?.flapping.pause(now) ?? 0)
+      seed.dialer.dial(this.pauseOf(seed))
     }
   }
 
