@@ -15,6 +15,8 @@ const PACKAGES = [
   { name: 'etcd-server', probe: ['etcd', '--version'], service: 'etcd' },
   { name: 'python3-paho-mqtt', probe: [SYSTEM_PYTHON, '-c', 'import paho.mqtt.client'] },
   { name: 'openssl', probe: ['openssl', 'version'] },
+  // Plays the network between the hosts of `npm run chaos:mesh`.
+  { name: 'python3', probe: [SYSTEM_PYTHON, '--version'] },
   { name: 'iproute2', probe: ['ip', '-V'] },
 ]
 
