@@ -87,10 +87,11 @@ export interface ArrivingSession {
 export interface SessionMoves {
   /**
    * The session of a client whose connection here has been closed.
+   * @param epoch of the connection that it is to go to
    * @param owner whose it has to be: another user's session ends instead
-   * @returns undefined when there is none
+   * @returns undefined when there is none, or its client has come here since
    */
-  leave(clientId: string, owner: string | undefined): LeavingSession | undefined
+  leave(clientId: string, epoch: number, owner: string | undefined): LeavingSession | undefined
   arrive(clientId: string, epoch: number, owner: string | undefined): ArrivingSession
   /** QoS 2 messages that a client had sent to the node that its session came from are kept by now. */
   settle(clientId: string, packetIds: readonly number[]): void

@@ -31,6 +31,9 @@ export interface OpenedSession {
   readonly sessionPresent: boolean
 }
 
+/** How long a CONNECT goes from one node that may have its session to another, in milliseconds. */
+const FETCH_TIME_MS = 1_500
+
 type OpenedCallback = (opened: OpenedSession | undefined) => void
 
 /** A CONNECT whose session is on its way here. */
@@ -38,6 +41,13 @@ interface Expectant {
   connection: Connection
   packet: ConnectPacket
   epoch: number
+  /**
+   * Who may have the session, as far as the directory knows, most likely first; of a CONNECT that has joined others
+   * also what those were told, since a session is sometimes slower than its client.
+   */
+  holders: NodeId[]
+  /** When it was let in by the directory, as `performance.now` tells. */
+  since: number
   done: OpenedCallback
 }
 
@@ -77,10 +87,11 @@ export class SessionOpener implements SessionLifecycle, MovableSessions {
         connection.close('taken_over')
         return
       }
-      const expectant = { connection, packet, epoch, done }
+      const holders = holder === undefined ? [] : [holder]
+      const expectant = { connection, packet, epoch, holders, since: performance.now(), done }
       if (this.expectants.has(clientId)) this.join(expectant)
-      else if (holder === undefined || packet.cleanStart) this.proceed(expectant)
-      else this.fetch(expectant, holder)
+      else if (packet.cleanStart) this.proceed(expectant)
+      else this.fetch(expectant)
     })
   }
 
@@ -107,34 +118,39 @@ export class SessionOpener implements SessionLifecycle, MovableSessions {
     else this.forgo(connection.clientId, epoch)
   }
 
-  /** Its session is on another node: it comes here, also when the connection does not wait for it any more. */
-  private fetch(expectant: Expectant, holder: NodeId): void {
-    const { connection, epoch } = expectant
+  /** Where its session is on another node it comes here, also when the connection does not wait for it any more. */
+  private fetch(expectant: Expectant): void {
+    const { connection, epoch, holders, since } = expectant
     const { clientId } = connection
-    if (this.registry.size >= this.options.maximumSessions && !this.registry.get(clientId)) {
-      // There the session waits for a node with room for it.
+    const holder = performance.now() - since > FETCH_TIME_MS ? undefined : holders.shift()
+    if (holder === undefined) return this.proceed(expectant)
+    if (this.registry.size >= this.options.maximumSessions && this.registry.get(clientId) === undefined) {
+      // The session stays where it is.
       this.directory.release(clientId, epoch)
       return expectant.done(undefined)
     }
     this.expectants.set(clientId, expectant)
-    this.takeovers.fetch({ clientId, epoch, holder, owner: provenUsername(connection) }, () => {
+    this.takeovers.fetch({ clientId, epoch, holder, owner: provenUsername(connection) }, (isHere) => {
       const last = this.expectants.get(clientId)
       this.expectants.delete(clientId)
-      if (last !== undefined) this.proceed(last)
+      if (last === undefined) return
+      if (isHere) this.proceed(last)
+      else this.fetch(last)
     })
   }
 
   /** One more connection of a client whose session is on its way here. */
   private join(expectant: Expectant): void {
     const { clientId } = expectant.connection
-    this.expectants.get(clientId)?.connection.close('taken_over')
-    if (!expectant.packet.cleanStart) {
-      this.expectants.set(clientId, expectant)
-      return
+    const before = this.expectants.get(clientId)
+    before?.connection.close('taken_over')
+    if (expectant.packet.cleanStart) {
+      this.expectants.delete(clientId)
+      this.takeovers.discard(clientId)
+      return this.proceed(expectant)
     }
-    this.expectants.delete(clientId)
-    this.takeovers.discard(clientId)
-    this.proceed(expectant)
+    expectant.holders = [...new Set([...(before?.holders ?? []), ...expectant.holders])]
+    this.expectants.set(clientId, expectant)
   }
 
   private enter(connection: Connection, packet: ConnectPacket, epoch: number): OpenedSession | undefined {

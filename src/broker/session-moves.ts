@@ -50,10 +50,11 @@ export interface SessionMovesModules {
 export class MovingSessions implements SessionMoves {
   constructor(private readonly modules: SessionMovesModules) {}
 
-  leave(clientId: string, owner: string | undefined): LeavingSession | undefined {
+  leave(clientId: string, epoch: number, owner: string | undefined): LeavingSession | undefined {
     const entry = this.modules.sessions.find(clientId)
-    // It has come back meanwhile, or is on its way here or elsewhere.
-    if (entry === undefined || entry.connection !== undefined || entry.isMoving) return undefined
+    // It is on its way here or elsewhere, or its client has come back meanwhile.
+    if (entry === undefined || entry.isMoving) return undefined
+    if (entry.connection !== undefined || entry.epoch > epoch) return undefined
     if (entry.owner !== owner) {
       this.modules.sessions.discard(entry)
       return undefined

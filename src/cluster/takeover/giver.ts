@@ -138,7 +138,7 @@ export class Giver {
       // The client has moved on before its session has.
       this.abort(before)
     }
-    const session = this.modules.sessions.leave(clientId, owner)
+    const session = this.modules.sessions.leave(clientId, epoch, owner)
     if (session === undefined) return this.refuse(from, move)
     const giving = new Giving(from, move, epoch, session, this.modules.send)
     this.givings.set(keyOf(from, move), giving)

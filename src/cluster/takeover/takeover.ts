@@ -144,8 +144,9 @@ export class SessionTakeover implements Takeovers {
 
   /** A session that is still on its way here goes on when it has come. */
   private request(from: NodeId, request: LinkBodyOf<'takeoverRequest'>['value']): void {
-    const again = (): void => this.giver.request(from, request)
-    if (!this.taker.whenArrived(request.clientId, again)) again()
+    const { clientId, epoch } = request
+    if (this.taker.whenArrived(clientId, epoch, () => this.request(from, request))) return
+    this.giver.request(from, request)
   }
 
   private askedForMarks(taker: NodeId, cut: LinkBodyOf<'takeoverCut'>['value']): void {

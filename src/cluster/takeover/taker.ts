@@ -92,11 +92,17 @@ export class Taker {
     this.fail(arrival, 'discarded')
   }
 
-  /** Calls `done` when no session of this client is on its way here; false when none is now. */
-  whenArrived(clientId: string, done: () => void): boolean {
-    const arrival = this.byClient.get(clientId)
-    arrival?.followers.push(done)
-    return arrival !== undefined
+  /**
+   * Calls `done` when the session of this client is here that was on its way before this epoch; false when none is. One
+   * that is fetched since then comes back from where it goes first.
+   */
+  whenArrived(clientId: string, epoch: number, done: () => void): boolean {
+    for (const { request, followers } of this.arrivals.values()) {
+      if (request.clientId !== clientId || request.epoch > epoch) continue
+      followers.push(done)
+      return true
+    }
+    return false
   }
 
   piece(from: NodeId, { move, data, continued }: LinkBodyOf<'takeoverPiece'>['value']): void {
