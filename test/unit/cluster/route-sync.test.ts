@@ -125,6 +125,21 @@ class Pair {
     return atReader !== undefined || atOwner !== undefined
   }
 
+  /** The reader starts anew, and knows nothing. */
+  restartReader(): void {
+    this.mirror.clear()
+    this.mirror = new RouteMirror(OWNER, this.table, this.taken, this.groupTable)
+    this.reconnect()
+  }
+
+  /** What was said last arrives before what was said before it, as when one link takes the place of another. */
+  overtake(): void {
+    for (const line of [this.toReader, this.toOwner]) {
+      const last = line.pop()
+      if (last !== undefined) line.unshift(last)
+    }
+  }
+
   /** A thing is lost on the way to the reader. */
   lose(): void {
     this.toReader.shift()
@@ -149,7 +164,7 @@ class Pair {
 }
 
 describe('routes between two nodes', () => {
-  it('are the same in the end, whatever was changed, lost, corrupted, cut and restarted in whatever order', () => {
+  it('are the same in the end, whatever was changed, lost, overtaken, corrupted, cut and restarted in whatever order', () => {
     const filter = fc.constantFrom('a', 'b/+', 'c/#', 'd', '$share/g/a', '$share/g/b/+', '$share/h/a')
     const step = fc.oneof(
       { weight: 8, arbitrary: fc.record({ kind: fc.constant('change' as const), filter, withdrawn: fc.boolean() }) },
@@ -161,6 +176,8 @@ describe('routes between two nodes', () => {
           { kind: 'lose' as const },
           { kind: 'reconnect' as const },
           { kind: 'restart' as const },
+          { kind: 'restartReader' as const },
+          { kind: 'overtake' as const },
           { kind: 'check' as const },
           { kind: 'toggle' as const },
         ),
