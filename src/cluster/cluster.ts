@@ -13,8 +13,9 @@ import { alarmConditions } from './alarm-conditions.js'
 import { BatchReader } from './batch.js'
 import type { ClusterModules } from './cluster-modules.js'
 import { ClientDirectory } from './directory/directory.js'
+import { discoveryAlarms } from './discovery/alarm.js'
 import { createSeedSource } from './discovery/discovery.js'
-import { registerDiscoveryMetrics } from './discovery/metrics.js'
+import { type DiscoveryMetrics, registerDiscoveryMetrics } from './discovery/metrics.js'
 import type { SeedSource } from './discovery/seed-source.js'
 import { Exchange } from './exchange.js'
 import { endLinks } from './farewells.js'
@@ -25,7 +26,8 @@ import type { BeatStatus } from './heartbeat.js'
 import { HybridClock } from './hybrid-clock.js'
 import { Membership } from './membership.js'
 import { Mesh } from './mesh.js'
-import { MeshTls, registerMeshTlsMetrics } from './mesh-tls.js'
+import { MeshTls } from './mesh-tls.js'
+import { type MeshTlsMetrics, meshCertificateAlarms, registerMeshTlsMetrics } from './mesh-tls-metrics.js'
 import { type ClusterMetrics, createPeerCounters, registerClusterMetrics } from './metrics.js'
 import { Peer } from './peer.js'
 import { ReplicatedMap } from './replicated-map.js'
@@ -58,6 +60,8 @@ export class Cluster {
   private readonly clock: HybridClock
   private readonly reader = new BatchReader()
   private readonly seeds: SeedSource
+  private readonly discovery: DiscoveryMetrics
+  private readonly tlsMetrics: MeshTlsMetrics
   private readonly ready = new Deferred()
   private readonly views: Views
   /** What the beats say of the peers; undefined when one of them has changed. */
@@ -80,8 +84,9 @@ export class Cluster {
     private readonly modules: ClusterModules,
   ) {
     const { log } = modules
-    const discovery = registerDiscoveryMetrics(modules.metrics)
-    this.seeds = modules.seeds ?? createSeedSource(options, { self: () => this.identity(), metrics: discovery, log })
+    this.discovery = registerDiscoveryMetrics(modules.metrics)
+    this.seeds =
+      modules.seeds ?? createSeedSource(options, { self: () => this.identity(), metrics: this.discovery, log })
     this.turns = new TurnQueue({ onError: (error) => log.error({ err: asError(error) }, 'cluster turn failed') })
     this.views = new Views(modules.node, VIEW_SETTLE_BEATS * options.heartbeatInterval)
     this.routeLog = new RouteLog(modules.subscriptions, () => this.wakePeers(), KEPT_CHANGES, modules.groups)
@@ -98,11 +103,11 @@ export class Cluster {
       viewDifferences: () => this.viewDifferences(),
     })
     this.membership = this.createMembership()
-    const tlsMetrics = registerMeshTlsMetrics(modules.metrics)
+    this.tlsMetrics = registerMeshTlsMetrics(modules.metrics)
     this.mesh = new Mesh({
       handshake: () => this.handshakeOptions(),
       onLink: (link) => this.membership.admitLink(link),
-      tls: options.tls.certFile === '' ? undefined : new MeshTls(options.tls, { metrics: tlsMetrics, log }),
+      tls: options.tls.certFile === '' ? undefined : new MeshTls(options.tls, { metrics: this.tlsMetrics, log }),
       metrics: this.clusterMetrics,
       log,
     })
@@ -293,6 +298,8 @@ export class Cluster {
       { peers: membership.peers.values(), views, linkBuffer: options.linkBuffer },
       performance.now(),
     )
+    yield* discoveryAlarms(options.discovery, this.discovery, performance.now())
+    yield* meshCertificateAlarms(this.tlsMetrics, Date.now())
   }
 
   /** Sends the peers digests of own routes and of the maps now, as happens every ten seconds anyway. */

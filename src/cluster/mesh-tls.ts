@@ -15,53 +15,8 @@ import { type ChannelCredentials, type ChannelOptions, credentials } from '@grpc
 import type { Logger } from 'pino'
 import { type MeshTlsMaterial, type MeshTlsOptions, readMeshTlsFiles } from '../config/mesh-tls-options.js'
 import { TlsFileError } from '../config/tls-files.js'
-import type { Counter, MetricRegistry } from '../telemetry/registry.js'
 import { FileWatch } from '../util/file-watch.js'
-
-/** Why TLS with another node did not come about. */
-const FAILURES = ['no_certificate', 'untrusted', 'wrong_name', 'not_tls', 'other'] as const
-export type TlsFailure = (typeof FAILURES)[number]
-
-export interface MeshTlsMetrics {
-  readonly failures: Record<TlsFailure, Counter>
-  readonly reloads: Record<'ok' | 'failed', Counter>
-  /** Milliseconds since the epoch; undefined without TLS. */
-  expiresAt: number | undefined
-}
-
-export function registerMeshTlsMetrics(registry: MetricRegistry): MeshTlsMetrics {
-  const metrics: MeshTlsMetrics = {
-    failures: registry.counters(
-      {
-        name: 'cluster_tls_failures_total',
-        help: 'Connections between nodes, of either direction, whose TLS handshake failed, by reason.',
-      },
-      'reason',
-      FAILURES,
-    ),
-    reloads: registry.counters(
-      {
-        name: 'cluster_tls_reloads_total',
-        help: 'Times that changed files of TLS between nodes were read: put into use, or failed and the old ones kept.',
-      },
-      'result',
-      ['ok', 'failed'] as const,
-    ),
-    expiresAt: undefined,
-  }
-  registry.gaugeOf(
-    {
-      name: 'cluster_tls_certificate_expiry_seconds',
-      help: 'When the certificate that this node shows to others expires, in seconds since the epoch.',
-    },
-    [],
-    () => (metrics.expiresAt === undefined ? [] : [[{}, metrics.expiresAt / 1_000]]),
-  )
-  return metrics
-}
-
-/** A certificate this near to its end is worth a warning when it is read. */
-const EXPIRES_SOON_MS = 14 * 86_400_000
+import { type MeshTlsMetrics, TLS_FAILURES, type TlsFailure } from './mesh-tls-metrics.js'
 
 /** Who has failed is remembered, so that each is logged once for each reason; strangers may have any address. */
 const MAXIMUM_REMEMBERED = 256
@@ -149,7 +104,7 @@ export class MeshTls {
 
   /** They link now: the next failure is news again. */
   forget(address: string): void {
-    for (const failure of FAILURES) this.logged.delete(`${address} ${failure}`)
+    for (const failure of TLS_FAILURES) this.logged.delete(`${address} ${failure}`)
   }
 
   private report(reason: TlsFailure, address: string, error: Error, side: 'dialer' | 'acceptor'): void {
@@ -164,10 +119,6 @@ export class MeshTls {
 
   private use({ certificate, ca }: MeshTlsMaterial): SecureContextOptions {
     this.modules.metrics.expiresAt = certificate.expiresAt
-    if (certificate.expiresAt - Date.now() < EXPIRES_SOON_MS) {
-      const expiresAt = new Date(certificate.expiresAt).toISOString()
-      this.modules.log.warn({ expiresAt }, 'the certificate of this node expires soon, or has')
-    }
     const context: SecureContextOptions = {
       cert: certificate.cert,
       key: certificate.key,

@@ -25,9 +25,11 @@ export const ALARM_NAMES = [
   'link_flapping',
   /** QoS 1 and 2 messages for a peer fill `cluster.linkBuffer`: publishers are held back, then messages are dropped. */
   'link_buffer_full',
+  /** DNS, etcd, Kubernetes or the multicast group cannot be asked for the other nodes. */
+  'discovery_failing',
   /** New clients are refused: `mqtt.overload`. */
   'overloaded',
-  /** The certificate of a TLS listener has expired or soon will. */
+  /** The certificate of a TLS listener, or the one for other nodes, has expired or soon will. */
   'certificate_expires',
 ] as const
 

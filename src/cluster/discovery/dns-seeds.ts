@@ -3,6 +3,7 @@
 import { promises as dns, type SrvRecord } from 'node:dns'
 import { formatHostPort } from '../../config/addresses.js'
 import type { DnsOptions } from '../../config/options.js'
+import { noteRound } from './metrics.js'
 import type { SeedModules, SeedSource } from './seed-source.js'
 
 /** While nothing was ever found: the name appears when the first node is registered, moments after this one's start. */
@@ -110,9 +111,7 @@ export class DnsSeeds implements SeedSource {
   }
 
   private logFailure({ addresses, failure }: Round): void {
-    const { metrics } = this.modules
-    metrics.rounds[failure === undefined ? 'ok' : 'failed'].value += 1
-    metrics.isFailing = failure !== undefined
+    noteRound(this.modules.metrics, failure === undefined ? 'ok' : 'failed')
     const code = failure === undefined ? undefined : (failure.code ?? failure.message)
     if (code === this.loggedFailure) return
     this.loggedFailure = code

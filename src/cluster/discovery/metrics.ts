@@ -27,6 +27,16 @@ export interface DiscoveryMetrics {
   addresses: number
   /** Whether the last round failed. */
   isFailing: boolean
+  /** When the first round in a row failed, by `performance.now`. */
+  failingSince: number
+}
+
+/** A round is over: counts it, and notes how it stands. */
+export function noteRound(metrics: DiscoveryMetrics, result: 'ok' | 'failed'): void {
+  metrics.rounds[result].value += 1
+  const isFailing = result === 'failed'
+  if (isFailing && !metrics.isFailing) metrics.failingSince = performance.now()
+  metrics.isFailing = isFailing
 }
 
 export function registerDiscoveryMetrics(registry: MetricRegistry): DiscoveryMetrics {
@@ -49,6 +59,7 @@ export function registerDiscoveryMetrics(registry: MetricRegistry): DiscoveryMet
     ),
     addresses: 0,
     isFailing: false,
+    failingSince: 0,
   }
   registry.gauge(
     { name: 'discovery_addresses', help: 'Addresses of nodes, of this one too, that discovery knows.' },

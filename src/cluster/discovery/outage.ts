@@ -2,7 +2,7 @@
 
 import type { Logger } from '../../telemetry/logger.js'
 import { asError } from '../../util/errors.js'
-import type { DiscoveryMetrics } from './metrics.js'
+import { type DiscoveryMetrics, noteRound } from './metrics.js'
 
 export class Outage {
   /** The failure that was logged; undefined while all is well. */
@@ -17,8 +17,7 @@ export class Outage {
   /** A round has brought what it should. */
   succeeded(): void {
     const { metrics, log } = this.modules
-    metrics.rounds.ok.value += 1
-    metrics.isFailing = false
+    noteRound(metrics, 'ok')
     if (this.logged === undefined) return
     this.logged = undefined
     log.info(this.fields, 'discovery works again')
@@ -26,8 +25,7 @@ export class Outage {
 
   failed(reason: unknown): void {
     const { metrics, log } = this.modules
-    metrics.rounds.failed.value += 1
-    metrics.isFailing = true
+    noteRound(metrics, 'failed')
     const error = asError(reason)
     const key = (error as NodeJS.ErrnoException).code ?? error.message
     if (key === this.logged) return
