@@ -66,6 +66,8 @@ export class Network {
     const prefix = `sq${process.pid % 100_000}`
     const names = Array.from({ length: size + 1 }, (_, index) => `${prefix}h${index}`)
     const network = new Network(spawn(PYTHON, [WIRE, `${seed}`, ...names]), size)
+    // However this process ends; the wire ends with its standard input.
+    process.once('exit', network.remove)
     await network.answered()
     network.connect()
     return network
@@ -95,6 +97,11 @@ export class Network {
       this.wire.stdin.end()
       await exited
     }
+    process.off('exit', this.remove)
+    this.remove()
+  }
+
+  private readonly remove = (): void => {
     for (const namespace of this.namespaces.splice(0)) run('ip', 'netns', 'del', namespace)
   }
 
