@@ -9,7 +9,8 @@ const TAKEN_OVER = 0x8e
 const CONNECT_LIMIT_MS = 5_000
 const FOR_GOOD = { sessionExpiryInterval: 3_600 }
 
-const cluster = useCluster({ nodes: 3 })
+// Room for what waits in one of the tests.
+const cluster = useCluster({ nodes: 3, config: { mqtt: { queueLength: 40_000 } } })
 
 function port(node: number): number {
   return cluster().node(node).ports.mqtt
@@ -201,4 +202,139 @@ test('a client that goes from node to node while publishers send gets every mess
   }
   client.drop()
   await consuming
+})
+
+for (const version of [4, 5] as const) {
+  test(`Session Present says whether there is a session, in MQTT ${version === 5 ? '5.0' : '3.1.1'}`, async (t) => {
+    for (const before of ['none', 'here', 'elsewhere'] as const) {
+      for (const clean of [false, true]) {
+        const clientId = `present-${version}-${before}-${clean}`
+        if (before !== 'none') {
+          const first = await resume(t, before === 'here' ? 2 : 1, clientId, version)
+          await first.disconnect()
+        }
+        const client = await resume(t, 2, clientId, version, { clean })
+        assert.equal(client.connack?.sessionPresent, before !== 'none' && !clean, clientId)
+        await client.disconnect()
+        // A clean session of 3.1.1 ends with its connection; in 5.0 it has the expiry that was asked for.
+        const again = await resume(t, 3, clientId, version)
+        assert.equal(again.connack?.sessionPresent, !clean || version === 5, `${clientId}, and on to n3`)
+        await again.disconnect()
+      }
+    }
+  })
+}
+
+const WILL = { topic: 'wills', payload: Buffer.from('gone'), qos: 1, retain: false } as const
+
+async function watchWills(t: TestContext, topic: string): Promise<PacketClient> {
+  const watcher = await PacketClient.connect(t, port(3))
+  await watcher.subscribe(topic, 1)
+  return watcher
+}
+
+test('the will of a connection that is taken over is published, and one with a delay is not, since the client is back', async (t) => {
+  const watcher = await watchWills(t, 'wills/#')
+  const old = await resume(t, 1, 'wills-now', 5, { will: { ...WILL, topic: 'wills/now' } })
+  await resume(t, 2, 'wills-now')
+  assert.deepEqual((await watcher.receive(1)).map(textOf), ['wills/now gone'])
+  await old.closedFor(TAKEN_OVER)
+  const delayed = { ...WILL, topic: 'wills/delayed', properties: { willDelayInterval: 1 } }
+  const patient = await resume(t, 1, 'wills-delayed', 5, { will: delayed })
+  patient.drop()
+  const back = await resume(t, 2, 'wills-delayed')
+  assert.equal(back.connack?.sessionPresent, true)
+  // Another will with the same delay, of a client that does not come back: by the time it is here the first was due.
+  const late = await resume(t, 1, 'wills-late', 5, { will: { ...delayed, topic: 'wills/late' } })
+  late.drop()
+  assert.deepEqual((await watcher.receive(1)).map(textOf), ['wills/late gone'])
+  await watcher.expectNothing()
+})
+
+test('a clean start elsewhere ends the session, and its delayed will is published at once', async (t) => {
+  const watcher = await watchWills(t, 'ended')
+  const will = { ...WILL, topic: 'ended', properties: { willDelayInterval: 600 } }
+  const old = await resume(t, 1, 'wills-ended', 5, { will })
+  old.drop()
+  await PacketClient.connect(t, port(2), 5, { clientId: 'wills-ended', clean: true })
+  assert.deepEqual((await watcher.receive(1)).map(textOf), ['ended gone'])
+})
+
+test('a session that comes to all nodes at once is on one of them, with what waited', async (t) => {
+  for (let round = 0; round < 20; round += 1) {
+    const clientId = `everywhere-${round}`
+    const first = await resume(t, (round % 3) + 1, clientId)
+    await first.subscribe(clientId, 1)
+    await first.disconnect()
+    await publishMany(t, 1, clientId, 0, 5)
+    const attempts = await Promise.all(
+      [1, 2, 3].map(async (node) => {
+        const client = await PacketClient.open(t, port(node))
+        client.sendConnect({ clientId, clean: false, properties: FOR_GOOD })
+        return client
+      }),
+    )
+    const started = performance.now()
+    await eventually(() => assert.equal(attempts.filter(({ isClosed }) => !isClosed).length, 1, `round ${round}`))
+    const [winner] = attempts.filter(({ isClosed }) => !isClosed)
+    assert(winner !== undefined)
+    const connack = await winner.next('connack')
+    assert.ok(performance.now() - started < CONNECT_LIMIT_MS)
+    assert.equal(connack.sessionPresent, true, `round ${round}`)
+    assert.equal((await winner.receive(5)).length, 5)
+    await winner.disconnect()
+  }
+})
+
+test('ten thousand messages that wait go with their session, and CONNECT does not wait for them', async (t) => {
+  const clientId = 'has-much'
+  const empty = await resume(t, 1, 'has-nothing')
+  await empty.disconnect()
+  const before = performance.now()
+  const moved = await resume(t, 2, 'has-nothing')
+  const emptyTook = performance.now() - before
+  assert.equal(moved.connack?.sessionPresent, true)
+  const first = await resume(t, 1, clientId)
+  await first.subscribe('much', 1)
+  await first.disconnect()
+  const publisher = await PacketClient.connect(t, port(3))
+  const count = 10_000
+  const large = Buffer.alloc(200_000, 'l')
+  for (let sent = 0; sent < count; sent += 100) {
+    for (let number = sent; number < sent + 100; number += 1) {
+      publisher.publish({ topic: 'much', payload: number === 5_000 ? large : `${number}`, qos: 1 })
+    }
+    await publisher.nextMany('puback', 100)
+  }
+  const started = performance.now()
+  const client = await resume(t, 2, clientId)
+  const connectTook = performance.now() - started
+  assert.equal(client.connack?.sessionPresent, true)
+  assert.ok(connectTook < CONNECT_LIMIT_MS)
+  const received = await client.receive(count)
+  const allTook = performance.now() - started
+  received.forEach(({ payload }, index) => {
+    if (index === 5_000) assert.equal(Buffer.compare(Buffer.from(payload), large), 0)
+    else assert.equal(Number(payload), index)
+  })
+  t.diagnostic(
+    `CONNACK of an empty session after ${emptyTook.toFixed(1)} ms, with ${count} messages after ${connectTook.toFixed(1)} ms, all received and acknowledged after ${allTook.toFixed(0)} ms`,
+  )
+})
+
+test('the node that has the session is dead: the client begins anew within the limit, also when the node is back', async (t) => {
+  const clientId = 'orphan'
+  const old = await resume(t, 3, clientId)
+  await old.subscribe('orphan', 1)
+  await cluster().node(3).kill()
+  const started = performance.now()
+  const client = await resume(t, 1, clientId)
+  assert.ok(performance.now() - started < CONNECT_LIMIT_MS)
+  assert.equal(client.connack?.sessionPresent, false)
+  await client.subscribe('orphan', 1)
+  await client.disconnect()
+  await cluster().node(3).start()
+  await cluster().whenWhole()
+  const back = await resume(t, 3, clientId)
+  assert.equal(back.connack?.sessionPresent, true, 'the session that it began meanwhile')
 })
