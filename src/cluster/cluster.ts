@@ -139,6 +139,7 @@ export class Cluster {
       peers: () => this.reachablePeers(),
       routeVersion: () => this.routeLog.version,
       routeVersionOf: (peer) => this.membership.peers.get(peer)?.exchange.mirror.version ?? 0,
+      turns: this.turns,
       sessions: modules.moves,
       metrics: modules.metrics,
       log,

@@ -9,11 +9,14 @@
 import type { Logger } from 'pino'
 import type { LeavingSession, SessionMoves } from '../../broker/move-ports.js'
 import type { NodeId } from '../../router/route-table.js'
+import type { TurnQueue, TurnTask } from '../../util/turn.js'
 import { encodeSessionPart, type LinkBody, type LinkBodyOf, type SessionPart } from '../wire.js'
 import { emptyPart, queuePart, stateParts } from './session-part.js'
 
 /** Bytes on their way to the taker at most, of one session. */
 const WINDOW_BYTES = 512 * 1024
+/** How long sessions are put into pieces in one turn, in milliseconds. */
+const SLICE_MS = 2
 /** Bytes of one message on the link: others get between. */
 const PIECE_BYTES = 32 * 1024
 /** A taker that says nothing for so long is not waited for, in milliseconds. */
@@ -28,6 +31,7 @@ interface Piece {
 
 export interface GiverModules {
   readonly send: (to: NodeId, body: LinkBody) => void
+  readonly turns: Pick<TurnQueue, 'add'>
   readonly sessions: SessionMoves
   readonly log: Logger
 }
@@ -77,15 +81,14 @@ class Giving {
     if (now - this.askedAt > MARKS_TIMEOUT_MS) this.awaited?.clear()
   }
 
-  /** Sends what the taker has room for. */
-  pump(): void {
+  /** Sends a piece, if there is one and the taker has room for it; false when not. */
+  sendPiece(): boolean {
     const { taker, move } = this
-    while (this.credit > 0) {
-      const piece = this.nextPiece()
-      if (piece === undefined) return
-      this.credit -= piece.data.length
-      this.send(taker, { $case: 'takeoverPiece', value: { move, ...piece } })
-    }
+    const piece = this.credit > 0 ? this.nextPiece() : undefined
+    if (piece === undefined) return false
+    this.credit -= piece.data.length
+    this.send(taker, { $case: 'takeoverPiece', value: { move, ...piece } })
+    return true
   }
 
   private nextPiece(): Piece | undefined {
@@ -103,25 +106,27 @@ class Giving {
       if (value !== undefined) return value
       this.isStateSent = true
     }
+    // The client waits for marks, and not for its queue: that goes behind them.
+    if (this.awaited === undefined) return undefined
     const next = queuePart(this.session, this.sent)
     if (next !== undefined) {
       this.sent += next.count
       return next.part
     }
-    if (this.isLastSent || !this.isCut) return undefined
+    if (this.isLastSent || !this.areMarksHere(this.awaited)) return undefined
     this.isLastSent = true
     this.session.close()
     return { ...emptyPart(), last: true }
   }
 
-  private get isCut(): boolean {
-    if (this.awaited === undefined) return false
-    for (const node of this.awaited) if (!this.marked.has(node)) return false
+  private areMarksHere(awaited: ReadonlySet<NodeId>): boolean {
+    for (const node of awaited) if (!this.marked.has(node)) return false
     return true
   }
 }
 
-export class Giver {
+export class Giver implements TurnTask {
+  isQueued = false
   /** By taker and its number for the move. */
   private readonly givings = new Map<string, Giving>()
 
@@ -145,7 +150,7 @@ export class Giver {
     session.watchUnsettled((packetId) => {
       this.modules.send(from, { $case: 'takeoverSettled', value: { clientId, packetIds: [packetId] } })
     })
-    giving.pump()
+    this.wake()
   }
 
   acknowledged(from: NodeId, { move, bytes }: LinkBodyOf<'takeoverAck'>['value']): void {
@@ -153,20 +158,20 @@ export class Giver {
     if (giving === undefined) return
     giving.heardAt = performance.now()
     giving.credit += bytes
-    giving.pump()
+    this.wake()
   }
 
   /** The taker asks all nodes for marks. */
   asked(taker: NodeId, { move, nodes }: LinkBodyOf<'takeoverCut'>['value']): void {
     const giving = this.find(taker, move)
     giving?.await(nodes)
-    giving?.pump()
+    this.wake()
   }
 
   marked(node: NodeId, taker: NodeId, move: number): void {
     const giving = this.find(taker, move)
     giving?.mark(node)
-    giving?.pump()
+    this.wake()
   }
 
   done(from: NodeId, { move }: LinkBodyOf<'takeoverDone'>['value']): void {
@@ -196,23 +201,37 @@ export class Giver {
   nodeGone(node: NodeId): void {
     for (const giving of this.givings.values()) {
       if (giving.taker === node) this.abort(giving)
-      else {
-        giving.excuse(node)
-        giving.pump()
-      }
+      else giving.excuse(node)
     }
+    this.wake()
   }
 
   checkTime(now: number): void {
     for (const giving of this.givings.values()) {
       giving.checkTime(now)
       if (now - giving.heardAt > SILENCE_MS) this.abort(giving)
-      else giving.pump()
     }
+    this.wake()
   }
 
   stop(): void {
     for (const giving of this.givings.values()) this.abort(giving)
+  }
+
+  /** A piece of each session in turn, as long as a turn may be. */
+  runTurn(): void {
+    const until = performance.now() + SLICE_MS
+    let busy = [...this.givings.values()]
+    while (busy.length > 0) {
+      busy = busy.filter((giving) => giving.sendPiece())
+      if (performance.now() < until) continue
+      if (busy.length > 0) this.wake()
+      return
+    }
+  }
+
+  private wake(): void {
+    if (this.givings.size > 0) this.modules.turns.add(this)
   }
 
   private abort(giving: Giving): void {

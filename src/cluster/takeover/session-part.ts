@@ -15,7 +15,7 @@ import { NodeError } from '../../util/errors.js'
 import type { SessionMessage, SessionPart, SessionSubscription } from '../wire.js'
 
 /** Bytes of messages in a part, about; one message may be more. */
-const PART_BYTES = 32 * 1024
+const PART_BYTES = 16 * 1024
 /** Subscriptions or packet ids in a part. */
 const PART_ITEMS = 500
 /** Rough cost of a message besides payload and topic, in bytes. */

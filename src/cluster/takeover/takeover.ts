@@ -11,6 +11,7 @@ import type { Logger } from 'pino'
 import type { FetchRequest, SessionMoves, Takeovers } from '../../broker/move-ports.js'
 import type { NodeId } from '../../router/route-table.js'
 import type { MetricRegistry } from '../../telemetry/registry.js'
+import type { TurnQueue } from '../../util/turn.js'
 import type { LinkBody, LinkBodyOf, TakeoverMark } from '../wire.js'
 import { Giver } from './giver.js'
 import { createTakeoverMetrics } from './metrics.js'
@@ -32,6 +33,7 @@ export interface SessionTakeoverModules {
   readonly routeVersion: () => number
   /** Of a peer's routes, as far as they are here. */
   readonly routeVersionOf: (peer: NodeId) => number
+  readonly turns: Pick<TurnQueue, 'add'>
   readonly sessions: SessionMoves
   readonly metrics: MetricRegistry
   readonly log: Logger
@@ -52,13 +54,13 @@ export class SessionTakeover implements Takeovers {
   private isStopped = false
 
   constructor(private readonly modules: SessionTakeoverModules) {
-    const { self, sessions, log, peers, routeVersion } = modules
+    const { self, sessions, log, peers, routeVersion, turns } = modules
     const send = (to: NodeId, body: LinkBody): void => this.send(to, body)
     const metrics = createTakeoverMetrics(modules.metrics, {
       leaving: () => this.giver.size,
       arriving: () => this.taker.size,
     })
-    this.giver = new Giver({ send, sessions, log })
+    this.giver = new Giver({ send, turns, sessions, log })
     this.taker = new Taker({ self, send, peers, routeVersion, sessions, metrics, log })
   }
 

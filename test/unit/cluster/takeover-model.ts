@@ -28,6 +28,7 @@ import type { Subscription } from '../../../src/router/subscription-table.js'
 import { SubscriptionTable } from '../../../src/router/subscription-table.js'
 import { MetricRegistry } from '../../../src/telemetry/registry.js'
 import { TimerWheel } from '../../../src/util/timer-wheel.js'
+import type { TurnTask } from '../../../src/util/turn.js'
 import { RecordingOutlet, type Sent } from '../mqtt/session/recording-outlet.js'
 
 export const CLIENT = 'roamer'
@@ -77,6 +78,7 @@ export class ModelNode implements MovableSessions {
       peers: () => network.names.filter((other) => other !== name),
       routeVersion: () => this.routeLog.version,
       routeVersionOf: (peer) => this.routes.get(peer)?.version ?? 0,
+      turns: { add: (task) => network.run(task) },
       sessions: new MovingSessions({ sessions: this, desk: this.desk, groups: this.groups, source: this.source }),
       metrics: this.metrics,
       log: pino({ level: 'silent' }),
@@ -202,6 +204,7 @@ export class ModelNode implements MovableSessions {
 export class Network {
   readonly nodes: ModelNode[]
   private readonly lines = new Map<string, Parcel[]>()
+  private readonly tasks: TurnTask[] = []
 
   constructor(readonly names: readonly string[]) {
     this.nodes = names.map((name) => new ModelNode(name, this))
@@ -220,9 +223,23 @@ export class Network {
     parcels.push(parcel)
   }
 
-  /** The next parcel of some line arrives; false when nothing is under way. */
+  /** At the end of some turn. */
+  run(task: TurnTask): void {
+    if (task.isQueued) return
+    task.isQueued = true
+    this.tasks.push(task)
+  }
+
+  /** The next parcel of some line arrives, or a turn ends; false when nothing is under way. */
   deliverOne(choice: number): boolean {
     const busy = [...this.lines].filter(([, parcels]) => parcels.length > 0)
+    const [task] = this.tasks
+    if (task !== undefined && choice % (busy.length + 1) === 0) {
+      this.tasks.shift()
+      task.isQueued = false
+      task.runTurn()
+      return true
+    }
     const [key, parcels] = busy[choice % Math.max(1, busy.length)] ?? []
     const parcel = parcels?.shift()
     if (key === undefined || parcel === undefined) return false
