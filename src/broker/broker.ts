@@ -46,6 +46,7 @@ import {
   LONE_FORWARDER,
   type NodeId,
   type PendingPublish,
+  type Receipts,
   type Replica,
 } from './ports.js'
 import { DeliverySource, Publisher } from './publish.js'
@@ -227,9 +228,15 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
     from: NodeId,
     pending: PendingPublish | undefined,
     targets: GroupTargets | undefined,
+    receipts?: Receipts,
   ): void {
     this.host.watchDeliveries()
-    this.publisher.deliverForwarded(message, from, pending, targets)
+    this.publisher.deliverForwarded(message, from, pending, targets, receipts)
+  }
+
+  placeAgain(key: string, message: Message, isLast: boolean): boolean {
+    this.host.watchDeliveries()
+    return this.publisher.placeAgain(key, message, isLast)
   }
 
   /** Makes a Connection of a socket; beyond the limit of connections, and when closed, it is ended at once. */

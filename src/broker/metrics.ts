@@ -1,5 +1,6 @@
 /** What the broker counts, and the gauges over its sessions, read when Prometheus scrapes. */
 
+import { SHARED_STRATEGIES, type SharedStrategy } from '../config/mqtt-options.js'
 import type { MqttMetrics } from '../mqtt/metrics.js'
 import { createMqttMetrics } from '../mqtt/metrics.js'
 import { createSessionMetrics, type SessionMetrics } from '../mqtt/session/session-metrics.js'
@@ -28,6 +29,8 @@ export interface BrokerMetrics {
   readonly forwardedIn: Counter
   readonly redispatched: Counter
   readonly unplaced: Counter
+  /** Choices of a member, or of a node that has some, for a message published here. */
+  readonly shared: Record<SharedStrategy, Counter>
   readonly retainedRefused: Record<RetainedRefusal, Counter>
   readonly takeovers: Counter
   readonly wills: Counter
@@ -71,6 +74,14 @@ export function createBrokerMetrics(registry: MetricRegistry): BrokerMetrics {
       name: 'messages_unplaced_total',
       help: 'Messages of shared subscriptions that were dropped because the last member of their group had left.',
     }),
+    shared: registry.counters(
+      {
+        name: 'shared_dispatches_total',
+        help: 'Times that a member of a shared subscription, here or on another node, was chosen for a message published here, by strategy.',
+      },
+      'strategy',
+      SHARED_STRATEGIES,
+    ),
     retainedRefused: registry.counters(
       {
         name: 'retained_refused_total',

@@ -43,13 +43,33 @@ export interface Forwarder {
 
 /** The half of the broker that the cluster calls: a message that a peer forwarded, for the sessions of this node only. */
 export interface ForwardedSink {
-  /** @param targets the groups here of which a member gets it; good until this returns */
+  /**
+   * @param targets the groups here of which a member gets it; good until this returns
+   * @param receipts told when the messages for groups that the peer keeps are settled
+   */
   deliverForwarded(
     message: Message,
     from: NodeId,
     pending: PendingPublish | undefined,
     targets: GroupTargets | undefined,
+    receipts?: Receipts,
   ): void
+
+  /**
+   * A message for a group whose member on another node has gone with that node: it is given to another member. False
+   * when there is none now, and it may be tried again.
+   * @param key the filter of the group
+   * @param isLast the node is gone for good: without another member the message is dropped and counted
+   */
+  placeAgain(key: string, message: Message, isLast: boolean): boolean
+}
+
+/** What a peer wants to know of the messages that it keeps until they are settled (see `GroupTargets.receipts`). */
+export interface Receipts {
+  /** False when the peer has given the message to another member meanwhile. */
+  admit(receipt: number): boolean
+  /** The message needs no other member any more. */
+  settle(receipt: number): void
 }
 
 /** One client ID, one connection, in the whole cluster. */

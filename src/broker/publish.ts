@@ -3,15 +3,16 @@
  * Whoever has yet to keep a QoS 1 or 2 message takes a hold on `pending`; the acknowledgement is the caller's.
  */
 
-import type { DeliveryOptions, Hold } from '../mqtt/session/session.js'
+import type { DeliveryOptions, Hold, Share } from '../mqtt/session/session.js'
 import { Message } from '../mqtt/wire/message.js'
 import { GroupTargets } from '../router/group-targets.js'
 import type { Match, MatchCache } from '../router/match-cache.js'
 import { Membership } from '../router/membership.js'
 import type { SharedGroup } from '../router/shared-group.js'
 import type { SharedGroups } from '../router/shared-groups.js'
+import { GuardedCopy, GuardedDelivery } from './guarded-copy.js'
 import type { BrokerMetrics } from './metrics.js'
-import type { ForwardedSink, Forwarder, NodeId, PendingPublish } from './ports.js'
+import type { ForwardedSink, Forwarder, NodeId, PendingPublish, Receipts } from './ports.js'
 import type { RetainedMessages } from './retained.js'
 import type { Subscriber } from './subscriber.js'
 
@@ -25,6 +26,9 @@ export class DeliverySource {
 
   constructor(public node: NodeId) {}
 }
+
+/** Publishers of these messages were answered: nobody waits, but a queue must take them as if somebody did. */
+export const ANSWERED: Hold = { hold() {}, release() {} }
 
 export interface PublisherModules {
   readonly matches: MatchCache<Subscriber>
@@ -106,22 +110,24 @@ export class Publisher implements ForwardedSink {
     from: NodeId,
     pending: PendingPublish | undefined,
     targets: GroupTargets | undefined,
+    receipts?: Receipts,
   ): void {
     this.modules.metrics.forwardedIn.value++
-    if (this.isPast(message)) return
-    if (targets?.isOnly !== true) {
+    const isPast = this.isPast(message)
+    if (!isPast && targets?.isOnly !== true) {
       const match = this.modules.matches.match(message.topic)
       if (this.modules.source.watchers === 0) this.deliver(match, message, pending)
       else this.deliverFrom(from, match, message, pending)
     }
     if (targets === undefined) return
     for (let i = 0; i < targets.count; i++) {
-      const group = this.modules.groups.withId(targets.ids[i] as number)
-      const membership = group?.chooseHere(targets.hashes[i] as number)
-      if (membership !== undefined) this.deliverTo(membership, message, pending)
-      // Its members have left while the message was on its way.
-      else if (group !== undefined && !targets.isAgain) this.place(group, message, pending, true)
-      else this.modules.metrics.unplaced.value++
+      const receipt = targets.receipts[i] as number
+      if (receipt === 0 || receipts === undefined) {
+        if (!isPast) this.deliverToGroup(targets, i, message, pending, undefined)
+      } else if (receipts.admit(receipt)) {
+        if (isPast) receipts.settle(receipt)
+        else this.deliverToGroup(targets, i, message, pending, { receipt, receipts })
+      }
     }
   }
 
@@ -140,6 +146,47 @@ export class Publisher implements ForwardedSink {
     } finally {
       source.node = self
     }
+  }
+
+  private deliverToGroup(
+    targets: GroupTargets,
+    index: number,
+    message: Message,
+    pending: PendingPublish | undefined,
+    guard: { receipt: number; receipts: Receipts } | undefined,
+  ): void {
+    const group = this.modules.groups.withId(targets.ids[index] as number)
+    const membership = group?.chooseHere(targets.hashes[index] as number)
+    if (group === undefined) {
+      this.modules.metrics.unplaced.value++
+      guard?.receipts.settle(guard.receipt)
+      return
+    }
+    const copy = guard && new GuardedCopy(group, guard.receipt, guard.receipts)
+    if (membership !== undefined) {
+      this.deliverTo(membership, message, pending, copy)
+    } else if (targets.isAgain) {
+      this.modules.metrics.unplaced.value++
+      copy?.settle()
+    } else {
+      // Its members have left while the message was on its way.
+      this.place(group, message, pending, { isAgain: true, share: copy })
+    }
+  }
+
+  placeAgain(key: string, message: Message, isLast: boolean): boolean {
+    const { groups, metrics } = this.modules
+    const group = groups.get(key)
+    if (!isLast && group?.isWithinReach !== true) return false
+    message.isAged = true
+    if (this.isPast(message)) return true
+    if (group === undefined) {
+      metrics.unplaced.value++
+    } else {
+      metrics.redispatched.value++
+      this.place(group, message, ANSWERED)
+    }
+    return true
   }
 
   private deliver(match: Match<Subscriber>, message: Message, pending: PendingPublish | undefined): void {
@@ -178,7 +225,8 @@ export class Publisher implements ForwardedSink {
       const hash = group.hashOf(message.topic, message.publisherId)
       const choice = group.choose(hash)
       if (choice instanceof Membership) this.deliverTo(choice, message, pending)
-      else if (choice !== undefined) targets.add(choice.node, choice.id, hash)
+      else if (choice !== undefined) targets.add(choice.node, choice.id, hash, group.key)
+      this.modules.metrics.shared[group.strategy].value++
     }
     if (targets.count > 0) return targets
     this.spareTargets = targets
@@ -188,25 +236,45 @@ export class Publisher implements ForwardedSink {
   /**
    * To a member of one group, wherever it is; counted when there is none.
    * @param isAgain it was at another node already: the next one keeps it or drops it
+   * @param share how it has come by the group before
    */
-  place(group: SharedGroup<Subscriber>, message: Message, pending: Hold | undefined, isAgain = false): void {
+  place(
+    group: SharedGroup<Subscriber>,
+    message: Message,
+    pending: Hold | undefined,
+    { isAgain = false, share }: { isAgain?: boolean; share?: Share | undefined } = {},
+  ): void {
     const hash = group.hashOf(message.topic, message.publisherId)
     const choice = group.choose(hash)
     if (choice === undefined) {
       this.modules.metrics.unplaced.value++
+      share?.settle()
     } else if (choice instanceof Membership) {
-      this.deliverTo(choice, message, pending)
+      this.deliverTo(choice, message, pending, share instanceof GuardedCopy ? share : undefined)
     } else {
       const targets = new GroupTargets()
       targets.isAgain = isAgain
-      targets.add(choice.node, choice.id, hash)
+      targets.add(choice.node, choice.id, hash, group.key)
       this.forwarder.forward(message, [], message.qos === 0 ? undefined : pending, targets)
+      // From now on it is this node that keeps it for the next.
+      share?.settle()
     }
   }
 
-  private deliverTo(membership: Membership<Subscriber>, message: Message, pending: Hold | undefined): void {
+  private deliverTo(
+    membership: Membership<Subscriber>,
+    message: Message,
+    pending: Hold | undefined,
+    copy?: GuardedCopy,
+  ): void {
     const { subscriber } = membership
     const allowed = this.deliveryFilter === undefined ? message : this.deliveryFilter(subscriber, message)
+    if (allowed !== undefined && copy !== undefined && allowed.qos > 0 && membership.qos > 0) {
+      subscriber.deliver(allowed, new GuardedDelivery(membership, copy), pending)
+      return
+    }
     if (allowed !== undefined) subscriber.deliver(allowed, membership, pending)
+    // At QoS 0, or withheld: nobody will say more of it.
+    copy?.settle()
   }
 }

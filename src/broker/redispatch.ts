@@ -3,15 +3,12 @@
  * when it left go to another [MQTT 5.0 section 4.8.2]. A QoS 2 message that was sent once stays with its session.
  */
 
-import type { Hold, Session, SharedMessage } from '../mqtt/session/session.js'
+import type { Session, SharedMessage } from '../mqtt/session/session.js'
 import { SharedGroup } from '../router/shared-group.js'
 import type { SharedGroups } from '../router/shared-groups.js'
 import type { BrokerMetrics } from './metrics.js'
-import type { Publisher } from './publish.js'
+import { ANSWERED, type Publisher } from './publish.js'
 import type { Subscriber } from './subscriber.js'
-
-/** Publishers of these messages were answered: nobody waits, but a queue must take them as if somebody did. */
-const ANSWERED: Hold = { hold() {}, release() {} }
 
 export interface RedispatchModules {
   readonly groups: SharedGroups<Subscriber>
@@ -30,28 +27,33 @@ export class Redispatch {
   /** The session may wait for its client; what other members can have now does not wait with it. */
   clientDisconnected(session: Session): void {
     if (!this.modules.groups.refresh(session)) return
-    const mayLeave = (share: object): boolean => this.groupOf(share)?.isServed === true
+    const mayLeave = (group: object): boolean => this.nowOf(group)?.isServed === true
     this.deliver(session.takeShared(mayLeave))
   }
 
   /** The session ends and is a member no more: also a member that is away may have what it leaves. */
   sessionEnding(session: Session): void {
-    this.deliver(session.takeShared((share) => this.groupOf(share) !== undefined))
+    this.deliver(session.takeShared(() => true))
   }
 
   private deliver(messages: readonly SharedMessage[]): void {
     for (const { message, share } of messages) {
-      const group = this.groupOf(share)
-      if (group === undefined) continue
+      const group = this.nowOf(share.group)
       message.isAged = true
-      if (this.modules.publisher.isPast(message)) continue
-      this.modules.metrics.redispatched.value++
-      this.modules.publisher.place(group, message, ANSWERED)
+      if (this.modules.publisher.isPast(message)) {
+        share.settle()
+      } else if (group === undefined) {
+        this.modules.metrics.unplaced.value++
+        share.settle()
+      } else {
+        this.modules.metrics.redispatched.value++
+        this.modules.publisher.place(group, message, ANSWERED, { share })
+      }
     }
   }
 
   /** The group may have ended and begun anew since the message came. */
-  private groupOf(share: object): SharedGroup<Subscriber> | undefined {
-    return share instanceof SharedGroup ? this.modules.groups.get(share.key) : undefined
+  private nowOf(group: object): SharedGroup<Subscriber> | undefined {
+    return group instanceof SharedGroup ? this.modules.groups.get(group.key) : undefined
   }
 }

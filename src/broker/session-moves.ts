@@ -8,7 +8,7 @@
 
 import type { Hold } from '../mqtt/session/back-pressure.js'
 import type { InFlight } from '../mqtt/session/in-flight-window.js'
-import type { DeliveryGate, ReceivedQos2, Session } from '../mqtt/session/session.js'
+import type { DeliveryGate, ReceivedQos2, Session, Share } from '../mqtt/session/session.js'
 import type { NodeId } from '../router/route-table.js'
 import { SharedGroup } from '../router/shared-group.js'
 import type { SharedGroups } from '../router/shared-groups.js'
@@ -266,7 +266,7 @@ class Arriving implements ArrivingSession {
   }
 
   /** The group here, of which the session is a member by now. */
-  private groupOf(key: string | undefined): object | undefined {
+  private groupOf(key: string | undefined): Share | undefined {
     return key === undefined ? undefined : this.modules.groups.get(key)
   }
 }
@@ -289,6 +289,6 @@ class MovedQos2 implements ReceivedQos2 {
   }
 }
 
-function keyOf(share: object | undefined): string | undefined {
-  return share instanceof SharedGroup ? share.key : undefined
+function keyOf(share: Share | undefined): string | undefined {
+  return share?.group instanceof SharedGroup ? share.group.key : undefined
 }

@@ -5,6 +5,7 @@ import type { SessionMoves } from '../broker/move-ports.js'
 import type { DirectorySink, ForwardedSink, NodeId } from '../broker/ports.js'
 import type { GroupPlacement } from '../router/group-routes.js'
 import type { RouteTable } from '../router/route-table.js'
+import type { Reach } from '../router/shared-group.js'
 import type { MetricRegistry } from '../telemetry/registry.js'
 import type { SeedSource } from './discovery/seed-source.js'
 import type { GroupSource, RouteSource } from './route-log.js'
@@ -12,7 +13,7 @@ import type { GroupSource, RouteSource } from './route-log.js'
 /** Where the members here come from, and who hears of those elsewhere. */
 export interface ClusterGroups extends GroupSource, GroupPlacement {
   /** A node that is not reachable is chosen only when nobody else is there. */
-  setReachable(node: NodeId, isReachable: boolean): void
+  setReach(node: NodeId, reach: Reach): void
 }
 
 export interface ClusterModules {

@@ -405,7 +405,7 @@ export class Cluster {
 
   /** A node that does not answer is no part of the ring, and its members of shared subscriptions are passed over. */
   private updateReach(peer: Peer, hasOpened = false): void {
-    this.modules.groups?.setReachable(peer.name, peer.isReachable)
+    this.modules.groups?.setReach(peer.name, peer.reach)
     this.clients.setPeers(this.reachablePeers(), hasOpened ? peer.name : undefined)
   }
 

@@ -10,7 +10,8 @@ import type { NodeId } from '../router/route-table.js'
 const PUBLISHER = 1
 /**
  * Groups of shared subscriptions for which the receiver was chosen: a byte of flags, then for each four bytes of its
- * number there and four bytes of hash, by which the strategies that hash choose the member.
+ * number there, four bytes of hash, by which the strategies that hash choose the member, and six bytes of the number
+ * under which the sender keeps the message until it is settled, 0 when it does not (see `Custody`).
  */
 const GROUPS = 2
 
@@ -23,7 +24,8 @@ const GROUPS_AGAIN = 2
 const MARK = 9
 
 const FIELD_HEADER_BYTES = 3
-const GROUP_BYTES = 8
+const GROUP_BYTES = 14
+const RECEIPT_BYTES = 6
 /** Lengths are of two bytes. */
 const LONGEST_EXTENSION_BYTES = 0xffff
 /** Bytes before the fields: flags of the entry, length of the extension. */
@@ -75,6 +77,7 @@ export class EntryHeads {
     for (const index of groups) {
       head.writeUInt32BE(targets.ids[index] as number, at)
       head.writeUInt32BE(targets.hashes[index] as number, at + 4)
+      head.writeUIntBE(targets.receipts[index] as number, at + 8, RECEIPT_BYTES)
       at += GROUP_BYTES
     }
     return head
@@ -149,7 +152,8 @@ export class ExtensionReader {
     list.isOnly = (flags & GROUPS_ONLY) !== 0
     list.isAgain = (flags & GROUPS_AGAIN) !== 0
     for (let at = start + 1; at + GROUP_BYTES <= end; at += GROUP_BYTES) {
-      list.add('', chunk.readUInt32BE(at), chunk.readUInt32BE(at + 4))
+      const receipt = chunk.readUIntBE(at + 8, RECEIPT_BYTES)
+      list.add('', chunk.readUInt32BE(at), chunk.readUInt32BE(at + 4), '', receipt)
     }
     this.targets = list
   }

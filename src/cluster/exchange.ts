@@ -14,12 +14,14 @@ import type { Counter } from '../telemetry/registry.js'
 import { asError } from '../util/errors.js'
 import type { TurnQueue, TurnTask } from '../util/turn.js'
 import { BatchAssembler, type BatchReader } from './batch.js'
+import { Custody } from './custody.js'
 import { markOf } from './entry-extension.js'
 import { InboundLane } from './inbound-lane.js'
 import { KeptLane } from './kept-lane.js'
 import type { Link } from './link.js'
 import { LooseLane } from './loose-lane.js'
 import type { BatchSizes, PeerCounters } from './metrics.js'
+import { Receipts } from './receipts.js'
 import { MapFeed, type ReplicatedMap } from './replicated-map.js'
 import type { RouteLog } from './route-log.js'
 import { RouteMirror, RoutePublisher } from './route-sync.js'
@@ -57,6 +59,13 @@ export class Exchange implements TurnTask {
   readonly kept: KeptLane
   readonly loose: LooseLane
   readonly inbound: InboundLane
+  /** Messages for members of the peer, until they are settled. */
+  readonly custody: Custody
+  /** What the peer has in its custody for members here. */
+  private readonly receipts: Receipts
+  /** Receipts of the peer that came on this link; those confirmed to it. */
+  private receiptsTaken = 0
+  private receiptsConfirmed = 0
   readonly publisher: RoutePublisher
   readonly mirror: RouteMirror
   private readonly looseAssembler = new BatchAssembler()
@@ -76,6 +85,8 @@ export class Exchange implements TurnTask {
       deliver: (entries, waitedMs, pending) => this.deliver(entries, waitedMs, pending),
       onAckOwed: () => modules.turns.add(this),
     })
+    this.custody = new Custody(options.linkBuffer, modules.counters)
+    this.receipts = new Receipts(() => this.wake())
     this.publisher = new RoutePublisher(modules.routeLog, modules.counters)
     this.mirror = new RouteMirror(peer, modules.routes, modules.counters, modules.groupRoutes)
   }
@@ -107,6 +118,13 @@ export class Exchange implements TurnTask {
     if (missing > 0) {
       this.modules.counters.missingBatches += missing
       this.modules.log.warn({ peer: this.peer, missing }, 'the peer could not keep all batches while the link was down')
+    }
+    this.receiptsTaken = 0
+    this.receiptsConfirmed = 0
+    this.receipts.open()
+    // Before any batch, which goes at the end of the turn.
+    for (let receipts = this.custody.nextRecall(); receipts !== undefined; receipts = this.custody.nextRecall()) {
+      link.send({ $case: 'groupRecall', value: { receipts } })
     }
     this.mirror.open()
     this.publisher.open(open.routeVersion)
@@ -168,6 +186,16 @@ export class Exchange implements TurnTask {
         this.kept.acknowledge(body.value.sequence)
         this.kept.acknowledgeSelected(body.value.selected)
         return
+      case 'groupReceipts':
+        for (const receipt of body.value.receipts) this.custody.settle(receipt)
+        this.receiptsTaken += body.value.receipts.length
+        break
+      case 'groupReceiptsAck':
+        this.receipts.confirm(body.value.count)
+        return
+      case 'groupRecall':
+        this.receipts.recall(body.value.receipts)
+        return
       case 'routeDeltas':
         this.mirror.takeDeltas(body.value)
         this.modules.directory.routesTaken(this.peer)
@@ -209,8 +237,13 @@ export class Exchange implements TurnTask {
     if (link === undefined || !link.isWritable) return
     const ack = this.inbound.takeAck()
     if (ack !== undefined) link.send({ $case: 'batchAck', value: ack })
+    if (this.receiptsTaken > this.receiptsConfirmed) {
+      this.receiptsConfirmed = this.receiptsTaken
+      link.send({ $case: 'groupReceiptsAck', value: { count: this.receiptsTaken } })
+    }
     // One message of routes and maps per turn: a snapshot neither blocks the event loop nor holds up messages.
-    let hasMore = this.sendNext(link, this.mirror.next())
+    let hasMore = this.sendNext(link, this.receipts.next())
+    hasMore = this.sendNext(link, this.mirror.next()) || hasMore
     hasMore = this.sendNext(link, this.publisher.next()) || hasMore
     for (const feed of this.feeds.values()) hasMore = this.sendNext(link, feed.next()) || hasMore
     let isBusy = true
@@ -230,7 +263,17 @@ export class Exchange implements TurnTask {
    */
   abandon(): number {
     this.mirror.clear()
-    return this.kept.settle()
+    const lost = this.kept.settle()
+    this.rescue(true)
+    return lost
+  }
+
+  /**
+   * Members of shared subscriptions elsewhere get what those of the peer have not settled.
+   * @param isLast the peer does not come back
+   */
+  rescue(isLast: boolean): void {
+    this.custody.rescue((key, message) => this.modules.sink.placeAgain(key, message, isLast), isLast)
   }
 
   private feed(map: ReplicatedMap): MapFeed {
@@ -293,7 +336,7 @@ export class Exchange implements TurnTask {
     this.modules.counters.messagesReceived += 1
     try {
       const pending = message.qos === 0 ? undefined : this.deliveredPending
-      this.modules.sink.deliverForwarded(message, this.peer, pending, targets)
+      this.modules.sink.deliverForwarded(message, this.peer, pending, targets, this.receipts)
     } catch (error) {
       // One message must not cost the others of its batch.
       this.modules.counters.failedDeliveries += 1

@@ -96,23 +96,31 @@ export class PeerForwarder implements Forwarder {
     targets: GroupTargets,
     isOnly: boolean,
   ): void {
+    const custody = message.qos === 0 ? undefined : this.peers.get(node)?.exchange.custody
     for (const [index, groups] of groupsPerEntry(targets, node).entries()) {
+      if (custody !== undefined) {
+        for (const at of groups) targets.receipts[at] = custody.take(message, targets.keys[at] as string)
+      }
       const head = this.heads.headFor(publisherId, targets, groups, isOnly || index > 0)
-      this.forwardTo(node, message, frame, head, pending)
+      if (this.forwardTo(node, message, frame, head, pending) || custody === undefined) continue
+      for (const at of groups) custody.settle(targets.receipts[at] as number)
     }
   }
 
+  /** False when the message is dropped, which is counted. */
   private forwardTo(
     node: NodeId,
     message: Message,
     frame: Frame,
     head: Buffer,
     pending: PendingPublish | undefined,
-  ): void {
+  ): boolean {
     const peer = this.peers.get(node)
-    if (peer === undefined) this.metrics.drops.unknown_peer.value += 1
-    else if (message.qos === 0) this.forwardLoose(peer, frame, head)
-    else this.forwardKept(peer, frame, pending, head)
+    if (peer !== undefined) {
+      return message.qos === 0 ? this.forwardLoose(peer, frame, head) : this.forwardKept(peer, frame, pending, head)
+    }
+    this.metrics.drops.unknown_peer.value += 1
+    return false
   }
 
   /** Whether some node wants to know who publishes; nearly always none does. */
@@ -153,26 +161,30 @@ export class PeerForwarder implements Forwarder {
     }
   }
 
-  private forwardLoose(peer: Peer, frame: Frame, head: Buffer): void {
-    if (!peer.isLive) this.metrics.drops.peer_down.value += 1
-    else if (!peer.exchange.offerLoose(frame, head)) this.metrics.drops.qos0_buffer_full.value += 1
-    else peer.counters.messagesForwarded += 1
+  private forwardLoose(peer: Peer, frame: Frame, head: Buffer): boolean {
+    if (peer.isLive && peer.exchange.offerLoose(frame, head)) {
+      peer.counters.messagesForwarded += 1
+      return true
+    }
+    this.metrics.drops[peer.isLive ? 'qos0_buffer_full' : 'peer_down'].value += 1
+    return false
   }
 
-  private forwardKept(peer: Peer, frame: Frame, pending: PendingPublish | undefined, head: Buffer): void {
+  private forwardKept(peer: Peer, frame: Frame, pending: PendingPublish | undefined, head: Buffer): boolean {
     if (peer.state === 'left') {
       this.metrics.drops.peer_left.value += 1
-      return
+      return false
     }
     // For a peer that is down the message is kept as a hint, and its publisher does not wait.
     const waiting = peer.isLive ? pending : undefined
     waiting?.hold()
     if (peer.exchange.offerKept(frame, waiting, head)) {
       peer.counters.messagesForwarded += 1
-      return
+      return true
     }
     this.metrics.drops.link_buffer_full.value += 1
     if (waiting !== undefined) this.holdBack(waiting)
+    return false
   }
 
   private holdBack(pending: PendingPublish): void {

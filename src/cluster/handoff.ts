@@ -24,6 +24,7 @@ export class Handoff {
   begin(peer: string, exchange: Exchange): void {
     this.modules.metrics.drops.peer_down.value += exchange.loose.clear()
     exchange.kept.releaseAll()
+    exchange.rescue(false)
     clearTimeout(this.timer)
     this.timer = setTimeout(() => this.giveUp(peer, exchange, 'hint_expired'), this.retentionMs)
     this.timer.unref()

@@ -42,6 +42,7 @@ export interface PeerCounters extends RouteCounters {
   malformedBatches: number
   failedDeliveries: number
   missingBatches: number
+  unguarded: number
   linksOpened: number
 }
 
@@ -56,6 +57,7 @@ export function createPeerCounters(): PeerCounters {
     malformedBatches: 0,
     failedDeliveries: 0,
     missingBatches: 0,
+    unguarded: 0,
     linksOpened: 0,
     deltasSent: 0,
     deltasReceived: 0,
@@ -76,6 +78,9 @@ export interface PeerMetrics {
   readonly rtt: number | undefined
   readonly keptBytes: number
   readonly keptMessages: number
+  /** Of shared subscriptions, kept until a member of the peer has settled them. */
+  readonly guardedBytes: number
+  readonly guardedMessages: number
   readonly looseBytes: number
   readonly looseMessages: number
   /** Batches received and not yet kept by the sessions of this node. */
@@ -234,6 +239,21 @@ function registerPeerMetrics(registry: MetricRegistry, sources: ClusterMetricSou
     (peer) => peer.keptBytes,
   )
   gauge('link_unacked_messages', 'QoS 1 and 2 messages kept for a peer until it has them.', (peer) => peer.keptMessages)
+  gauge(
+    'shared_guarded_bytes',
+    'Bytes of QoS 1 and 2 messages of shared subscriptions that are kept for other members until one of a peer has acknowledged them.',
+    (peer) => peer.guardedBytes,
+  )
+  gauge(
+    'shared_guarded_messages',
+    'QoS 1 and 2 messages of shared subscriptions that are kept for other members until one of a peer has acknowledged them.',
+    (peer) => peer.guardedMessages,
+  )
+  counter(
+    'shared_unguarded_total',
+    'QoS 1 and 2 messages of shared subscriptions that were not kept for other members, because as many bytes as `cluster.linkBuffer` were kept already.',
+    (c) => c.unguarded,
+  )
   gauge('link_qos0_bytes', 'Bytes of QoS 0 messages that wait for the link to a peer.', (peer) => peer.looseBytes)
   gauge('link_qos0_messages', 'QoS 0 messages that wait for the link to a peer.', (peer) => peer.looseMessages)
   gauge('link_replicated_keys', 'Keys of replicated maps that wait for the link to a peer.', (peer) => peer.mapKeys)

@@ -10,6 +10,7 @@
 
 import type { Logger } from 'pino'
 import type { NodeId } from '../router/route-table.js'
+import type { Reach } from '../router/shared-group.js'
 import { asError } from '../util/errors.js'
 import type { Exchange } from './exchange.js'
 import { speaks } from './features.js'
@@ -127,6 +128,12 @@ export class Peer implements LinkOwner, PeerMetrics, SeenPeer {
     return this.current === 'up' && this.link?.state === 'up'
   }
 
+  /** Whether its members of shared subscriptions are chosen. */
+  get reach(): Reach {
+    if (this.isReachable) return 'reachable'
+    return this.isLive ? 'awaited' : 'lost'
+  }
+
   /** True when the link is up and the peer's routes are all here. */
   get isSynced(): boolean {
     return this.link?.state === 'up' && this.exchange.mirror.isSynced
@@ -162,6 +169,14 @@ export class Peer implements LinkOwner, PeerMetrics, SeenPeer {
 
   get keptMessages(): number {
     return this.exchange.kept.length
+  }
+
+  get guardedBytes(): number {
+    return this.exchange.custody.bytes
+  }
+
+  get guardedMessages(): number {
+    return this.exchange.custody.length
   }
 
   get looseBytes(): number {

@@ -13,6 +13,10 @@ export class GroupTargets {
   readonly ids: number[] = []
   /** What a strategy that hashes chooses by; 0 for the others. */
   readonly hashes: number[] = []
+  /** How this node knows the group: its filter. */
+  readonly keys: string[] = []
+  /** Under which number the sender keeps the message until it is told that it is settled; 0: it does not. */
+  readonly receipts: number[] = []
   /** For no plain subscription of those nodes: only for the groups. */
   isOnly = false
   /** It goes on from a node that has lost its members: whoever gets it places it or drops it. */
@@ -24,10 +28,12 @@ export class GroupTargets {
     this.isAgain = false
   }
 
-  add(node: NodeId, id: number, hash: number): void {
+  add(node: NodeId, id: number, hash: number, key = '', receipt = 0): void {
     this.nodes[this.count] = node
     this.ids[this.count] = id
     this.hashes[this.count] = hash
+    this.keys[this.count] = key
+    this.receipts[this.count] = receipt
     this.count += 1
   }
 

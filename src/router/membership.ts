@@ -13,12 +13,12 @@ export class Membership<S> implements Subscription<S> {
   isHere = false
   place = 0
 
-  /** @param share the group */
   constructor(
     readonly subscriber: S,
     readonly filter: string,
     readonly options: Readonly<SubscriptionOptions>,
-    readonly share: object,
+    /** The group itself: what was published here is kept for nobody. */
+    readonly share: { readonly group: object; settle(): void },
   ) {
     this.qos = options.qos
     this.retainAsPublished = options.retainAsPublished

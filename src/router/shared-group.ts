@@ -18,6 +18,12 @@ export interface GroupMember {
   readonly isBusy: boolean
 }
 
+/**
+ * What a node that has members can be expected to do: it hears of a message at once; it is silent, and may be back in
+ * seconds; or it is down or has left.
+ */
+export type Reach = 'reachable' | 'awaited' | 'lost'
+
 /** The members that another node has. */
 export class RemoteMembers {
   connected = 0
@@ -27,8 +33,7 @@ export class RemoteMembers {
 
   constructor(
     readonly node: NodeId,
-    /** Its link is up, so that it hears of a message at once. */
-    public isReachable: boolean,
+    public reach: Reach,
   ) {}
 }
 
@@ -54,7 +59,9 @@ export class SharedGroup<S extends GroupMember> {
   readonly key: string
   readonly topicFilter: string
   readonly id: number
-  private readonly strategy: SharedStrategy
+  readonly strategy: SharedStrategy
+  /** A node that is silent keeps what a hash gives it until it counts as down: so a topic keeps its order. */
+  private readonly isPatient: boolean
   private readonly node: NodeId
   private readonly here: Membership<S>[] = []
   private readonly away: Membership<S>[] = []
@@ -72,6 +79,7 @@ export class SharedGroup<S extends GroupMember> {
     this.key = key
     this.topicFilter = topicFilter
     this.strategy = strategy
+    this.isPatient = strategy === 'hash_topic' || strategy === 'hash_clientid'
     this.id = id
     this.node = node
   }
@@ -90,6 +98,18 @@ export class SharedGroup<S extends GroupMember> {
   get isServed(): boolean {
     return (this.here.length > 0 && !this.isLeaving) || this.weighRemotes(true) > 0
   }
+
+  /** Some member, its client connected or not, is here or on a node that is there. */
+  get isWithinReach(): boolean {
+    return (this.memberCount > 0 && !this.isLeaving) || this.weighRemotes(false) > 0
+  }
+
+  /** How a message published here has come to its member: the group itself, and nobody has to know when it is settled. */
+  get group(): this {
+    return this
+  }
+
+  settle(): void {}
 
   /** What the other nodes are to know. */
   get route(): GroupRoute {
@@ -137,10 +157,10 @@ export class SharedGroup<S extends GroupMember> {
 
   // ── members elsewhere ────────────────────────────────────────────────────────────────────────────────────────
 
-  place(node: NodeId, { id, connected, members }: GroupRoute, isReachable: boolean): void {
+  place(node: NodeId, { id, connected, members }: GroupRoute, reach: Reach): void {
     let remote = this.remoteOf(node)
     if (remote === undefined) {
-      remote = new RemoteMembers(node, isReachable)
+      remote = new RemoteMembers(node, reach)
       this.remotes.push(remote)
       this.remotes.sort((one, other) => (one.node < other.node ? -1 : 1))
     }
@@ -156,9 +176,9 @@ export class SharedGroup<S extends GroupMember> {
     if (this.stuck === remote) this.stuck = undefined
   }
 
-  setReachable(node: NodeId, isReachable: boolean): void {
+  setReach(node: NodeId, reach: Reach): void {
     const remote = this.remoteOf(node)
-    if (remote !== undefined) remote.isReachable = isReachable
+    if (remote !== undefined) remote.reach = reach
   }
 
   // ── the choice ───────────────────────────────────────────────────────────────────────────────────────────────
@@ -243,7 +263,7 @@ export class SharedGroup<S extends GroupMember> {
         left -= here
         isOwnPassed = true
       }
-      const weight = weightOf(remote, isConnected)
+      const weight = this.weightOf(remote, isConnected)
       if (left < weight) return remote
       left -= weight
     }
@@ -255,7 +275,7 @@ export class SharedGroup<S extends GroupMember> {
     if (!(choice instanceof Membership) || !choice.subscriber.isBusy) return choice
     let left = randomPlace(elsewhere)
     for (const remote of this.remotes) {
-      const weight = weightOf(remote, isConnected)
+      const weight = this.weightOf(remote, isConnected)
       if (left < weight) return remote
       left -= weight
     }
@@ -265,13 +285,18 @@ export class SharedGroup<S extends GroupMember> {
   private isStillGood(isConnected: boolean): boolean {
     const { stuck } = this
     if (stuck instanceof Membership) return (isConnected ? this.here : this.away)[stuck.place] === stuck
-    return stuck !== undefined && weightOf(stuck, isConnected) > 0
+    return stuck !== undefined && this.weightOf(stuck, isConnected) > 0
   }
 
   private weighRemotes(isConnected: boolean): number {
     let total = 0
-    for (const remote of this.remotes) total += weightOf(remote, isConnected)
+    for (const remote of this.remotes) total += this.weightOf(remote, isConnected)
     return total
+  }
+
+  private weightOf(remote: RemoteMembers, isConnected: boolean): number {
+    if (remote.reach === 'lost' || (remote.reach === 'awaited' && !this.isPatient)) return 0
+    return isConnected ? remote.connected : remote.members
   }
 
   private remoteOf(node: NodeId): RemoteMembers | undefined {
@@ -284,11 +309,6 @@ export class SharedGroup<S extends GroupMember> {
     membership.place = members.length
     members.push(membership)
   }
-}
-
-function weightOf(remote: RemoteMembers, isConnected: boolean): number {
-  if (!remote.isReachable) return 0
-  return isConnected ? remote.connected : remote.members
 }
 
 /** The first member from a place on that is not busy; the one at that place when all that were looked at are. */

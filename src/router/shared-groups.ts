@@ -12,7 +12,7 @@ import { type GroupPlacement, type GroupRoute, routeText } from './group-routes.
 import { Membership } from './membership.js'
 import { DigestAccumulator, type RouteDigest } from './route-digest.js'
 import type { NodeId } from './route-table.js'
-import { type GroupMember, SharedGroup } from './shared-group.js'
+import { type GroupMember, type Reach, SharedGroup } from './shared-group.js'
 
 export interface SharedGroupsOptions {
   /** Of every group that is not in `strategies`. */
@@ -38,7 +38,8 @@ export class SharedGroups<S extends GroupMember> implements GroupPlacement {
   private readonly matched: SharedGroup<S>[][] = []
   private readonly announced = new DigestAccumulator()
   private readonly announcedTexts = new Map<SharedGroup<S>, string>()
-  private readonly unreachable = new Set<NodeId>()
+  /** Of the nodes that are not reachable. */
+  private readonly reaches = new Map<NodeId, Reach>()
   private listener: GroupListener | undefined
   private lastId = 0
   private changes = 0
@@ -157,7 +158,7 @@ export class SharedGroups<S extends GroupMember> implements GroupPlacement {
     // A peer's word is not taken for what would not be accepted from a client.
     if (parseShared(route.filter) === undefined) return
     const group = this.byKey.get(route.filter) ?? this.open(route.filter)
-    group.place(node, route, !this.unreachable.has(node))
+    group.place(node, route, this.reaches.get(node) ?? 'reachable')
   }
 
   withdraw(node: NodeId, filter: string): void {
@@ -168,11 +169,11 @@ export class SharedGroups<S extends GroupMember> implements GroupPlacement {
   }
 
   /** A node that is not reachable is chosen only when nobody else is there. */
-  setReachable(node: NodeId, isReachable: boolean): void {
-    if (this.unreachable.has(node) !== isReachable) return
-    if (isReachable) this.unreachable.delete(node)
-    else this.unreachable.add(node)
-    for (const group of this.byKey.values()) group.setReachable(node, isReachable)
+  setReach(node: NodeId, reach: Reach): void {
+    if ((this.reaches.get(node) ?? 'reachable') === reach) return
+    if (reach === 'reachable') this.reaches.delete(node)
+    else this.reaches.set(node, reach)
+    for (const group of this.byKey.values()) group.setReach(node, reach)
   }
 
   private announce(group: SharedGroup<S>): void {

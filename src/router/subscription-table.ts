@@ -21,8 +21,8 @@ export interface Delivery<S> {
   readonly subscriptionIds: readonly number[] | undefined
   /** Of several subscriptions of which some have No Local, what the others want; see `DeliveryOptions`. */
   readonly own?: Delivery<S> | undefined
-  /** The group by which it came, of a shared subscription. */
-  readonly share?: object
+  /** How it came by a shared subscription; see `Share` of the session. */
+  readonly share?: { readonly group: object; settle(): void }
 }
 
 /** One subscriber's interest in one filter: all by itself it is a delivery, so that a match can hold it as it is. */

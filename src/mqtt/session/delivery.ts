@@ -11,12 +11,23 @@ export interface DeliveryOptions {
   readonly subscriptionIds: readonly number[] | undefined
   /** With `noLocal`: what the other subscriptions want of the client's own messages; undefined when there are none. */
   readonly own?: DeliveryOptions | undefined
-  /** The group by which the message came, of a shared subscription: a message that another member may get instead. */
-  readonly share?: object
+  /** How the message came by a shared subscription: one that another member may get instead. */
+  readonly share?: Share
+}
+
+/** How a message came by a shared subscription. */
+export interface Share {
+  /** The group of which the session is a member. */
+  readonly group: object
+  /**
+   * No other member is to get the message any more: its client has acknowledged it, or been sent it at QoS 2, or it was
+   * dropped by a limit. Not called when the session gives the message away (`Session.takeShared`), nor when it ends.
+   */
+  settle(): void
 }
 
 /** A message that came by a shared subscription. */
 export interface SharedMessage {
   readonly message: Message
-  readonly share: object
+  readonly share: Share
 }

@@ -5,6 +5,7 @@
 
 import type { Message } from '../wire/message.js'
 import type { QoS } from '../wire/packets.js'
+import type { Share } from './delivery.js'
 import { messageBytes } from './message-queue.js'
 
 /** One PUBLISH in flight. */
@@ -13,8 +14,8 @@ export interface InFlight {
   readonly qos: QoS
   readonly retain: boolean
   readonly subscriptionIds: readonly number[] | undefined
-  /** The group by which it came, of a shared subscription. */
-  readonly share: object | undefined
+  /** By which it came, of a shared subscription. */
+  readonly share: Share | undefined
   /** Undefined for a session that ends with its connection: such a message is never sent again. */
   message: Message | undefined
   /**

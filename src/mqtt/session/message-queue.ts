@@ -6,14 +6,15 @@
 import { RingBuffer } from '../../util/ring-buffer.js'
 import type { Message } from '../wire/message.js'
 import type { QoS } from '../wire/packets.js'
+import type { Share } from './delivery.js'
 
 export interface QueuedMessage {
   readonly message: Message
   readonly qos: QoS
   readonly retain: boolean
   readonly subscriptionIds: readonly number[] | undefined
-  /** The group by which it came, of a shared subscription. */
-  readonly share: object | undefined
+  /** By which it came, of a shared subscription. */
+  readonly share: Share | undefined
 }
 
 export interface QueueLimits {

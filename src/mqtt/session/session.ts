@@ -12,7 +12,7 @@ import type { Frame, Message } from '../wire/message.js'
 import type { QoS, SubscriptionOptions } from '../wire/packets.js'
 import { ReasonCode } from '../wire/reason-codes.js'
 import { BackPressure, type Hold } from './back-pressure.js'
-import type { DeliveryOptions, SharedMessage } from './delivery.js'
+import type { DeliveryOptions, Share, SharedMessage } from './delivery.js'
 import { type InFlight, InFlightWindow } from './in-flight-window.js'
 import { InboundQos2, type ReceivedQos2 } from './inbound-qos2.js'
 import { MessageQueue, type QueuedMessage } from './message-queue.js'
@@ -22,7 +22,7 @@ import { RetainedFeeds } from './retained-feeds.js'
 import type { SessionModules, SessionOptions } from './session-options.js'
 
 export type { Hold } from './back-pressure.js'
-export type { DeliveryOptions, SharedMessage } from './delivery.js'
+export type { DeliveryOptions, Share, SharedMessage } from './delivery.js'
 export type { ReceivedQos2 } from './inbound-qos2.js'
 export type { Outlet } from './outlet.js'
 export type { SessionModules, SessionOptions } from './session-options.js'
@@ -176,9 +176,9 @@ export class Session {
    * Takes out the messages that came by a shared subscription and that another member may get, oldest first: those
    * that wait, and of those in flight the ones of QoS 1. One of QoS 2 that was sent stays. [MQTT-4.8.2-4], [MQTT-4.8.2-5]
    */
-  takeShared(mayLeave: (share: object) => boolean): SharedMessage[] {
+  takeShared(mayLeave: (group: object) => boolean): SharedMessage[] {
     if (!this.carriesShared) return []
-    const isTaken = ({ share }: { share: object | undefined }): boolean => share !== undefined && mayLeave(share)
+    const isTaken = ({ share }: { share: Share | undefined }): boolean => share !== undefined && mayLeave(share.group)
     const sent = this.inFlight?.extract((entry) => entry.qos === 1 && isTaken(entry)) ?? []
     const taken = [...sent, ...(this.queue?.extract(isTaken) ?? [])]
     return taken.flatMap(({ message, share }) => (message && share ? [{ message, share }] : []))
@@ -203,6 +203,7 @@ export class Session {
       const item = queue.shift()
       const message = item === undefined ? undefined : review(item.message)
       if (item !== undefined && message !== undefined) queue.push({ ...item, message: message.detach() })
+      else item?.share?.settle()
     }
   }
 
@@ -264,6 +265,7 @@ export class Session {
 
   /** The session goes on elsewhere: nothing of it is lost with what is here. */
   endMoved(): void {
+    for (const { share } of this.takeShared(() => true)) share.settle()
     this.queue = undefined
     this.end()
   }
@@ -295,6 +297,7 @@ export class Session {
 
   private finish(entry: InFlight): InFlight {
     this.inFlight?.remove(entry)
+    entry.share?.settle()
     this.pump()
     return entry
   }
@@ -321,8 +324,12 @@ export class Session {
         if (this.retainedFeeds?.mustRest !== true) continue
         outlet.pumpLater()
         break
-      } else if (next.message.isExpired(Date.now())) this.modules.metrics.dropped.expired.value++
-      else if (!this.sendInFlight(outlet, next.message, next.qos, next.retain, next.subscriptionIds, next.share, true))
+      } else if (next.message.isExpired(Date.now())) {
+        this.modules.metrics.dropped.expired.value++
+        next.share?.settle()
+      } else if (
+        !this.sendInFlight(outlet, next.message, next.qos, next.retain, next.subscriptionIds, next.share, true)
+      )
         break
     }
     if (this.queue !== undefined && this.backPressure !== undefined && this.queue.isEased && !this.isArriving) {
@@ -374,7 +381,7 @@ export class Session {
     qos: QoS,
     retain: boolean,
     subscriptionIds: readonly number[] | undefined,
-    share: object | undefined,
+    share: Share | undefined,
     pending: Hold | undefined,
     hasWaited: boolean,
   ): void {
@@ -401,6 +408,7 @@ export class Session {
     // It ended while this message was on its way to it and to others: nobody must wait for it.
     if (this.isEnded) {
       this.modules.metrics.dropped.session_ended.value++
+      item.share?.settle()
       return
     }
     this.queue ??= new MessageQueue(this.options.queue)
@@ -411,6 +419,7 @@ export class Session {
     const mayOverhang = heldBack !== undefined && this.backPressure?.isExhausted !== true
     if ((queue.isFull && !mayOverhang) || !queue.push(item)) {
       this.modules.metrics.dropped.queue_full.value++
+      item.share?.settle()
       return
     }
     if (heldBack !== undefined && queue.isNearlyFull) {
@@ -426,13 +435,14 @@ export class Session {
     qos: QoS,
     retain: boolean,
     subscriptionIds: readonly number[] | undefined,
-    share: object | undefined,
+    share: Share | undefined,
     hasWaited: boolean,
   ): boolean {
     this.inFlight ??= new InFlightWindow()
     const frame = this.frameOf(outlet, message, qos, retain, subscriptionIds, hasWaited)
     if (frame.end - frame.start > outlet.maximumPacketSize) {
       this.modules.metrics.dropped.too_large.value++
+      share?.settle()
       return true
     }
     const packetId = this.packetIds.next(this.inFlight)
@@ -450,6 +460,8 @@ export class Session {
       isSent: true,
     })
     outlet.sendPublish(frame, packetId, false, message.topic)
+    // From here on nobody else may get it. [MQTT-4.8.2-5]
+    if (qos === 2) share?.settle()
     this.modules.metrics.sent[qos].value++
     return true
   }
@@ -464,6 +476,7 @@ export class Session {
       // The client has come back with a smaller maximum: this exchange counts as done. [MQTT-3.1.2-25]
       this.inFlight?.remove(entry)
       this.modules.metrics.dropped.too_large.value++
+      entry.share?.settle()
       return
     }
     outlet.sendPublish(frame, entry.packetId, true, entry.message.topic) // DUP [MQTT-3.3.1-1]

@@ -5,8 +5,10 @@ import { LONE_FORWARDER } from '../../../src/broker/ports.js'
 import { DeliverySource, Publisher } from '../../../src/broker/publish.js'
 import { RetainedMessages } from '../../../src/broker/retained.js'
 import type { Subscriber } from '../../../src/broker/subscriber.js'
+import type { DeliveryOptions, Share } from '../../../src/mqtt/session/session.js'
 import { Message } from '../../../src/mqtt/wire/message.js'
 import type { QoS, SubscriptionOptions } from '../../../src/mqtt/wire/packets.js'
+import { GroupTargets } from '../../../src/router/group-targets.js'
 import { MatchCache } from '../../../src/router/match-cache.js'
 import { RouteTable } from '../../../src/router/route-table.js'
 import { SharedGroups } from '../../../src/router/shared-groups.js'
@@ -146,6 +148,89 @@ describe('publishing', () => {
     publisher.deliverForwarded(message(), 'n2@test', undefined, undefined)
     assert.deepEqual(subscriber.got, ['x'])
     assert.deepEqual(forwarder.forwarded, [])
+  })
+
+  describe('to a group for which a peer has chosen this node', () => {
+    class RecordingReceipts {
+      readonly settled: number[] = []
+      readonly recalled = new Set<number>()
+      admit(receipt: number): boolean {
+        return !this.recalled.has(receipt)
+      }
+      settle(receipt: number): void {
+        this.settled.push(receipt)
+      }
+    }
+
+    /** A member that keeps what it gets. */
+    class Member extends RecordingSubscriber {
+      readonly shares: (Share | undefined)[] = []
+      override deliver(sent: Message, delivery?: DeliveryOptions): void {
+        super.deliver(sent)
+        this.shares.push(delivery?.share)
+      }
+    }
+
+    function setUpGroup(qos: QoS = 1) {
+      const parts = setUp()
+      const member = new Member()
+      const key = '$share/g/a/b'
+      parts.groups.subscribe(member, key, { ...OPTIONS, qos })
+      const group = parts.groups.get(key)
+      assert.ok(group)
+      const targets = new GroupTargets()
+      targets.isOnly = true
+      targets.add('', group.id, 0, '', 7)
+      return { ...parts, member, key, group, targets, receipts: new RecordingReceipts() }
+    }
+
+    it('it is settled when its member says so, once', () => {
+      const { publisher, member, targets, receipts } = setUpGroup()
+      publisher.deliverForwarded(message(), 'n2@test', undefined, targets, receipts)
+      assert.deepEqual([member.got, receipts.settled], [['x'], []])
+      member.shares[0]?.settle()
+      member.shares[0]?.settle()
+      assert.deepEqual(receipts.settled, [7])
+    })
+
+    it('it is settled at once when the subscription is of QoS 0, when it has expired, and when the group is gone', () => {
+      const { publisher, targets, receipts, groups, member, key, metrics } = setUpGroup(0)
+      publisher.deliverForwarded(message(), 'n2@test', undefined, targets, receipts)
+      const past = message('past')
+      past.isAged = true
+      past.expiresAt = Date.now() - 5_000
+      publisher.deliverForwarded(past, 'n2@test', undefined, targets, receipts)
+      assert.deepEqual([member.got, receipts.settled], [['x'], [7, 7]])
+      groups.unsubscribe(member, key)
+      publisher.deliverForwarded(message(), 'n2@test', undefined, targets, receipts)
+      assert.deepEqual(receipts.settled, [7, 7, 7])
+      assert.equal(metrics.unplaced.value, 1)
+    })
+
+    it('it is not delivered when the peer has recalled it', () => {
+      const { publisher, member, targets, receipts } = setUpGroup()
+      receipts.recalled.add(7)
+      publisher.deliverForwarded(message(), 'n2@test', undefined, targets, receipts)
+      assert.deepEqual([member.got, receipts.settled], [[], []])
+    })
+
+    it('it goes on to another node, which has it in its turn, when the members have left', () => {
+      const { publisher, member, key, groups, targets, receipts, forwarder } = setUpGroup()
+      groups.place('n3@test', { filter: key, id: 30, connected: 1, members: 1 })
+      groups.unsubscribe(member, key)
+      publisher.deliverForwarded(message(), 'n2@test', undefined, targets, receipts)
+      assert.deepEqual([member.got, forwarder.forwarded.length, receipts.settled], [[], 1, [7]])
+    })
+
+    it('what a peer that is gone did not settle goes to a member, waits for one, or is counted', () => {
+      const { publisher, member, key, groups, metrics } = setUpGroup()
+      assert.equal(publisher.placeAgain(key, message('again'), false), true)
+      assert.deepEqual([member.got, metrics.redispatched.value], [['again'], 1])
+      groups.unsubscribe(member, key)
+      assert.equal(publisher.placeAgain(key, message('kept'), false), false)
+      assert.equal(publisher.placeAgain(key, message('lost'), true), true)
+      assert.equal(metrics.unplaced.value, 1)
+    })
   })
 
   it('lets a delivery filter change or withhold what one subscriber gets', () => {

@@ -86,7 +86,10 @@ export class TestNode {
         version: '0.0.0-test',
         subscriptions: this.subscriptions,
         routes: this.routes,
-        sink: { deliverForwarded: (message, from, pending) => this.deliver(message, from, pending) },
+        sink: {
+          deliverForwarded: (message, from, pending) => this.deliver(message, from, pending),
+          placeAgain: () => false,
+        },
         log: this.createLog(),
         metrics: this.metrics,
         clients: { evict: () => false, isLeaving: () => false },

@@ -207,7 +207,7 @@ describe('a group with members on other nodes', () => {
     for (const member of members) groups.unsubscribe(member, KEY)
     const [first] = chosen(group, times(1))
     assert.deepEqual(counts(chosen(group, times(20))), { [first ?? '']: 20 })
-    groups.setReachable(first ?? '', false)
+    groups.setReach(first ?? '', 'awaited')
     const others = new Set(chosen(group, times(20)))
     assert.deepEqual(others, new Set([first === 'n1@test' ? 'n3@test' : 'n1@test']))
   })
@@ -243,9 +243,9 @@ describe('a group with members on other nodes', () => {
 
   it('chooses no node that cannot be reached, as long as anybody else is there', () => {
     const { groups, group, members } = spread('round_robin')
-    groups.setReachable('n3@test', false)
+    groups.setReach('n3@test', 'awaited')
     assert.deepEqual(counts(chosen(group, times(30))), { m1: 10, m2: 10, 'n1@test': 10 })
-    groups.setReachable('n1@test', false)
+    groups.setReach('n1@test', 'lost')
     for (const member of members) {
       member.isAttached = false
       groups.refresh(member)
@@ -253,8 +253,18 @@ describe('a group with members on other nodes', () => {
     assert.deepEqual(counts(chosen(group, times(20))), { m1: 10, m2: 10 }, 'rather one who is away')
     for (const member of members) groups.unsubscribe(member, KEY)
     assert.equal(chosen(group, times(1))[0]?.startsWith('n'), true, 'rather a node that may come back than nobody')
-    groups.setReachable('n3@test', true)
+    groups.setReach('n3@test', 'reachable')
     assert.deepEqual(counts(chosen(group, times(20))), { 'n3@test': 20 })
+  })
+
+  it('hash_topic: what a silent node has stays with it until it counts as down, and then moves', () => {
+    const { group, groups } = spread('hash_topic')
+    const before = chosen(group, times(100))
+    groups.setReach('n3@test', 'awaited')
+    assert.deepEqual(chosen(group, times(100)), before)
+    groups.setReach('n3@test', 'lost')
+    const after = chosen(group, times(100))
+    assert.equal(after.includes('n3@test'), false)
   })
 
   it('prefers a connected member elsewhere to one here that is away', () => {

@@ -272,7 +272,12 @@ describe('a session that is attached', () => {
 })
 
 describe('messages of a shared subscription', () => {
-  const share = {}
+  const share = { group: {}, settle: () => undefined }
+
+  /** By a group; what is settled is told. */
+  function shareTelling(settled: string[], name: string) {
+    return { group: share.group, settle: () => settled.push(name) }
+  }
 
   function payloads(messages: readonly SharedMessage[]): string[] {
     return messages.map(({ message: taken }) => taken.payload.toString())
@@ -295,12 +300,36 @@ describe('messages of a shared subscription', () => {
       }
       deliver('own too')
       session.detach()
-      assert.deepEqual(payloads(session.takeShared((one) => one !== share)), [], 'none that may not leave')
-      assert.deepEqual(payloads(session.takeShared((one) => one === share)), ['a', 'c', 'd'])
+      assert.deepEqual(payloads(session.takeShared((one) => one !== share.group)), [], 'none that may not leave')
+      assert.deepEqual(payloads(session.takeShared((one) => one === share.group)), ['a', 'c', 'd'])
       assert.deepEqual([session.inFlightCount, session.queueLength], [2, 1])
       assert.deepEqual(payloads(session.takeShared(() => true)), [])
     })
   }
+
+  it('are settled by the acknowledgement, at QoS 2 once they are sent, and when a limit drops them', (t) => {
+    const { session, deliver } = setUp(t, {}, 60)
+    const settled: string[] = []
+    const outlet = new RecordingOutlet()
+    outlet.sendMaximum = 2
+    session.attach(outlet)
+    deliver('one', 1, undefined, { share: shareTelling(settled, 'one') })
+    deliver('two', 2, undefined, { share: shareTelling(settled, 'two') })
+    deliver('waits', 1, undefined, { share: shareTelling(settled, 'waits') })
+    assert.deepEqual(settled, ['two'])
+    session.acknowledge(1)
+    assert.deepEqual(settled, ['two', 'one'])
+    assert.deepEqual(payloads(session.takeShared(() => true)), ['waits'])
+    assert.deepEqual(settled, ['two', 'one'], 'what is given away is not settled')
+    session.detach()
+    for (let number = 0; number < 200; number += 1) {
+      deliver(`${number}`, 1, undefined, { share: shareTelling(settled, `${number}`) })
+    }
+    assert.equal(settled.length - 2, 200 - session.queueLength, 'what the queue has no room for')
+    const before = settled.length
+    session.end()
+    assert.equal(settled.length, before, 'not by the end of the session')
+  })
 
   it('leave their bytes and their place in the queue', (t) => {
     const { session, deliver } = setUp(t)

@@ -58,6 +58,11 @@ export interface LinkMessage {
     | { $case: "directoryHoldings"; value: DirectoryHoldings }
     | { $case: "directoryRelease"; value: DirectoryRelease }
     | //
+    /** Messages of shared subscriptions that one side keeps for the other, see GroupReceipts. */
+    { $case: "groupReceipts"; value: GroupReceipts }
+    | { $case: "groupReceiptsAck"; value: GroupReceiptsAck }
+    | { $case: "groupRecall"; value: GroupRecall }
+    | //
     /** A session that moves from the node that has it (the giver) to the node where its client is (the taker). */
     { $case: "takeoverRequest"; value: TakeoverRequest }
     | { $case: "takeoverPiece"; value: TakeoverPiece }
@@ -249,6 +254,28 @@ export interface Batch {
 export interface BatchAck {
   sequence: number;
   selected: number[];
+}
+
+/**
+ * Messages for groups of shared subscriptions that need the receiver's care no more: their members have acknowledged
+ * them, or they were dropped. Told again on the next link until it is confirmed.
+ */
+export interface GroupReceipts {
+  /** As the receiver numbered them in its entries. */
+  receipts: number[];
+}
+
+/** How many receipts have come on this link. */
+export interface GroupReceiptsAck {
+  count: number;
+}
+
+/**
+ * The sender has given these to other members, while the receiver was down: they are not to be delivered if they come
+ * yet. Said when a link opens, before any batch.
+ */
+export interface GroupRecall {
+  receipts: number[];
 }
 
 export interface MapEntries {
@@ -607,6 +634,15 @@ export const LinkMessage: MessageFns<LinkMessage> = {
       case "directoryRelease":
         DirectoryRelease.encode(message.body.value, writer.uint32(362).fork()).join();
         break;
+      case "groupReceipts":
+        GroupReceipts.encode(message.body.value, writer.uint32(402).fork()).join();
+        break;
+      case "groupReceiptsAck":
+        GroupReceiptsAck.encode(message.body.value, writer.uint32(410).fork()).join();
+        break;
+      case "groupRecall":
+        GroupRecall.encode(message.body.value, writer.uint32(418).fork()).join();
+        break;
       case "takeoverRequest":
         TakeoverRequest.encode(message.body.value, writer.uint32(442).fork()).join();
         break;
@@ -838,6 +874,30 @@ export const LinkMessage: MessageFns<LinkMessage> = {
             }
 
             message.body = { $case: "directoryRelease", value: DirectoryRelease.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 50: {
+            if (tag !== 402) {
+              break;
+            }
+
+            message.body = { $case: "groupReceipts", value: GroupReceipts.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 51: {
+            if (tag !== 410) {
+              break;
+            }
+
+            message.body = { $case: "groupReceiptsAck", value: GroupReceiptsAck.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 52: {
+            if (tag !== 418) {
+              break;
+            }
+
+            message.body = { $case: "groupRecall", value: GroupRecall.decode(reader, reader.uint32()) };
             continue;
           }
           case 55: {
@@ -2170,6 +2230,172 @@ export const BatchAck: MessageFns<BatchAck> = {
               const end2 = reader.uint32() + reader.pos;
               while (reader.pos < end2) {
                 message.selected.push(longToNumber(reader.uint64()));
+              }
+
+              continue;
+            }
+
+            break;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseGroupReceipts(): GroupReceipts {
+  return { receipts: [] };
+}
+
+export const GroupReceipts: MessageFns<GroupReceipts> = {
+  encode(message: GroupReceipts, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.receipts.length !== 0) {
+      writer.uint32(10).fork();
+      for (const v of message.receipts) {
+        writer.uint64(v);
+      }
+      writer.join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GroupReceipts {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGroupReceipts();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag === 8) {
+              message.receipts.push(longToNumber(reader.uint64()));
+
+              continue;
+            }
+
+            if (tag === 10) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.receipts.push(longToNumber(reader.uint64()));
+              }
+
+              continue;
+            }
+
+            break;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseGroupReceiptsAck(): GroupReceiptsAck {
+  return { count: 0 };
+}
+
+export const GroupReceiptsAck: MessageFns<GroupReceiptsAck> = {
+  encode(message: GroupReceiptsAck, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.count !== 0) {
+      writer.uint32(8).uint64(message.count);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GroupReceiptsAck {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGroupReceiptsAck();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.count = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseGroupRecall(): GroupRecall {
+  return { receipts: [] };
+}
+
+export const GroupRecall: MessageFns<GroupRecall> = {
+  encode(message: GroupRecall, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.receipts.length !== 0) {
+      writer.uint32(10).fork();
+      for (const v of message.receipts) {
+        writer.uint64(v);
+      }
+      writer.join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GroupRecall {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGroupRecall();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag === 8) {
+              message.receipts.push(longToNumber(reader.uint64()));
+
+              continue;
+            }
+
+            if (tag === 10) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.receipts.push(longToNumber(reader.uint64()));
               }
 
               continue;

@@ -1,0 +1,66 @@
+/**
+ * The other half of a peer's `Custody`: what is settled of the messages that the peer keeps, told once per turn and
+ * again on the next link until the peer has confirmed it; and what the peer has recalled. Bounded by the custody.
+ */
+
+import type { Receipts as ReceiptsPort } from '../broker/ports.js'
+import { RingBuffer } from '../util/ring-buffer.js'
+import type { LinkBody } from './wire.js'
+
+/** Receipts in one message. */
+const CHUNK_RECEIPTS = 4_096
+
+export class Receipts implements ReceiptsPort {
+  private owed: number[] = []
+  /** Told on this link and not confirmed, oldest first. */
+  private readonly told = new RingBuffer<number>(Infinity)
+  private confirmed = 0
+  /** Messages still to come that another member has. */
+  private readonly recalled = new Set<number>()
+  private highest = 0
+
+  /** @param onOwed called often: to be told until the turn ends */
+  constructor(private readonly onOwed: () => void) {}
+
+  /** Receipts that the peer has not confirmed. */
+  get length(): number {
+    return this.owed.length + this.told.length
+  }
+
+  /** A message has come. False when it was recalled: nobody here is to get it. */
+  admit(receipt: number): boolean {
+    this.highest = receipt
+    return this.recalled.size === 0 || !this.recalled.delete(receipt)
+  }
+
+  settle(receipt: number): void {
+    this.owed.push(receipt)
+    this.onOwed()
+  }
+
+  /** What came before is too late: its members have it. */
+  recall(receipts: readonly number[]): void {
+    for (const receipt of receipts) if (receipt > this.highest) this.recalled.add(receipt)
+  }
+
+  /** A link is up: what was not confirmed on the one before is told again. */
+  open(): void {
+    this.owed = [...this.told, ...this.owed]
+    this.told.clear()
+    this.confirmed = 0
+  }
+
+  /** What to tell next; undefined when nothing is owed. */
+  next(): LinkBody | undefined {
+    if (this.owed.length === 0) return undefined
+    const receipts = this.owed.length <= CHUNK_RECEIPTS ? this.owed : this.owed.slice(0, CHUNK_RECEIPTS)
+    this.owed = receipts === this.owed ? [] : this.owed.slice(CHUNK_RECEIPTS)
+    for (const receipt of receipts) this.told.push(receipt)
+    return { $case: 'groupReceipts', value: { receipts } }
+  }
+
+  /** @param count how many the peer has taken on this link */
+  confirm(count: number): void {
+    for (; this.confirmed < count && !this.told.isEmpty; this.confirmed += 1) this.told.shift()
+  }
+}
