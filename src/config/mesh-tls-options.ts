@@ -20,7 +20,7 @@ export const meshTlsSchema = z.strictObject({
   verify: choice(
     'required',
     ['required', 'none'],
-    '`required`: both sides of a link show a certificate of these authorities (mutual TLS). `none`: links are encrypted and the cluster secret alone says who is a node.',
+    '`required`: both sides of a link show a certificate of these authorities (mutual TLS). `none`: the cluster secret alone says who is a node; that keeps listeners out, but not somebody who sits between two nodes and passes on what they say.',
   ),
   serverName: text(
     '',
