@@ -295,6 +295,7 @@ export class Node {
     for (const node of this.routes.nodes()) {
       for (const filter of this.routes.filters(node)) if (filter !== PUBLISHERS_ROUTE) yield { filter, node }
     }
+    yield* this.broker.groups.placements()
   }
 
   private async stopAll(): Promise<void> {

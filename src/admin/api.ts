@@ -14,6 +14,9 @@ import { booleanOf, type Page, ParameterError, pageOf } from './page.js'
 export interface RouteDescription {
   filter: string
   node: string
+  /** Of a shared subscription: the node's members of the group, and how many of them have their client connected. */
+  members?: number
+  connected?: number
 }
 
 /** Whether the routes of a peer are here as it has announced them, by its own word. */

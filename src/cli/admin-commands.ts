@@ -47,6 +47,7 @@ const SUBSCRIPTION_COLUMNS: readonly Column<SubscriptionDescription>[] = [
 const ROUTE_COLUMNS: readonly Column<RouteDescription>[] = [
   { title: 'FILTER', read: (route) => route.filter },
   { title: 'NODE', read: (route) => route.node },
+  { title: 'MEMBERS', read: (route) => membersOf(route), alignRight: true },
 ]
 
 const VERIFICATION_COLUMNS: readonly Column<RouteVerification>[] = [
@@ -238,4 +239,9 @@ function describeFields(object: object): string {
 
 function toJson(value: unknown): string {
   return JSON.stringify(value, undefined, 2)
+}
+
+/** Of a shared subscription, `connected/all`. */
+function membersOf({ connected, members }: RouteDescription): string {
+  return members === undefined ? NOTHING : `${connected ?? 0}/${members}`
 }

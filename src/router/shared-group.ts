@@ -89,6 +89,11 @@ export class SharedGroup<S extends GroupMember> {
     return this.here.length + this.away.length
   }
 
+  /** Members on other nodes, as these have told. */
+  get elsewhere(): readonly RemoteMembers[] {
+    return this.remotes
+  }
+
   /** Neither here nor elsewhere is a member. */
   get isEmpty(): boolean {
     return this.memberCount === 0 && this.remotes.length === 0

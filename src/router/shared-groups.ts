@@ -28,6 +28,15 @@ export interface GroupListener {
   groupChanged(route: GroupRoute): void
 }
 
+/** The members that a node has of a group. */
+export interface GroupPlace {
+  readonly filter: string
+  readonly node: NodeId
+  /** Those whose clients are connected. */
+  readonly connected: number
+  readonly members: number
+}
+
 /** @template S the subscriber, a session; compared by identity. */
 export class SharedGroups<S extends GroupMember> implements GroupPlacement {
   private readonly byKey = new Map<string, SharedGroup<S>>()
@@ -136,6 +145,16 @@ export class SharedGroups<S extends GroupMember> implements GroupPlacement {
   /** The groups with members here. May be read while they change: what was there all the time is in it. */
   *routes(): IterableIterator<GroupRoute> {
     for (const group of this.byKey.values()) if (group.memberCount > 0) yield group.route
+  }
+
+  /** Where members are, by node and group: those here, then those of other nodes as these have told. */
+  *placements(): IterableIterator<GroupPlace> {
+    for (const { filter, connected, members } of this.routes()) {
+      yield { filter, node: this.options.node, connected, members }
+    }
+    for (const { key, elsewhere } of this.byKey.values()) {
+      for (const { node, connected, members } of elsewhere) yield { filter: key, node, connected, members }
+    }
   }
 
   /** The digest of `routes`. */

@@ -73,6 +73,42 @@ test('subscriptions and routes are listed by client, filter and topic, and route
   })
 })
 
+test('groups of shared subscriptions are among subscriptions and routes, with their members', async (t) => {
+  const [n1, n2] = [cluster().node(1), cluster().node(2)]
+  const filter = '$share/workers/jobs/+'
+  for (const [clientId, node] of [
+    ['w1', n1],
+    ['w2', n1],
+    ['w3', n2],
+  ] as const) {
+    const options = { clientId, clean: false, properties: { sessionExpiryInterval: 60 } }
+    const client = await clientFor(t, `mqtt://127.0.0.1:${node.ports.mqtt}`, options)
+    await client.subscribe(filter, 1)
+    if (clientId === 'w2') await client.end()
+  }
+  assert.match(
+    (await ask(n1, 'subscriptions', 'list', '--client', 'w1')).stdout,
+    /^w1 +\$share\/workers\/jobs\/\+ +1$/m,
+  )
+  for (const node of [n1, n2]) {
+    await eventually(async () => {
+      const { data } = (await askJson(node, 'routes', 'list', '--topic', 'jobs/1')) as { data: unknown[] }
+      assert.deepEqual(
+        new Set(data.map((route) => JSON.stringify(route))),
+        new Set([
+          JSON.stringify({ filter, node: n1.name, connected: 1, members: 2 }),
+          JSON.stringify({ filter, node: n2.name, connected: 1, members: 1 }),
+        ]),
+      )
+      assert.match((await ask(node, 'routes', 'list', '--node', n1.name)).stdout, / 1\/2$/m)
+    })
+  }
+  await eventually(async () => {
+    const verified = await ask(n2, 'routes', 'verify')
+    assert.match(verified.stdout, new RegExp(`^${n1.name} +\\d+ +\\d+ +yes$`, 'm'))
+  })
+})
+
 test('nodes that know nobody are joined by hand, and one that has stopped is forgotten', async (t) => {
   const lone = await clusterFor(t, { nodes: 2, seeds: 'none', start: false })
   await Promise.all(lone.nodes.map((node) => node.start()))
