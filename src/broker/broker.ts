@@ -153,7 +153,7 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
       },
       onMoved: (session) => desk.unsubscribeAll(session),
     })
-    this.moves = new MovingSessions({ sessions: this.sessions, desk, groups, source })
+    this.moves = new MovingSessions({ sessions: this.sessions, desk, groups, source, timers })
     this.access = new AccessDesk(modules.access, metrics)
     this.host = new ClientHost({
       aedes: this,

@@ -12,6 +12,7 @@ import type { DeliveryGate, ReceivedQos2, Session, Share } from '../mqtt/session
 import type { NodeId } from '../router/route-table.js'
 import { SharedGroup } from '../router/shared-group.js'
 import type { SharedGroups } from '../router/shared-groups.js'
+import { TimerEntry, type TimerWheel } from '../util/timer-wheel.js'
 import type {
   ArrivingSession,
   LeavingSession,
@@ -25,6 +26,9 @@ import type { DeliverySource } from './publish.js'
 import type { ArmedWill, SessionEntry } from './session-registry.js'
 import type { SubscriptionDesk } from './subscribe.js'
 import type { Subscriber } from './subscriber.js'
+
+/** How long the other node may take to say that a QoS 2 message is kept, in milliseconds. */
+const SETTLING_MS = 30_000
 
 /** What moves ask of the sessions by client ID; see `SessionOpener`. */
 export interface MovableSessions {
@@ -45,6 +49,7 @@ export interface SessionMovesModules {
   readonly desk: SubscriptionDesk
   readonly groups: SharedGroups<Subscriber>
   readonly source: DeliverySource
+  readonly timers: TimerWheel
 }
 
 export class MovingSessions implements SessionMoves {
@@ -222,8 +227,10 @@ class Arriving implements ArrivingSession {
       (packet): InFlight => ({ ...packet, share: this.groupOf(packet.share), isSent: false }),
     )
     session.restoreInFlight(packets, state.lastPacketId)
+    const { timers } = this.modules
     const unsettled = new Set(state.unsettled)
-    for (const packetId of state.received) session.inboundQos2.add(packetId, new MovedQos2(!unsettled.has(packetId)))
+    for (const packetId of state.received)
+      session.inboundQos2.add(packetId, new MovedQos2(!unsettled.has(packetId), timers))
     for (const filter of state.retainedFeeds) this.modules.desk.resumeRetained(session, filter)
   }
 
@@ -272,10 +279,21 @@ class Arriving implements ArrivingSession {
 }
 
 /** A QoS 2 message that the client has sent to another node. */
-class MovedQos2 implements ReceivedQos2 {
+class MovedQos2 extends TimerEntry implements ReceivedQos2 {
   private followers: Hold[] = []
 
-  constructor(public isSettled: boolean) {}
+  constructor(
+    public isSettled: boolean,
+    private readonly timers: TimerWheel,
+  ) {
+    super()
+    if (!isSettled) timers.schedule(this, SETTLING_MS)
+  }
+
+  /** Nobody has said so: that node may be gone, and the client must not wait for ever. */
+  override onTimeout(): void {
+    this.settle()
+  }
 
   addFollower(follower: Hold): void {
     if (this.isSettled) return
@@ -285,6 +303,7 @@ class MovedQos2 implements ReceivedQos2 {
 
   settle(): void {
     this.isSettled = true
+    this.timers.cancel(this)
     for (const follower of this.followers.splice(0)) follower.release()
   }
 }

@@ -386,16 +386,19 @@ export class Cluster {
       onUp: (peer, isNews) => {
         membership.introduce(peer, isNews)
         this.updateReach(peer, true)
+        if (isNews) this.moves.nodeGone(peer.name)
+        this.moves.linkUp(peer.name)
       },
       onBeatOwed: (peer) => peer.beat(this.describeSelf()),
       onUnlinked: (peer) => {
-        this.moves.nodeGone(peer.name)
+        this.moves.linkLost(peer.name)
         this.updateReach(peer)
         this.clients.linkLost()
         membership.redial(peer)
       },
       onMembers: (members) => membership.learn(members),
       onStateChange: (peer) => {
+        if (!peer.isLive) this.moves.nodeGone(peer.name)
         this.view = undefined
         this.confirmation.advance()
         this.updateReach(peer)

@@ -40,12 +40,16 @@ export interface GiverModules {
 class Giving {
   credit = WINDOW_BYTES
   heardAt = performance.now()
-  private readonly state: Generator<SessionPart>
+  private state: Generator<SessionPart>
   private pieces: Piece[] = []
-  /** Messages of the queue that are sent. */
-  private sent = 0
+  /** Parts that are sent or in `pieces`. */
+  private parts = 0
+  private stateParts = 0
+  /** Of each part of the queue: how many messages of it are sent by its end. */
+  private readonly ends: number[] = []
   private isStateSent = false
   private isLastSent = false
+  private isPaused = false
   private readonly marked = new Set<NodeId>()
   private awaited: Set<NodeId> | undefined
   private askedAt = Number.POSITIVE_INFINITY
@@ -71,6 +75,33 @@ class Giving {
     this.askedAt = performance.now()
   }
 
+  /** The link is lost: nothing goes until the taker has said on a new one what it has. */
+  pause(): void {
+    this.isPaused = true
+    this.pieces = []
+  }
+
+  /** On a new link: the taker has this many parts. False when that cannot be. */
+  resume(parts: number): boolean {
+    if (parts > this.parts) return false
+    this.isPaused = false
+    this.credit = WINDOW_BYTES
+    this.pieces = []
+    this.isLastSent = false
+    if (!this.isStateSent || parts < this.stateParts) {
+      // The session is frozen: its state is what it was, part by part.
+      this.state = stateParts(this.session)
+      for (let part = 0; part < parts; part += 1) this.state.next()
+      this.isStateSent = false
+      this.stateParts = parts
+      this.ends.length = 0
+    } else {
+      this.ends.length = Math.min(this.ends.length, parts - this.stateParts)
+    }
+    this.parts = parts
+    return true
+  }
+
   /** Nobody waits for that node's mark. */
   excuse(node: NodeId): void {
     this.awaited?.delete(node)
@@ -84,7 +115,7 @@ class Giving {
   /** Sends a piece, if there is one and the taker has room for it; false when not. */
   sendPiece(): boolean {
     const { taker, move } = this
-    const piece = this.credit > 0 ? this.nextPiece() : undefined
+    const piece = this.credit > 0 && !this.isPaused ? this.nextPiece() : undefined
     if (piece === undefined) return false
     this.credit -= piece.data.length
     this.send(taker, { $case: 'takeoverPiece', value: { move, ...piece } })
@@ -103,18 +134,25 @@ class Giving {
   private nextPart(): SessionPart | undefined {
     if (!this.isStateSent) {
       const { value } = this.state.next()
-      if (value !== undefined) return value
+      if (value !== undefined) {
+        this.parts += 1
+        this.stateParts += 1
+        return value
+      }
       this.isStateSent = true
     }
     // The client waits for marks, and not for its queue: that goes behind them.
     if (this.awaited === undefined) return undefined
-    const next = queuePart(this.session, this.sent)
+    const sent = this.ends.at(-1) ?? 0
+    const next = queuePart(this.session, sent)
     if (next !== undefined) {
-      this.sent += next.count
+      this.parts += 1
+      this.ends.push(sent + next.count)
       return next.part
     }
     if (this.isLastSent || !this.areMarksHere(this.awaited)) return undefined
     this.isLastSent = true
+    this.parts += 1
     this.session.close()
     return { ...emptyPart(), last: true }
   }
@@ -137,6 +175,8 @@ export class Giver implements TurnTask {
   }
 
   request(from: NodeId, { move, clientId, epoch, owner }: LinkBodyOf<'takeoverRequest'>['value']): void {
+    // Asked again, on another link.
+    if (this.find(from, move)?.epoch === epoch) return this.resume(from, { move, parts: 0 })
     const before = this.ofClient(clientId)
     if (before !== undefined) {
       if (before.epoch > epoch) return this.refuse(from, move)
@@ -159,6 +199,15 @@ export class Giver implements TurnTask {
     giving.heardAt = performance.now()
     giving.credit += bytes
     this.wake()
+  }
+
+  /** Goes on where the taker is, on a new link. */
+  resume(from: NodeId, { move, parts }: LinkBodyOf<'takeoverResume'>['value']): void {
+    const giving = this.find(from, move)
+    if (giving === undefined) return this.refuse(from, move)
+    giving.heardAt = performance.now()
+    if (giving.resume(parts)) this.wake()
+    else this.abort(giving)
   }
 
   /** The taker asks all nodes for marks. */
@@ -196,6 +245,10 @@ export class Giver implements TurnTask {
   reclaim(clientId: string): void {
     const giving = this.ofClient(clientId)
     if (giving !== undefined) this.abort(giving)
+  }
+
+  linkLost(node: NodeId): void {
+    for (const giving of this.givings.values()) if (giving.taker === node) giving.pause()
   }
 
   nodeGone(node: NodeId): void {

@@ -104,6 +104,9 @@ export class SessionTakeover implements Takeovers {
       case 'takeoverPiece':
         this.taker.piece(from, body.value)
         return true
+      case 'takeoverResume':
+        this.giver.resume(from, body.value)
+        return true
       case 'takeoverAck':
         this.giver.acknowledged(from, body.value)
         return true
@@ -137,7 +140,18 @@ export class SessionTakeover implements Takeovers {
     for (const { taker, cut } of ready) this.mark(taker, cut)
   }
 
-  /** A peer is gone, or its link is: what was on its way on it is lost. */
+  /** A link to a peer is open, the same that it was before: moves go on. */
+  linkUp(node: NodeId): void {
+    this.taker.linkUp(node)
+  }
+
+  /** A link to a peer is lost; the peer may be there still. */
+  linkLost(node: NodeId): void {
+    this.taker.linkLost(node)
+    this.giver.linkLost(node)
+  }
+
+  /** A peer is down, has left or has begun anew. */
   nodeGone(node: NodeId): void {
     this.cuts = this.cuts.filter(({ taker }) => taker !== node)
     this.taker.nodeGone(node)

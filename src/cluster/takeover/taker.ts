@@ -43,9 +43,13 @@ class Arrival {
   readonly inFlight: MovedInFlight[] = []
   isStateHere = false
   isQueueHere = false
+  /** What all nodes were asked. */
+  cut: LinkBodyOf<'takeoverCut'> | undefined
   /** Nodes whose mark has not come; undefined before they are asked. */
   awaited: Set<NodeId> | undefined
   messages = 0
+  /** Whole parts that have come. */
+  parts = 0
   /** Run when it is a session like any other, or none. */
   readonly followers: (() => void)[] = []
 
@@ -69,7 +73,7 @@ export class Taker {
   }
 
   fetch(request: FetchRequest, done: (isHere: boolean) => void): void {
-    const { clientId, epoch, holder, owner } = request
+    const { clientId, holder } = request
     if (!this.modules.peers().includes(holder)) {
       this.report('unreachable', clientId, holder)
       return done(false)
@@ -80,8 +84,7 @@ export class Taker {
     const arrival = new Arrival(move, request, done)
     this.arrivals.set(move, arrival)
     this.byClient.set(clientId, arrival)
-    const value = { move, clientId, epoch, ...(owner === undefined ? {} : { owner }) }
-    this.modules.send(holder, { $case: 'takeoverRequest', value })
+    this.modules.send(holder, this.requestOf(move, request))
   }
 
   /** The client wants nothing of it. */
@@ -140,6 +143,23 @@ export class Taker {
     if (arrival !== undefined) this.breakOff(arrival, 'none')
   }
 
+  /** The link to a node is another one: what was said on the one before may be lost. */
+  linkUp(node: NodeId): void {
+    const { self, send } = this.modules
+    for (const { move, request, parts, cut, awaited, isQueueHere } of this.arrivals.values()) {
+      if (request.holder === node && isQueueHere) send(node, { $case: 'takeoverDone', value: { move } })
+      else if (request.holder === node && parts > 0) send(node, { $case: 'takeoverResume', value: { move, parts } })
+      else if (request.holder === node) send(node, this.requestOf(move, request))
+      if (cut !== undefined && node !== self && (awaited?.has(node) === true || request.holder === node))
+        send(node, cut)
+    }
+  }
+
+  /** A link is gone, perhaps not for long: pieces that came in part come again. */
+  linkLost(node: NodeId): void {
+    for (const { request, assembler } of this.arrivals.values()) if (request.holder === node) assembler.clear()
+  }
+
   nodeGone(node: NodeId): void {
     for (const arrival of this.arrivals.values()) {
       if (arrival.request.holder === node) this.breakOff(arrival, 'unreachable')
@@ -175,6 +195,7 @@ export class Taker {
   private take(arrival: Arrival, part: SessionPart): void {
     const { sessions, metrics } = this.modules
     const { clientId, epoch, owner } = arrival.request
+    arrival.parts += 1
     arrival.session ??= sessions.arrive(clientId, epoch, owner)
     const { session } = arrival
     for (const subscription of part.subscriptions) session.subscribe(decodeSubscription(subscription))
@@ -204,7 +225,8 @@ export class Taker {
     session.await(nodes)
     const { move } = arrival
     const value = { move, giver: arrival.request.holder, nodes, routeVersion: routeVersion() }
-    for (const node of nodes) send(node, { $case: 'takeoverCut', value })
+    arrival.cut = { $case: 'takeoverCut', value }
+    for (const node of nodes) send(node, arrival.cut)
   }
 
   /** Nobody waits for that node's mark (any more). */
@@ -269,6 +291,11 @@ export class Taker {
 
   private tellEnd({ move, request }: Arrival, discard: boolean): void {
     this.modules.send(request.holder, { $case: 'takeoverEnd', value: { move, fromTaker: true, discard } })
+  }
+
+  private requestOf(move: number, { clientId, epoch, owner }: FetchRequest): LinkBodyOf<'takeoverRequest'> {
+    const value = { move, clientId, epoch, ...(owner === undefined ? {} : { owner }) }
+    return { $case: 'takeoverRequest', value }
   }
 
   private find(from: NodeId, move: number): Arrival | undefined {

@@ -1,7 +1,7 @@
 /**
  * Nodes, the lines between them and one client with a session, all in this process: sessions, gates and moves are the
  * real ones, links are lists of what is under way, of which the test says what arrives next. Per pair of nodes and
- * direction there are two lines: one for what is said at once, one for forwarded messages and marks.
+ * direction there are three lines: for what is said at once, for routes, and for forwarded messages and marks.
  */
 
 import assert from 'node:assert/strict'
@@ -79,7 +79,13 @@ export class ModelNode implements MovableSessions {
       routeVersion: () => this.routeLog.version,
       routeVersionOf: (peer) => this.routes.get(peer)?.version ?? 0,
       turns: { add: (task) => network.run(task) },
-      sessions: new MovingSessions({ sessions: this, desk: this.desk, groups: this.groups, source: this.source }),
+      sessions: new MovingSessions({
+        sessions: this,
+        desk: this.desk,
+        groups: this.groups,
+        source: this.source,
+        timers: this.timers,
+      }),
       metrics: this.metrics,
       log: pino({ level: 'silent' }),
     })
@@ -196,7 +202,7 @@ export class ModelNode implements MovableSessions {
   private tellRoutes(): void {
     const parcel = { routeVersion: this.routeLog.version, filters: [...this.subscriptions.filters()] }
     for (const other of this.network.names) {
-      if (other !== this.name) this.network.post(this.name, other, 'words', parcel)
+      if (other !== this.name) this.network.post(this.name, other, 'routes', parcel)
     }
   }
 }
@@ -216,7 +222,7 @@ export class Network {
     return node
   }
 
-  post(from: string, to: string, line: 'words' | 'lane', parcel: Parcel): void {
+  post(from: string, to: string, line: 'words' | 'lane' | 'routes', parcel: Parcel): void {
     const key = `${from}>${to}>${line}`
     const parcels = this.lines.get(key) ?? []
     this.lines.set(key, parcels)
@@ -246,6 +252,19 @@ export class Network {
     const [from = '', to = ''] = key.split('>')
     this.node(to).receive(from, parcel)
     return true
+  }
+
+  /** The link between two nodes breaks and is there again: words are lost, messages and routes are made up for. */
+  relink(one: string, other: string): void {
+    this.lines.delete(`${one}>${other}>words`)
+    this.lines.delete(`${other}>${one}>words`)
+    for (const [self, peer] of [
+      [one, other],
+      [other, one],
+    ] as const) {
+      this.node(self).takeover.linkLost(peer)
+      this.node(self).takeover.linkUp(peer)
+    }
   }
 
   settle(): void {

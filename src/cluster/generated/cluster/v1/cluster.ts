@@ -72,6 +72,7 @@ export interface LinkMessage {
     | { $case: "takeoverDone"; value: TakeoverDone }
     | { $case: "takeoverEnd"; value: TakeoverEnd }
     | { $case: "takeoverSettled"; value: TakeoverSettled }
+    | { $case: "takeoverResume"; value: TakeoverResume }
     | undefined;
 }
 
@@ -419,6 +420,12 @@ export interface TakeoverSettled {
   packetIds: number[];
 }
 
+/** From the taker, on a new link: so many whole parts have come, the pieces behind them are wanted again. */
+export interface TakeoverResume {
+  move: number;
+  parts: number;
+}
+
 /** What a session has. Parts come in this order: all that is state, the last with `state_complete`; then the queue. */
 export interface SessionPart {
   subscriptions: SessionSubscription[];
@@ -666,6 +673,9 @@ export const LinkMessage: MessageFns<LinkMessage> = {
         break;
       case "takeoverSettled":
         TakeoverSettled.encode(message.body.value, writer.uint32(498).fork()).join();
+        break;
+      case "takeoverResume":
+        TakeoverResume.encode(message.body.value, writer.uint32(506).fork()).join();
         break;
     }
     return writer;
@@ -962,6 +972,14 @@ export const LinkMessage: MessageFns<LinkMessage> = {
             }
 
             message.body = { $case: "takeoverSettled", value: TakeoverSettled.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 63: {
+            if (tag !== 506) {
+              break;
+            }
+
+            message.body = { $case: "takeoverResume", value: TakeoverResume.decode(reader, reader.uint32()) };
             continue;
           }
         }
@@ -3588,6 +3606,63 @@ export const TakeoverSettled: MessageFns<TakeoverSettled> = {
             }
 
             break;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseTakeoverResume(): TakeoverResume {
+  return { move: 0, parts: 0 };
+}
+
+export const TakeoverResume: MessageFns<TakeoverResume> = {
+  encode(message: TakeoverResume, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.move !== 0) {
+      writer.uint32(8).uint32(message.move);
+    }
+    if (message.parts !== 0) {
+      writer.uint32(16).uint32(message.parts);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TakeoverResume {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTakeoverResume();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.move = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.parts = reader.uint32();
+            continue;
           }
         }
         if ((tag & 7) === 4 || tag === 0) {
