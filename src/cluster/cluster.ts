@@ -328,7 +328,11 @@ export class Cluster {
     this.modules.subscriptions.setListener(undefined)
     this.modules.groups?.setListener(undefined)
     this.membership.stop()
-    for (const peer of peers) peer.abandon('peer_left')
+    // The peers live on, and their members with them: what these have is not for others.
+    for (const peer of peers) {
+      peer.exchange.custody.clear()
+      peer.abandon('peer_left')
+    }
     this.peerForwarder.stop()
     this.moves.stop()
     this.clients.stop()

@@ -71,6 +71,13 @@ export class Custody {
     this.held -= sizeOf(copy.message)
   }
 
+  /** This node goes its own way, not the peer: nothing is for others. */
+  clear(): void {
+    this.copies.clear()
+    this.recalled.length = 0
+    this.held = 0
+  }
+
   /**
    * The peer is down: its messages go to other members, oldest first. Those of QoS 2 only when it does not come back,
    * since its members may have been sent them. [MQTT-4.8.2-5]

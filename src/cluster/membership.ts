@@ -127,6 +127,8 @@ export class Membership {
   forgetAll(): void {
     for (const [name, peer] of this.table) {
       peer.disconnect()
+      // It lives on, and so do its members: what they have is not for others.
+      peer.exchange.custody.clear()
       peer.abandon('peer_left')
       this.dialers.get(name)?.stop()
     }

@@ -13,7 +13,15 @@ const cluster = useCluster({
   nodes: 3,
   config: {
     cluster: { heartbeatInterval: '200ms', suspectAfter: '600ms', downAfter: '1s' },
-    mqtt: { sharedGroups: { near: 'local', steady: 'sticky', topics: 'hash_topic', publishers: 'hash_clientid' } },
+    mqtt: {
+      sharedGroups: {
+        any: 'random',
+        near: 'local',
+        steady: 'sticky',
+        topics: 'hash_topic',
+        publishers: 'hash_clientid',
+      },
+    },
   },
 })
 
@@ -111,6 +119,57 @@ test('local prefers members of the publisher’s node, and takes others when it 
   assert.equal(first?.filter((payload) => payload.startsWith('n1 ')).length, 20)
   assert.equal(second?.filter((payload) => payload.startsWith('n2 ')).length, 20)
   assert.equal(first?.filter((payload) => payload.startsWith('n3 ')).length, 10, 'in turn')
+})
+
+test('random gives every member some, whichever node it is on', async (t) => {
+  const clients = await members(t, [1, 2, 3, 3], '$share/any/random', 1)
+  const sent = numbers('x', 200)
+  const publisher = await clientFor(t, url(1))
+  await publisher.publishAll(sent.map((payload) => ({ topic: 'random', payload })))
+  await eventually(() => assert.deepEqual(received(clients, 'random'), [...sent].sort()))
+  for (const client of clients) assert.ok(client.received.length >= 20, `${client.received.length} of 200`)
+})
+
+test('sticky stays with one member for each node that publishes, and takes another when that one goes', async (t) => {
+  const clients = await members(t, [1, 2, 3], '$share/steady/sticky', 1)
+  const publisher = await clientFor(t, url(2))
+  await publish(publisher, 'sticky', numbers('x', 30), 1)
+  await eventually(() => assert.equal(received(clients, 'sticky').length, 30))
+  const taker = clients.find((client) => client.received.length > 0)
+  assert.equal(taker?.received.length, 30)
+  await taker.end()
+  const others = clients.filter((client) => client !== taker)
+  await publish(publisher, 'sticky', numbers('y', 30), 1)
+  await eventually(() => assert.equal(received(others, 'sticky').length, 30))
+  await eventually(async () => {
+    const before = others.map((client) => client.received.length)
+    await publish(publisher, 'sticky', numbers('z', 10), 1)
+    await eventually(() => {
+      const gained = others.map((client, index) => client.received.length - (before[index] ?? 0)).sort()
+      assert.deepEqual(gained, [0, 10])
+    })
+  })
+})
+
+test('a client with a plain subscription beside its shared one gets a message for each of them', async (t) => {
+  const [both] = (await members(t, [2], '$share/g/both', 1)) as [TestClient]
+  const [other] = (await members(t, [3], '$share/g/both', 1)) as [TestClient]
+  await both.subscribe('both', 1, { properties: { subscriptionIdentifier: 7 } })
+  const sent = numbers('x', 40)
+  for (const node of [1, 2])
+    await publish(await clientFor(t, url(node)), 'both', sent.slice(node * 20 - 20, node * 20), 1)
+  await settled(t, [both, other])
+  const plain = both.received.filter(({ properties }) => properties.subscriptionIdentifier === 7)
+  const byGroup = both.received.filter(
+    ({ topic, properties }) => topic === 'both' && properties.subscriptionIdentifier === undefined,
+  )
+  assert.deepEqual(plain.map(({ payload }) => payload).sort(), [...sent].sort(), 'all, by the plain one')
+  assert.deepEqual(
+    [...byGroup.map(({ payload }) => payload), ...other.payloads('both')].sort(),
+    [...sent].sort(),
+    'and its share by the other',
+  )
+  assert.ok(byGroup.length > 0)
 })
 
 test('hash_topic keeps a topic with one member, whichever node it is published on', async (t) => {
