@@ -263,7 +263,7 @@ export class Cluster {
     membership.partCompany()
     const peers = [...membership.peers.values()]
     modules.log.info({ peers: peers.map(({ name }) => name) }, 'leaving the cluster')
-    await endLinks(peers, false)
+    await endLinks(peers, false, () => this.moves.isIdle)
     if (this.isStopping) return
     membership.forgetAll()
     this.views.clear()
@@ -324,7 +324,7 @@ export class Cluster {
     this.membership.stopJoining()
     this.views.clear()
     const peers = [...this.membership.peers.values()]
-    await endLinks(peers, true)
+    await endLinks(peers, true, () => this.moves.isIdle)
     this.modules.subscriptions.setListener(undefined)
     this.modules.groups?.setListener(undefined)
     this.membership.stop()

@@ -8,11 +8,14 @@ const STEP_TIMEOUT_MS = 1_000
 /** How often it looks whether they are there. */
 const POLL_MS = 10
 
-/** @param isMember whether this node stays a member: one that only stops is waited for, one that departs forgotten */
-export async function endLinks(peers: readonly Peer[], isMember: boolean): Promise<void> {
+/**
+ * @param isMember whether this node stays a member: one that only stops is waited for, one that departs forgotten
+ * @param isIdle whether nothing else is under way: sessions that follow their clients
+ */
+export async function endLinks(peers: readonly Peer[], isMember: boolean, isIdle: () => boolean): Promise<void> {
   const deadline = performance.now() + STEP_TIMEOUT_MS
   // What publishers wait for first, and what they were told is kept; then the farewells.
-  await until(() => peers.every((peer) => !peer.isLinked || peer.isDrained), deadline)
+  await until(() => isIdle() && peers.every((peer) => !peer.isLinked || peer.isDrained), deadline)
   for (const peer of peers) peer.sayFarewell(isMember)
   await until(() => peers.every((peer) => !peer.isLinked), deadline + STEP_TIMEOUT_MS)
 }

@@ -3,6 +3,7 @@ import { type TestContext, test } from 'node:test'
 import { useCluster } from '../support/cluster.js'
 import { eventually } from '../support/eventually.js'
 import { type ConnectFields, PacketClient, textOf } from '../support/packet-client.js'
+import { shoalmq } from '../support/shoalmq-command.js'
 
 const TAKEN_OVER = 0x8e
 /** What no CONNECT may take, whatever happens to other nodes. */
@@ -30,6 +31,12 @@ function resume(
     ...(version === 5 ? { properties: FOR_GOOD } : {}),
     ...fields,
   })
+}
+
+/** Client IDs of the sessions that a node has. */
+async function sessionsOf(node: number): Promise<{ sessions: string[] }> {
+  const { stdout } = await shoalmq(['clients', 'list', '--json', '--admin', cluster().node(node).adminAddress])
+  return { sessions: [...stdout.matchAll(/"clientId": ?"([^"]*)"/g)].map(([, clientId = '']) => clientId) }
 }
 
 async function publishMany(t: TestContext, node: number, topic: string, from: number, to: number): Promise<void> {
@@ -337,4 +344,83 @@ test('the node that has the session is dead: the client begins anew within the l
   await cluster().whenWhole()
   const back = await resume(t, 3, clientId)
   assert.equal(back.connack?.sessionPresent, true, 'the session that it began meanwhile')
+})
+
+test('the node that has the session is frozen: no CONNECT waits for longer than the limit, and it thaws into order', async (t) => {
+  const ids = Array.from({ length: 12 }, (_, index) => `frozen-${index}`)
+  for (const clientId of ids) {
+    const old = await resume(t, 3, clientId)
+    await old.subscribe(`thaw/${clientId}`, 1)
+    await old.disconnect()
+  }
+  const { pid } = cluster().node(3)
+  process.kill(pid, 'SIGSTOP')
+  try {
+    for (const [index, clientId] of ids.entries()) {
+      const started = performance.now()
+      const client = await resume(t, (index % 2) + 1, clientId)
+      assert.ok(performance.now() - started < CONNECT_LIMIT_MS, `${clientId}: ${performance.now() - started} ms`)
+      assert.equal(client.connack?.sessionPresent, false)
+      await client.disconnect()
+    }
+  } finally {
+    process.kill(pid, 'SIGCONT')
+  }
+  await cluster().whenWhole()
+  // What it had is older than what the clients have now, and is discarded.
+  await eventually(
+    async () => {
+      const { sessions } = await sessionsOf(3)
+      assert.deepEqual(
+        sessions.filter((clientId) => ids.includes(clientId)),
+        [],
+      )
+    },
+    { within: 20_000 },
+  )
+  const [first = ''] = ids
+  assert.ok((await sessionsOf(1)).sessions.includes(first), 'the list shows who has it')
+  const back = await resume(t, 3, first)
+  assert.equal(back.connack?.sessionPresent, true)
+})
+
+test('the node that takes a session dies: the session is where it was, or where the client was let in', async (t) => {
+  const clientId = 'taken-halfway'
+  const old = await resume(t, 1, clientId)
+  await old.subscribe('halfway', 1)
+  await old.disconnect()
+  await publishMany(t, 2, 'halfway', 0, 5)
+  const doomed = await PacketClient.open(t, port(3))
+  doomed.sendConnect({ clientId, clean: false, properties: FOR_GOOD })
+  await cluster().node(3).kill()
+  const started = performance.now()
+  const client = await resume(t, 2, clientId)
+  assert.ok(performance.now() - started < CONNECT_LIMIT_MS)
+  // A node has died: what it had is lost with it. What it had not got yet is not.
+  if (client.connack?.sessionPresent) {
+    const { sessions } = await sessionsOf(2)
+    assert.ok(sessions.includes(clientId))
+    assert.equal((await client.receive(5)).length, 5)
+  }
+  await cluster().node(3).start()
+  await cluster().whenWhole()
+  await client.disconnect()
+  const back = await resume(t, 1, clientId)
+  assert.equal(back.connack?.sessionPresent, true)
+})
+
+test('what a member of a shared subscription has not acknowledged goes with its session', async (t) => {
+  const clientId = 'shares'
+  const old = await resume(t, 1, clientId)
+  await old.subscribe('$share/group/shared', 1)
+  const publisher = await PacketClient.connect(t, port(1))
+  for (const payload of ['a', 'b']) await publisher.publishAcked({ topic: 'shared', payload, qos: 1 })
+  await old.nextMany('publish', 2)
+  old.drop()
+  for (const payload of ['c', 'd']) await publisher.publishAcked({ topic: 'shared', payload, qos: 1 })
+  const client = await resume(t, 2, clientId)
+  assert.equal(client.connack?.sessionPresent, true)
+  assert.deepEqual((await client.receive(4)).map(textOf), ['shared a', 'shared b', 'shared c', 'shared d'])
+  await publisher.publishAcked({ topic: 'shared', payload: 'e', qos: 1 })
+  assert.deepEqual((await client.receive(1)).map(textOf), ['shared e'])
 })

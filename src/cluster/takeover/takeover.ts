@@ -81,6 +81,11 @@ export class SessionTakeover implements Takeovers {
     this.giver.stop()
   }
 
+  /** No session is on its way from here to elsewhere. */
+  get isIdle(): boolean {
+    return this.giver.size === 0
+  }
+
   fetch(request: FetchRequest, done: (isHere: boolean) => void): void {
     if (this.isStopped) return done(false)
     this.taker.fetch(request, done)
