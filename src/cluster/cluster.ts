@@ -33,6 +33,7 @@ import { Peer } from './peer.js'
 import { ReplicatedMap } from './replicated-map.js'
 import { RouteConfirmation } from './route-confirmation.js'
 import { KEPT_CHANGES, RouteLog } from './route-log.js'
+import { RouteSweep } from './route-sweep.js'
 import { ROUTE_CHECK_INTERVAL_MS } from './route-sync.js'
 import type { ClusterStatus, NodeStatus } from './status.js'
 import { SessionTakeover } from './takeover/takeover.js'
@@ -53,6 +54,7 @@ export class Cluster {
   private readonly mesh: Mesh
   private readonly routeLog: RouteLog
   private readonly groupRoutes: GroupRoutes
+  private readonly sweep: RouteSweep
   private readonly confirmation: RouteConfirmation
   private readonly turns: TurnQueue
   private readonly clusterMetrics: ClusterMetrics
@@ -91,6 +93,7 @@ export class Cluster {
     this.views = new Views(modules.node, VIEW_SETTLE_BEATS * options.heartbeatInterval)
     this.routeLog = new RouteLog(modules.subscriptions, () => this.wakePeers(), KEPT_CHANGES, modules.groups)
     this.groupRoutes = new GroupRoutes(modules.groups)
+    this.sweep = new RouteSweep(modules.routes, this.turns)
     this.incarnation = modules.incarnation
     this.clock = new HybridClock(Date.now, modules.incarnation)
     this.clusterMetrics = registerClusterMetrics(modules.metrics, {
@@ -337,6 +340,7 @@ export class Cluster {
     this.moves.stop()
     this.clients.stop()
     this.confirmation.stop()
+    this.sweep.stop()
     this.turns.stop()
     await this.mesh.stop()
     await this.seeds.stop()

@@ -4,8 +4,8 @@
  * snapshot, straight from the subscription table.
  */
 
-import { type GroupRoute, sumOfDigests } from '../router/group-routes.js'
-import type { RouteDigest } from '../router/route-table.js'
+import type { GroupRoute } from '../router/group-routes.js'
+import { type RouteDigest, sumOfDigests } from '../router/route-digest.js'
 import type { GroupListener } from '../router/shared-groups.js'
 import type { RouteListener } from '../router/subscription-table.js'
 import { RingBuffer } from '../util/ring-buffer.js'

@@ -5,7 +5,8 @@
  * fit. Whatever is lost or done twice, the digests find it.
  */
 
-import { GroupRoutes, sumOfDigests } from '../router/group-routes.js'
+import { GroupRoutes } from '../router/group-routes.js'
+import { sumOfDigests } from '../router/route-digest.js'
 import type { NodeId, RouteTable } from '../router/route-table.js'
 import type { RouteLog } from './route-log.js'
 import type { LinkBody, RouteChange, RouteCheck, RouteDeltas, RouteRequest, RouteSnapshot } from './wire.js'
@@ -13,9 +14,6 @@ import type { LinkBody, RouteChange, RouteCheck, RouteDeltas, RouteRequest, Rout
 /** Filters or changes in one message, and the bytes at which it is cut. */
 const CHUNK_FILTERS = 1_000
 const CHUNK_BYTES = 32 * 1024
-
-/** Tells a route of a group from a filter of the same text, in which there is no such character. [MQTT-4.7.3-2] */
-const GROUP_MARK = '\0'
 
 /** Longest time without a digest, in milliseconds. */
 export const ROUTE_CHECK_INTERVAL_MS = 10_000
@@ -156,8 +154,8 @@ export class RouteMirror {
   private isAsking = false
   private synced = false
   private isInSnapshot = false
-  /** Filters of the snapshot that is coming in; undefined while there was nothing before it that could be too much. */
-  private seen: Set<string> | undefined
+  /** Groups of the snapshot that is coming in. */
+  private readonly seenGroups = new Set<string>()
 
   constructor(
     private readonly node: NodeId,
@@ -218,20 +216,19 @@ export class RouteMirror {
     if (first) {
       this.counters.snapshotsReceived += 1
       this.isInSnapshot = true
-      this.seen = this.count === 0 ? undefined : new Set()
+      this.seenGroups.clear()
+      this.table.beginSnapshot(this.node)
     }
     // The rest of one that was given up.
     if (!this.isInSnapshot) return
-    for (const filter of filters) {
-      this.table.add(this.node, filter)
-      this.seen?.add(filter)
-    }
+    for (const filter of filters) this.table.add(this.node, filter)
     for (const change of groups) {
       this.take(change)
-      this.seen?.add(GROUP_MARK + change.filter)
+      this.seenGroups.add(change.filter)
     }
     if (!last) return
-    if (this.seen !== undefined) this.removeAllBut(this.seen)
+    this.table.endSnapshot(this.node)
+    this.removeUnseenGroups()
     this.abandonSnapshot()
     this.taken = version
     // Confirmed in any case, also when the snapshot mended what had this version already.
@@ -283,17 +280,14 @@ export class RouteMirror {
     this.request = { haveVersion: this.taken, snapshot }
   }
 
-  private removeAllBut(kept: ReadonlySet<string>): void {
-    const surplus: string[] = []
-    for (const filter of this.table.filters(this.node)) if (!kept.has(filter)) surplus.push(filter)
-    for (const filter of surplus) this.table.remove(this.node, filter)
+  private removeUnseenGroups(): void {
     const withdrawn: string[] = []
-    for (const filter of this.groups.filters(this.node)) if (!kept.has(GROUP_MARK + filter)) withdrawn.push(filter)
+    for (const filter of this.groups.filters(this.node)) if (!this.seenGroups.has(filter)) withdrawn.push(filter)
     for (const filter of withdrawn) this.groups.remove(this.node, filter)
   }
 
   private abandonSnapshot(): void {
     this.isInSnapshot = false
-    this.seen = undefined
+    this.seenGroups.clear()
   }
 }

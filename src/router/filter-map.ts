@@ -1,12 +1,12 @@
 /**
- * Topic filters to values, found by filter or by topic name: exact filters in a Map, wildcards in a trie. What the
- * subscription table and the route table have in common.
+ * Topic filters to values, found by filter or by topic name: exact filters in a Map, wildcards in a trie.
  */
 
+import { type TextMap, withRoom } from '../util/split-map.js'
 import { FilterTrie } from './filter-trie.js'
 
 export class FilterMap<V extends object | string> {
-  private readonly exact = new Map<string, V>()
+  private exact: TextMap<V> = new Map()
   private readonly wildcards = new FilterTrie<V>()
 
   /** Number of filters. */
@@ -19,8 +19,12 @@ export class FilterMap<V extends object | string> {
   }
 
   set(filter: string, value: V): void {
-    if (hasWildcard(filter)) this.wildcards.insert(filter, value)
-    else this.exact.set(filter, value)
+    if (hasWildcard(filter)) {
+      this.wildcards.insert(filter, value)
+    } else {
+      this.exact = withRoom(this.exact)
+      this.exact.set(filter, value)
+    }
   }
 
   /** False when the filter was not there. */
@@ -47,6 +51,6 @@ export class FilterMap<V extends object | string> {
   }
 }
 
-function hasWildcard(filter: string): boolean {
+export function hasWildcard(filter: string): boolean {
   return filter.includes('+') || filter.includes('#')
 }

@@ -4,6 +4,8 @@
  * array of levels. Branches are cut when their last filter goes, so an empty trie is one node.
  */
 
+import { type TextMap, withRoom } from '../util/split-map.js'
+
 const DOLLAR = 36
 
 /** V8 makes a slice of this length or more a view that keeps the whole string alive. */
@@ -21,7 +23,7 @@ class TrieNode<V> {
   /** The only child with a name; most nodes have just one, and a Map would cost more than the node. */
   only: TrieNode<V> | undefined = undefined
   /** The children by name, from the second on. */
-  children: Map<string, TrieNode<V>> | undefined = undefined
+  children: TextMap<TrieNode<V>> | undefined = undefined
 
   constructor(level: string) {
     this.level = level
@@ -38,6 +40,7 @@ class TrieNode<V> {
 
   add(child: TrieNode<V>): void {
     if (this.children !== undefined) {
+      this.children = withRoom(this.children)
       this.children.set(child.level, child)
     } else if (this.only === undefined) {
       this.only = child

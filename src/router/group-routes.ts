@@ -99,12 +99,3 @@ export class GroupRoutes {
 export function routeText({ filter, id, connected, members }: GroupRoute): string {
   return `${filter}\n${id} ${connected} ${members}`
 }
-
-/** The digest of two sets that have nothing in common, together. */
-export function sumOfDigests(one: RouteDigest, other: RouteDigest): RouteDigest {
-  return {
-    count: one.count + other.count,
-    high: (one.high + other.high) >>> 0,
-    low: (one.low + other.low) >>> 0,
-  }
-}

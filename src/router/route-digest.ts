@@ -24,6 +24,11 @@ export class DigestAccumulator {
     return { count: this.count, high: this.high, low: this.low }
   }
 
+  /** How many filters. */
+  get size(): number {
+    return this.count
+  }
+
   /** Adds a filter; the caller knows that it was not in the set. */
   add(filter: string): void {
     this.count += 1
@@ -36,6 +41,15 @@ export class DigestAccumulator {
     this.count -= 1
     this.high = (this.high - murmur(filter)) >>> 0
     this.low = (this.low - fnv(filter)) >>> 0
+  }
+}
+
+/** The digest of two sets that have nothing in common, together. */
+export function sumOfDigests(one: RouteDigest, other: RouteDigest): RouteDigest {
+  return {
+    count: one.count + other.count,
+    high: (one.high + other.high) >>> 0,
+    low: (one.low + other.low) >>> 0,
   }
 }
 

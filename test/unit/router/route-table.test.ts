@@ -19,17 +19,24 @@ function matched(table: RouteTable, topic: string): NodeId[] {
   return into.sort()
 }
 
+function sweepAll(table: RouteTable): void {
+  for (let step = 0; step < 1_000_000; step += 1) if (!table.sweep(10)) return
+  assert.fail('sweeping never ends')
+}
+
 describe('route table', () => {
   it('is what a set of filters per node is, under any sequence of changes', () => {
     const step = fc.record({
       node: fc.constantFrom(...NODES),
       filter: filters,
-      action: fc.constantFrom('add', 'add', 'add', 'remove', 'remove', 'clear'),
+      action: fc.constantFrom('add', 'add', 'add', 'remove', 'remove', 'clear', 'begin', 'end', 'sweep'),
     })
     fc.assert(
       fc.property(fc.array(step, { maxLength: 80 }), fc.array(topics, { maxLength: 5 }), (steps, names) => {
         const table = new RouteTable()
         const model = new Map<NodeId, Set<string>>(NODES.map((node) => [node, new Set()]))
+        // What a node has told since its snapshot began.
+        const told = new Map<NodeId, Set<string>>()
         for (const { node, filter, action } of steps) {
           const known = model.get(node) ?? new Set()
           const before = table.generation
@@ -38,13 +45,27 @@ describe('route table', () => {
             hasChanged = !known.has(filter)
             assert.equal(table.add(node, filter), hasChanged)
             known.add(filter)
+            told.get(node)?.add(filter)
           } else if (action === 'remove') {
             hasChanged = known.delete(filter)
+            told.get(node)?.delete(filter)
             assert.equal(table.remove(node, filter), hasChanged)
+          } else if (action === 'begin') {
+            table.beginSnapshot(node)
+            told.set(node, new Set())
+          } else if (action === 'end') {
+            const kept = told.get(node) ?? known
+            hasChanged = kept.size < known.size
+            assert.equal(table.endSnapshot(node), known.size - kept.size)
+            for (const each of known) if (!kept.has(each)) known.delete(each)
+            told.delete(node)
+          } else if (action === 'sweep') {
+            table.sweep(2)
           } else {
             hasChanged = known.size > 0
             assert.equal(table.clear(node), known.size)
             known.clear()
+            told.get(node)?.clear()
           }
           assert.equal(table.generation > before, hasChanged)
           assert.equal(table.has(node, filter), known.has(filter))
@@ -56,6 +77,7 @@ describe('route table', () => {
         }
         const all = [...model.values()].flatMap((known) => [...known])
         assert.equal(table.count(), all.length)
+        sweepAll(table)
         assert.equal(table.filterCount, new Set(all).size)
         assert.deepEqual(
           [...table.nodes()].sort(),
@@ -69,6 +91,7 @@ describe('route table', () => {
         }
         for (const node of NODES) table.clear(node)
         assert.equal(table.count(), 0)
+        sweepAll(table)
         assert.equal(table.filterCount, 0)
         assert.deepEqual([...table.nodes()], [])
       }),
@@ -93,7 +116,34 @@ describe('route table', () => {
     assert.equal(table.clear('n1@127.0.0.1'), 100_000)
     assert.equal(table.generation, before + 1)
     assert.deepEqual(matched(table, 'device/7/state'), ['n2@127.0.0.1'])
+    assert.deepEqual(matched(table, 'device/8/state'), [])
+    sweepAll(table)
     assert.equal(table.filterCount, 1)
+  })
+
+  it('says when there is something to sweep, and sweeps while nodes come back', () => {
+    const table = new RouteTable()
+    let calls = 0
+    table.setSweeper(() => {
+      calls += 1
+    })
+    const addAll = () => {
+      for (let index = 0; index < 20_000; index += 1) table.add('n1@127.0.0.1', `device/${index}/+`)
+    }
+    addAll()
+    assert.equal(calls, 0)
+    assert.equal(table.sweep(1_000), false, 'nothing has ended')
+    table.clear('n1@127.0.0.1')
+    assert.equal(calls, 1)
+    assert.equal(table.sweep(1_000), true)
+    addAll()
+    sweepAll(table)
+    assert.equal(table.count('n1@127.0.0.1'), 20_000)
+    assert.deepEqual(matched(table, 'device/19999/state'), ['n1@127.0.0.1'])
+    table.clear('n1@127.0.0.1')
+    sweepAll(table)
+    assert.equal(table.filterCount, 0)
+    assert.deepEqual(matched(table, 'device/19999/state'), [])
   })
 })
 
