@@ -243,7 +243,7 @@ export class Node {
       kick: (clientId) => clientList.kick(clientId),
       subscriptions: () => clientList.subscriptions(),
       routes: () => this.listRoutes(),
-      verifyRoutes: () => this.cluster?.verifyRoutes() ?? [],
+      verifyRoutes: () => this.cluster?.verifyRoutes() ?? Promise.resolve([]),
       join: (address) => this.join(address),
       leave: () => this.beginDeparture(),
       forget: (node) => this.cluster?.forget(node) ?? false,

@@ -4,11 +4,14 @@
  */
 
 import type { ClientDescription, SubscriptionDescription } from '../broker/client-list.js'
+import type { RouteVerification } from '../cluster/route-verification.js'
 import type { ClusterStatus } from '../cluster/status.js'
 import { AddressError, parseHostPort } from '../config/addresses.js'
 import { filterMatches } from '../mqtt/wire/topic.js'
 import type { Alarm } from '../telemetry/alarms.js'
 import { booleanOf, type Page, ParameterError, pageOf } from './page.js'
+
+export type { RouteVerification } from '../cluster/route-verification.js'
 
 /** A topic filter and a node that wants it. */
 export interface RouteDescription {
@@ -17,16 +20,6 @@ export interface RouteDescription {
   /** Of a shared subscription: the node's members of the group, and how many of them have their client connected. */
   members?: number
   connected?: number
-}
-
-/** Whether the routes of a peer are here as it has announced them, by its own word. */
-export interface RouteVerification {
-  node: string
-  /** Routes of that node in the route table here. */
-  here: number
-  /** Routes that the node last said it has. */
-  announced: number
-  inStep: boolean
 }
 
 /** What the node lets operators see and do. */
@@ -39,7 +32,8 @@ export interface Operations {
   kick(clientId: string): boolean
   subscriptions(): Iterable<SubscriptionDescription>
   routes(): Iterable<RouteDescription>
-  verifyRoutes(): RouteVerification[]
+  /** Asks the peers. */
+  verifyRoutes(): Promise<RouteVerification[]>
   /** Dials another node, or with '' only ends that the node is apart; false without a cluster. */
   join(address: string): boolean
   /** Begins to leave the cluster, to be alone until `join`; false when the node is alone or stops. */
@@ -68,7 +62,7 @@ export interface ApiAnswer {
   readonly allow?: readonly string[]
 }
 
-type Handler = (request: ApiRequest, name: string) => ApiAnswer
+type Handler = (request: ApiRequest, name: string) => ApiAnswer | Promise<ApiAnswer>
 
 export class Api {
   /** By method and path; `*` stands for a name. */
@@ -95,7 +89,7 @@ export class Api {
     return Object.keys(this.handlers).map((key) => key.replace(' ', ' /api/v1/').replace(/^GET /, ''))
   }
 
-  answer(request: ApiRequest): ApiAnswer {
+  answer(request: ApiRequest): ApiAnswer | Promise<ApiAnswer> {
     const method = request.method === 'HEAD' ? 'GET' : request.method
     const exact = request.path.join('/')
     const named = [...request.path.slice(0, -1), '*'].join('/')
@@ -179,8 +173,8 @@ export class Api {
     )
   }
 
-  private verifyRoutes(): ApiAnswer {
-    const nodes = this.operations.verifyRoutes()
+  private async verifyRoutes(): Promise<ApiAnswer> {
+    const nodes = await this.operations.verifyRoutes()
     return ok({ inStep: nodes.every(({ inStep }) => inStep), nodes })
   }
 

@@ -147,10 +147,10 @@ export class AdminServer {
     return page()
   }
 
-  private ask(request: IncomingMessage, path: string): Answer {
+  private async ask(request: IncomingMessage, path: string): Promise<Answer> {
     const names = readNames(path.slice(API_PREFIX.length))
     if (names === undefined) return json(400, { error: 'the path is not well-formed', path })
-    const { status, body, allow } = this.api.answer({
+    const { status, body, allow } = await this.api.answer({
       method: request.method ?? 'GET',
       path: names,
       parameters: new URLSearchParams((request.url ?? '').split('?', 2)[1]),

@@ -35,6 +35,7 @@ import { RouteConfirmation } from './route-confirmation.js'
 import { KEPT_CHANGES, RouteLog } from './route-log.js'
 import { RouteSweep } from './route-sweep.js'
 import { ROUTE_CHECK_INTERVAL_MS } from './route-sync.js'
+import { type RouteVerification, verifyRoutes } from './route-verification.js'
 import type { ClusterStatus, NodeStatus } from './status.js'
 import { SessionTakeover } from './takeover/takeover.js'
 import { Views, viewOf } from './views.js'
@@ -276,17 +277,9 @@ export class Cluster {
     modules.log.info('the node is a cluster of its own')
   }
 
-  /** How the routes of each peer that is up compare with what it says it has; differences that last are mended. */
-  verifyRoutes(): { node: NodeId; here: number; announced: number; inStep: boolean }[] {
-    this.compareDigests()
-    return Array.from(this.membership.peers.values())
-      .filter(({ state }) => state === 'up')
-      .map(({ name, routes, announcedRoutes, isSynced }) => ({
-        node: name,
-        here: routes,
-        announced: announcedRoutes,
-        inStep: isSynced && routes === announcedRoutes,
-      }))
+  /** Compares the routes of each peer that is up with its digest of them; those that differ are mended from here on. */
+  verifyRoutes(): Promise<RouteVerification[]> {
+    return verifyRoutes(this.membership.peers.values())
   }
 
   /** Removes a node that has stopped from the status; false when it is not known or not stopped. */

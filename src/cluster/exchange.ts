@@ -20,9 +20,10 @@ import { InboundLane } from './inbound-lane.js'
 import { KeptLane } from './kept-lane.js'
 import type { Link } from './link.js'
 import { LooseLane } from './loose-lane.js'
+import { MapFeed } from './map-feed.js'
 import type { BatchSizes, PeerCounters } from './metrics.js'
 import { Receipts } from './receipts.js'
-import { MapFeed, type ReplicatedMap } from './replicated-map.js'
+import type { ReplicatedMap } from './replicated-map.js'
 import type { RouteLog } from './route-log.js'
 import { RouteMirror, RoutePublisher } from './route-sync.js'
 import { asBuffer, type Batch, decodeMark, encodeMark, type LinkBody, type Open, type TakeoverMark } from './wire.js'
@@ -98,6 +99,13 @@ export class Exchange implements TurnTask {
     return keys
   }
 
+  /** True once this node had all that the peer had when the link opened: its routes, and what is in replicated maps. */
+  get isSynced(): boolean {
+    if (!this.mirror.isSynced) return false
+    for (const feed of this.feeds.values()) if (!feed.isWhole) return false
+    return true
+  }
+
   /** What this side says when a link opens. */
   introduce(): Open {
     return {
@@ -136,6 +144,7 @@ export class Exchange implements TurnTask {
   suspend(): void {
     this.link = undefined
     this.publisher.close()
+    this.mirror.close()
     for (const feed of this.feeds.values()) feed.close()
   }
 
@@ -172,6 +181,14 @@ export class Exchange implements TurnTask {
     this.publisher.check()
     for (const feed of this.feeds.values()) feed.check()
     this.wake()
+  }
+
+  /** Compares the peer's routes here with its digest; false when the link goes before the peer has answered. */
+  verifyRoutes(): Promise<boolean> {
+    if (this.link === undefined) return Promise.resolve(false)
+    const verified = new Promise<boolean>((resolve) => this.mirror.verify(resolve))
+    this.wake()
+    return verified
   }
 
   receive(body: LinkBody): void {

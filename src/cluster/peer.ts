@@ -134,9 +134,9 @@ export class Peer implements LinkOwner, PeerMetrics, SeenPeer {
     return this.isLive ? 'awaited' : 'lost'
   }
 
-  /** True when the link is up and the peer's routes are all here. */
+  /** True when the link is up, and what the peer had when it came up is all here: see `Exchange.isSynced`. */
   get isSynced(): boolean {
-    return this.link?.state === 'up' && this.exchange.mirror.isSynced
+    return this.link?.state === 'up' && this.exchange.isSynced
   }
 
   /** The peer said that another link exists, and there is none. */

@@ -10,7 +10,7 @@
 import type { Replica } from '../broker/ports.js'
 import { Heap } from '../util/heap.js'
 import { compareWrites, type HybridClock, type Timestamp } from './hybrid-clock.js'
-import type { LinkBody, MapEntry } from './wire.js'
+import type { MapEntry } from './wire.js'
 
 /** Digests per map. */
 export const BUCKETS = 256
@@ -23,9 +23,6 @@ export const MAXIMUM_TOMBSTONES = 100_000
 
 /** Writes that were written over may wait this many for their time, and as many as there are others, before they go. */
 const MINIMUM_COMPACTION = 1_000
-
-/** What a peer has been sent and still differs in is sent to it again after this many checks: it may take it by then. */
-export const REPEAT_AFTER_CHECKS = 60
 
 /** A larger value stays on its node: it would not fit a link message beside others. Counted. */
 export const MAXIMUM_VALUE_BYTES = 3 * 1024 * 1024
@@ -270,98 +267,6 @@ function withoutValue(write: Write): Write {
 
 function isTooOld({ time }: Timestamp, now: number): boolean {
   return time <= now - TOMBSTONE_RETENTION_MS
-}
-
-/** Keys and bytes in one message, about. */
-const CHUNK_ENTRIES = 1_000
-const CHUNK_BYTES = 32 * 1024
-
-/** What one peer is still to be told of one map. Bounded by the number of keys, each of which stands in it once. */
-export class MapFeed {
-  private readonly due = new Set<string>()
-  /** Per bucket, the digests of the last check that differed and was answered: the peer's and our own. */
-  private readonly answeredTheirs = new Uint32Array(BUCKETS)
-  private readonly answeredOwn = new Uint32Array(BUCKETS)
-  private checks = 0
-  private owesCheck = false
-  private isOpen = false
-
-  constructor(private readonly map: ReplicatedMap) {}
-
-  /** Keys that wait. */
-  get length(): number {
-    return this.due.size
-  }
-
-  open(): void {
-    this.isOpen = true
-    this.owesCheck = true
-    this.forgetAnswers()
-  }
-
-  close(): void {
-    this.isOpen = false
-    this.due.clear()
-  }
-
-  /** A key has changed. Without a link the digests will find it. */
-  add(key: string): void {
-    if (this.isOpen) this.due.add(key)
-  }
-
-  /** The digests are to be sent again. */
-  check(): void {
-    this.owesCheck = true
-  }
-
-  /**
-   * The peer's digests: it gets what differs. Where neither its digest nor ours has moved since it got that, it has
-   * refused something, and is not sent it again at every check.
-   */
-  takeCheck(buckets: readonly number[]): void {
-    this.checks += 1
-    if (this.checks % REPEAT_AFTER_CHECKS === 0) this.forgetAnswers()
-    const own = this.map.buckets()
-    const open = own.map((digest, bucket) => {
-      const theirs = buckets[bucket] ?? 0
-      return this.wasAnswered(bucket, digest, theirs) ? digest : theirs
-    })
-    for (const key of this.map.keysThatDiffer(open)) this.due.add(key)
-  }
-
-  next(): LinkBody | undefined {
-    if (!this.isOpen) return undefined
-    const { name } = this.map
-    if (this.owesCheck) {
-      this.owesCheck = false
-      return { $case: 'mapCheck', value: { map: name, buckets: this.map.buckets() } }
-    }
-    if (this.due.size === 0) return undefined
-    const entries: MapEntry[] = []
-    let bytes = 0
-    for (const key of this.due) {
-      this.due.delete(key)
-      const entry = this.map.entry(key)
-      if (entry === undefined) continue
-      entries.push(entry)
-      bytes += key.length + (entry.value?.length ?? 0)
-      if (entries.length === CHUNK_ENTRIES || bytes >= CHUNK_BYTES) break
-    }
-    return { $case: 'mapEntries', value: { map: name, entries } }
-  }
-
-  private wasAnswered(bucket: number, own: number, theirs: number): boolean {
-    if (this.answeredOwn[bucket] === own && this.answeredTheirs[bucket] === theirs) return true
-    this.answeredOwn[bucket] = own
-    this.answeredTheirs[bucket] = theirs
-    return false
-  }
-
-  /** Two zeros are equal digests, and so no answer. */
-  private forgetAnswers(): void {
-    this.answeredOwn.fill(0)
-    this.answeredTheirs.fill(0)
-  }
 }
 
 /** Bytes of their own: a slice of a received chunk would keep the whole chunk alive. */

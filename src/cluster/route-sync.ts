@@ -154,6 +154,8 @@ export class RouteMirror {
   private isAsking = false
   private synced = false
   private isInSnapshot = false
+  /** Who wants to know whether the next digest of the peer is that of its routes here. */
+  private readonly verifications: ((isEqual: boolean) => void)[] = []
   /** Groups of the snapshot that is coming in. */
   private readonly seenGroups = new Set<string>()
 
@@ -174,7 +176,7 @@ export class RouteMirror {
     return this.table.count(this.node) + this.groups.count(this.node)
   }
 
-  /** True once the table had everything that the peer had, on the link that is open. */
+  /** True while the last digest of the peer on the link that is open was that of its routes here. */
   get isSynced(): boolean {
     return this.synced
   }
@@ -186,6 +188,19 @@ export class RouteMirror {
     this.isAsking = false
     this.synced = false
     this.abandonSnapshot()
+    this.settleVerifications(false)
+  }
+
+  /** Asks the peer for its digest; `done` hears whether it is that of its routes here, false when the link goes before. */
+  verify(done: (isEqual: boolean) => void): void {
+    this.verifications.push(done)
+    // A snapshot that is coming in, or was asked for, has a digest behind it.
+    if (!this.isInSnapshot && !this.isAsking) this.request ??= { haveVersion: this.taken, snapshot: false }
+  }
+
+  /** The link has gone. */
+  close(): void {
+    this.settleVerifications(false)
   }
 
   /** Forgets the peer's routes, in one step. */
@@ -242,11 +257,13 @@ export class RouteMirror {
       // The peer has told everything and it is not here: ask again, whatever became of an earlier question.
       this.isAsking = false
       this.ask(version < this.taken)
+      this.settleVerifications(false)
       return
     }
     const own = sumOfDigests(this.table.digest(this.node), this.groups.digest(this.node))
-    if (own.count === count && own.high === high && own.low === low) this.synced = true
-    else this.ask(true)
+    this.synced = own.count === count && own.high === high && own.low === low
+    if (!this.synced) this.ask(true)
+    this.settleVerifications(this.synced)
   }
 
   /** What to send next; undefined when nothing is owed. */
@@ -278,6 +295,10 @@ export class RouteMirror {
     this.isAsking = true
     this.counters.resyncs += 1
     this.request = { haveVersion: this.taken, snapshot }
+  }
+
+  private settleVerifications(isEqual: boolean): void {
+    for (const done of this.verifications.splice(0)) done(isEqual)
   }
 
   private removeUnseenGroups(): void {

@@ -2,11 +2,10 @@ import assert from 'node:assert/strict'
 import { afterEach, describe, it } from 'node:test'
 import fc from 'fast-check'
 import { HybridClock, MAXIMUM_DRIFT_MS } from '../../../src/cluster/hybrid-clock.js'
+import { MapFeed, REPEAT_AFTER_CHECKS } from '../../../src/cluster/map-feed.js'
 import {
   MAXIMUM_TOMBSTONES,
   MAXIMUM_VALUE_BYTES,
-  MapFeed,
-  REPEAT_AFTER_CHECKS,
   ReplicatedMap,
   TOMBSTONE_RETENTION_MS,
 } from '../../../src/cluster/replicated-map.js'
@@ -158,6 +157,42 @@ describe('a replicated map', () => {
     const sent = synchronize(a, b)
     assert.equal(sent > 0 && sent < 100, true, `${sent} entries for one that changed`)
     assert.equal(a.seen.get('topic/7'), 'y')
+  })
+
+  it('knows when it has all that the peer had, however much that is and whatever is written meanwhile', () => {
+    const [a, b] = [new Copy('a'), new Copy('b')]
+    for (let number = 0; number < 5_000; number += 1) a.set(`key/${number}`, `${number}`)
+    b.set('own', 'x')
+    const [toB, toA] = openFeeds(a, b)
+    let checks = 0
+    for (let written = 0; !toA.isWhole; written += 1) {
+      assert.equal(written < 1_000, true, 'b never has everything')
+      a.set('busy', `${written}`)
+      toB.add('busy')
+      const fromA = toB.next()
+      if (fromA?.$case === 'mapEntries') for (const entry of fromA.value.entries) b.map.merge(entry)
+      if (fromA?.$case === 'mapCheck') {
+        checks += 1
+        toA.takeCheck(fromA.value.buckets)
+      }
+      const fromB = toA.next()
+      if (fromB?.$case === 'mapEntries') for (const entry of fromB.value.entries) a.map.merge(entry)
+      if (fromB?.$case === 'mapCheck') toB.takeCheck(fromB.value.buckets)
+    }
+    assert.equal(b.seen.size >= 5_001, true, `${b.seen.size} keys`)
+    assert.equal(checks, 2)
+  })
+
+  it('has all that the peer had at once when that is the same', () => {
+    const [a, b] = [new Copy('a'), new Copy('b')]
+    a.set('x', '1')
+    synchronize(a, b)
+    const [toB, toA] = openFeeds(a, b)
+    assert.deepEqual([toB.isWhole, toA.isWhole], [false, false])
+    const check = toB.next()
+    assert.equal(check?.$case, 'mapCheck')
+    if (check?.$case === 'mapCheck') toA.takeCheck(check.value.buckets)
+    assert.equal(toA.isWhole, true)
   })
 
   it('remembers removed keys for a day, so that nobody who was away brings them back', () => {
@@ -395,5 +430,22 @@ describe('a replicated map in a cluster', () => {
     for (const proxy of proxies) proxy.heal()
     await meshed(nodes)
     await assertSame({ x: 'last', y: 'from b', z: 'from c' })
+  })
+
+  it('is whole before a node that joins says that it is ready', async () => {
+    const a = new TestNode('a')
+    nodes.push(a)
+    const replica = a.cluster.replica('small', () => {})
+    await a.cluster.start()
+    for (let number = 0; number < 20_000; number += 1) replica.set(`key/${number}`, Buffer.from(`${number}`))
+    const b = new TestNode('b', { seeds: [a.address] })
+    nodes.push(b)
+    let taken = 0
+    b.cluster.replica('small', () => {
+      taken += 1
+    })
+    await b.cluster.start()
+    await b.cluster.whenReady()
+    assert.equal(taken, 20_000)
   })
 })

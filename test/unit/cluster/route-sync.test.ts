@@ -293,14 +293,45 @@ describe('routes in a cluster', () => {
     const [a, b] = nodes as [TestNode, TestNode]
     for (const filter of ['x', 'y/+', 'z/#']) b.subscribe(filter)
     await meshed(nodes)
+    const inStep = async () => (await a.cluster.verifyRoutes()).map((one) => [one.node, one.here, one.inStep])
+    assert.deepEqual(await inStep(), [[b.name, 3, true]])
     a.routes.remove(b.name, 'y/+')
     a.routes.add(b.name, 'never/subscribed')
     b.subscribe('more')
-    b.cluster.compareDigests()
+    assert.deepEqual(await inStep(), [[b.name, 4, false]], 'as many routes, but others')
     await meshed(nodes)
+    assert.deepEqual(await inStep(), [[b.name, 4, true]], 'mended')
     assert.deepEqual([...a.routes.filters(b.name)].sort(), ['more', 'x', 'y/+', 'z/#'])
     assert.equal(await a.metric(`route_resyncs_total{peer="${b.name}"}`), 1)
     assert.equal(a.logged('routes differ', 40).length, 1)
+  })
+
+  it('are compared by themselves, now and then', async () => {
+    nodes = await startMesh(['a', 'b'])
+    const [a, b] = nodes as [TestNode, TestNode]
+    b.subscribe('x')
+    await meshed(nodes)
+    a.routes.remove(b.name, 'x')
+    b.cluster.compareDigests()
+    await meshed(nodes)
+    assert.equal(await a.metric(`route_resyncs_total{peer="${b.name}"}`), 1)
+  })
+
+  it('cannot be verified when the peer does not answer', async () => {
+    const proxy: CuttableProxy = new CuttableProxy(() => Number(b.address.split(':')[1]))
+    await proxy.start()
+    const b = new TestNode('b', { suspectAfter: 10_000, downAfter: 20_000, advertise: proxy.address })
+    await b.cluster.start()
+    const a = new TestNode('a', { suspectAfter: 10_000, downAfter: 20_000, seeds: [proxy.address] })
+    await a.cluster.start()
+    nodes = [a, b]
+    await meshed(nodes)
+    proxy.freeze()
+    assert.deepEqual(
+      (await a.cluster.verifyRoutes()).map(({ inStep }) => inStep),
+      [false],
+    )
+    await proxy.stop()
   })
 
   it('of a node with 100,000 of them are at a late joiner well within two seconds of its link', async (context) => {
