@@ -11,39 +11,24 @@
 import type { Frame, Message } from '../wire/message.js'
 import type { QoS, SubscriptionOptions } from '../wire/packets.js'
 import { ReasonCode } from '../wire/reason-codes.js'
-import { BackPressure, type Hold } from './back-pressure.js'
+import type { Hold } from './back-pressure.js'
 import type { DeliveryOptions, Share, SharedMessage } from './delivery.js'
 import { type InFlight, InFlightWindow } from './in-flight-window.js'
 import { InboundQos2, type ReceivedQos2 } from './inbound-qos2.js'
-import { MessageQueue, type QueuedMessage } from './message-queue.js'
+import type { QueuedMessage } from './message-queue.js'
+import type { DeliveryGate, SessionDescription } from './moving.js'
 import type { Outlet } from './outlet.js'
 import { PacketIds } from './packet-ids.js'
 import { RetainedFeeds } from './retained-feeds.js'
 import type { SessionModules, SessionOptions } from './session-options.js'
+import { SessionQueue } from './session-queue.js'
 
 export type { Hold } from './back-pressure.js'
 export type { DeliveryOptions, Share, SharedMessage } from './delivery.js'
 export type { ReceivedQos2 } from './inbound-qos2.js'
+export type { DeliveryGate } from './moving.js'
 export type { Outlet } from './outlet.js'
 export type { SessionModules, SessionOptions } from './session-options.js'
-
-/** See `Session.describe`. */
-export interface SessionDescription {
-  /** Seconds. */
-  readonly expiryInterval: number
-  readonly lastPacketId: number
-  /** In order of sending. */
-  readonly inFlight: Iterable<InFlight>
-  readonly received: Iterable<readonly [packetId: number, message: ReceivedQos2]>
-  /** Topic filters whose retained messages the client has not got in full. */
-  readonly retainedFeeds: Iterable<string>
-}
-
-/** Who decides about messages for a session that moves between nodes: each node delivers its part of them. */
-export interface DeliveryGate {
-  /** Whether the message that is being delivered is this node's to deliver. */
-  admits(): boolean
-}
 
 /** The Session Expiry Interval that means "never". [MQTT 5.0 section 3.1.2.11.2] */
 export const NEVER_EXPIRES = 0xffff_ffff
@@ -55,17 +40,14 @@ export class Session {
   private outlet: Outlet | undefined
   private topicFilters: Map<string, SubscriptionOptions> | undefined
   private inFlight: InFlightWindow | undefined
-  private queue: MessageQueue | undefined
+  private queue: SessionQueue | undefined
   private received: InboundQos2<ReceivedQos2> | undefined
   private readonly packetIds = new PacketIds()
-  private backPressure: BackPressure | undefined
   private retainedFeeds: RetainedFeeds | undefined
   private readonly options: SessionOptions
   private readonly modules: SessionModules
   /** Some message has come by a shared subscription. */
   private carriesShared = false
-  /** What came here while what came before it is still on its way from another node; behind it in the end. */
-  private arrivals: MessageQueue | undefined
   /** Set while the session moves from or to another node. */
   gate: DeliveryGate | undefined
   isEnded = false
@@ -96,11 +78,11 @@ export class Session {
   }
 
   get queueLength(): number {
-    return (this.queue === undefined ? 0 : this.queue.length) + (this.arrivals === undefined ? 0 : this.arrivals.length)
+    return this.queue === undefined ? 0 : this.queue.length
   }
 
   get queueBytes(): number {
-    return (this.queue === undefined ? 0 : this.queue.bytes) + (this.arrivals === undefined ? 0 : this.arrivals.bytes)
+    return this.queue === undefined ? 0 : this.queue.bytes
   }
 
   get inFlightCount(): number {
@@ -144,13 +126,13 @@ export class Session {
     this.isEnded = true
     this.outlet = undefined
     this.modules.metrics.dropped.session_ended.value += this.queueLength
+    const { queue } = this
     this.queue = undefined
-    this.arrivals = undefined
     this.gate = undefined
     this.inFlight = undefined
     this.received = undefined
     this.retainedFeeds = undefined
-    this.backPressure?.releaseAll()
+    queue?.close()
   }
 
   /**
@@ -198,19 +180,16 @@ export class Session {
 
   /** What waits in the queue is looked at once more: `review` may change or withhold (undefined) each message. */
   reviewQueue(review: (message: Message) => Message | undefined): void {
-    const { queue } = this
-    for (let left = this.queueLength; queue !== undefined && left > 0; left--) {
-      const item = queue.shift()
-      const message = item === undefined ? undefined : review(item.message)
-      if (item !== undefined && message !== undefined) queue.push({ ...item, message: message.detach() })
-      else item?.share?.settle()
-    }
+    this.queue?.review((item) => {
+      const message = review(item.message)
+      return message === undefined ? undefined : { ...item, message: message.detach() }
+    })
   }
 
   // ── moving between nodes ─────────────────────────────────────────────────────────────────────────────────────
 
   get isArriving(): boolean {
-    return this.arrivals !== undefined
+    return this.queue?.isArriving === true
   }
 
   /** What a node that takes the session over has to know, apart from queue and subscriptions. */
@@ -231,7 +210,7 @@ export class Session {
 
   /** From now on `addMoved` fills the queue, and what is delivered meanwhile waits behind it. */
   beginArrival(): void {
-    this.arrivals = new MessageQueue(this.options.queue)
+    this.ownQueue().beginArrival()
   }
 
   /** What was in flight on the node that the session comes from. */
@@ -249,23 +228,19 @@ export class Session {
   addMoved(item: QueuedMessage): void {
     if (this.isEnded) return
     if (item.share !== undefined) this.carriesShared = true
-    this.queue ??= new MessageQueue(this.options.queue)
-    if (!this.queue.push(item)) this.modules.metrics.dropped.queue_full.value++
+    this.ownQueue().addMoved(item)
   }
 
   /** All that was queued before is here: what came meanwhile follows it. */
   endArrival(): void {
-    const { arrivals } = this
-    this.arrivals = undefined
-    if (arrivals === undefined) return
-    if (this.queue === undefined || this.queue.length === 0) this.queue = arrivals
-    else for (let item = arrivals.shift(); item !== undefined; item = arrivals.shift()) this.addMoved(item)
+    this.queue?.endArrival()
     this.pump()
   }
 
   /** The session goes on elsewhere: nothing of it is lost with what is here. */
   endMoved(): void {
     for (const { share } of this.takeShared(() => true)) share.settle()
+    this.queue?.close()
     this.queue = undefined
     this.end()
   }
@@ -319,7 +294,7 @@ export class Session {
       if (window.bytes >= this.options.inFlightBytes) break
       const next = this.queue?.shift()
       if (next === undefined) {
-        if (this.retainedFeeds === undefined || this.arrivals !== undefined) break
+        if (this.retainedFeeds === undefined || this.isArriving) break
         this.sendRetained(this.retainedFeeds)
         if (this.retainedFeeds?.mustRest !== true) continue
         outlet.pumpLater()
@@ -332,9 +307,7 @@ export class Session {
       )
         break
     }
-    if (this.queue !== undefined && this.backPressure !== undefined && this.queue.isEased && !this.isArriving) {
-      this.backPressure.releaseAll()
-    }
+    this.queue?.ease()
   }
 
   /** Sends the next retained message, where a step of the search has found one. Called with room for a message. */
@@ -389,8 +362,7 @@ export class Session {
     const outlet = this.outlet
     if (
       outlet !== undefined &&
-      this.arrivals === undefined &&
-      (this.queue === undefined || this.queue.length === 0) &&
+      (this.queue === undefined || this.queue.isIdle) &&
       (this.inFlight === undefined || this.hasRoom(this.inFlight, outlet)) &&
       !outlet.isCongested
     ) {
@@ -411,21 +383,12 @@ export class Session {
       item.share?.settle()
       return
     }
-    this.queue ??= new MessageQueue(this.options.queue)
-    const queue = this.arrivals ?? this.queue
-    // A client that publishes to itself is not held back by its own queue: it may be waiting for its
-    // acknowledgements before it sends those that would empty the queue.
-    const heldBack = item.message.publisherId === this.clientId ? undefined : pending
-    const mayOverhang = heldBack !== undefined && this.backPressure?.isExhausted !== true
-    if ((queue.isFull && !mayOverhang) || !queue.push(item)) {
-      this.modules.metrics.dropped.queue_full.value++
-      item.share?.settle()
-      return
-    }
-    if (heldBack !== undefined && queue.isNearlyFull) {
-      this.backPressure ??= new BackPressure(this.options.queueHoldTime, this.modules.timers)
-      if (this.backPressure.take(heldBack)) this.modules.metrics.heldBack.value++
-    }
+    this.ownQueue().push(item, pending)
+  }
+
+  private ownQueue(): SessionQueue {
+    this.queue ??= new SessionQueue(this.clientId, this.options, this.modules)
+    return this.queue
   }
 
   /** False when no packet id is free; a message too large for the client is dropped and counts as done. */

@@ -1,0 +1,22 @@
+/** What is said of a session that moves between nodes. */
+
+import type { InFlight } from './in-flight-window.js'
+import type { ReceivedQos2 } from './inbound-qos2.js'
+
+/** See `Session.describe`. */
+export interface SessionDescription {
+  /** Seconds. */
+  readonly expiryInterval: number
+  readonly lastPacketId: number
+  /** In order of sending. */
+  readonly inFlight: Iterable<InFlight>
+  readonly received: Iterable<readonly [packetId: number, message: ReceivedQos2]>
+  /** Topic filters whose retained messages the client has not got in full. */
+  readonly retainedFeeds: Iterable<string>
+}
+
+/** Who decides about messages for a session that moves between nodes: each node delivers its part of them. */
+export interface DeliveryGate {
+  /** Whether the message that is being delivered is this node's to deliver. */
+  admits(): boolean
+}
