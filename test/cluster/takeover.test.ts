@@ -34,9 +34,10 @@ function resume(
 }
 
 /** Client IDs of the sessions that a node has. */
-async function sessionsOf(node: number): Promise<{ sessions: string[] }> {
-  const { stdout } = await shoalmq(['clients', 'list', '--json', '--admin', cluster().node(node).adminAddress])
-  return { sessions: [...stdout.matchAll(/"clientId": ?"([^"]*)"/g)].map(([, clientId = '']) => clientId) }
+async function sessionsOf(node: number): Promise<string[]> {
+  const { adminAddress } = cluster().node(node)
+  const { stdout } = await shoalmq(['clients', 'list', '--json', '--limit', '10000', '--admin', adminAddress])
+  return [...stdout.matchAll(/"clientId": ?"([^"]*)"/g)].map(([, clientId = '']) => clientId)
 }
 
 async function publishMany(t: TestContext, node: number, topic: string, from: number, to: number): Promise<void> {
@@ -329,6 +330,34 @@ test('ten thousand messages that wait go with their session, and CONNECT does no
   )
 })
 
+test('a thousand sessions that follow their clients at once are all there, within the limit', async (t) => {
+  const ids = Array.from({ length: 1_000 }, (_, index) => `storm-${index}`)
+  for (const [index, clientId] of ids.entries()) {
+    const old = await resume(t, (index % 3) + 1, clientId)
+    await old.subscribe(`storm/${clientId}`, 1)
+    old.drop()
+  }
+  const started = performance.now()
+  const current = await Promise.all(
+    ids.map(async (clientId, index) => {
+      const client = await PacketClient.open(t, port(((index + 1) % 3) + 1))
+      client.sendConnect({ clientId, clean: false, properties: FOR_GOOD })
+      return client
+    }),
+  )
+  for (const client of current) assert.equal((await client.next('connack')).sessionPresent, true)
+  const took = performance.now() - started
+  t.diagnostic(`all are in with their sessions after ${took.toFixed(0)} ms`)
+  assert.ok(took < CONNECT_LIMIT_MS, `all are in after ${took} ms`)
+  const publisher = await PacketClient.connect(t, port(1))
+  for (const [index, client] of current.entries()) {
+    if (index % 50 !== 0) continue
+    await publisher.publishAcked({ topic: `storm/${ids[index]}`, payload: 'x', qos: 1 })
+    assert.equal((await client.receive(1)).length, 1)
+  }
+  for (const client of current) client.drop()
+})
+
 test('the node that has the session is dead: the client begins anew within the limit, also when the node is back', async (t) => {
   const clientId = 'orphan'
   const old = await resume(t, 3, clientId)
@@ -370,16 +399,15 @@ test('the node that has the session is frozen: no CONNECT waits for longer than 
   // What it had is older than what the clients have now, and is discarded.
   await eventually(
     async () => {
-      const { sessions } = await sessionsOf(3)
       assert.deepEqual(
-        sessions.filter((clientId) => ids.includes(clientId)),
+        (await sessionsOf(3)).filter((clientId) => ids.includes(clientId)),
         [],
       )
     },
     { within: 20_000 },
   )
   const [first = ''] = ids
-  assert.ok((await sessionsOf(1)).sessions.includes(first), 'the list shows who has it')
+  assert.ok((await sessionsOf(1)).includes(first), 'the list shows who has it')
   const back = await resume(t, 3, first)
   assert.equal(back.connack?.sessionPresent, true)
 })
@@ -398,8 +426,7 @@ test('the node that takes a session dies: the session is where it was, or where 
   assert.ok(performance.now() - started < CONNECT_LIMIT_MS)
   // A node has died: what it had is lost with it. What it had not got yet is not.
   if (client.connack?.sessionPresent) {
-    const { sessions } = await sessionsOf(2)
-    assert.ok(sessions.includes(clientId))
+    assert.ok((await sessionsOf(2)).includes(clientId))
     assert.equal((await client.receive(5)).length, 5)
   }
   await cluster().node(3).start()
