@@ -109,6 +109,8 @@ export class Node {
     const listenerMetrics = createListenerMetrics(this.metrics)
     this.drain = new Drain(config.drain, {
       connections: this.broker.connections,
+      hasSession: (clientId) => this.broker.hasSession(clientId),
+      hasPeers: () => this.cluster?.hasPeers ?? false,
       metrics: createDrainMetrics(this.metrics),
       log: log.child({ room: 'broker' }),
     })

@@ -253,6 +253,11 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
     return this.host.connections
   }
 
+  /** Whether this node has a session of the client, connected, away, or on its way to another node. */
+  hasSession(clientId: string): boolean {
+    return this.sessions.registry.get(clientId) !== undefined
+  }
+
   /** How many they are. */
   get connectionCount(): number {
     return this.host.connections.size

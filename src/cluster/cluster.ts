@@ -249,6 +249,11 @@ export class Cluster {
     if (address !== '') this.membership.join(address)
   }
 
+  /** Whether another node can be reached. */
+  get hasPeers(): boolean {
+    return this.reachablePeers().length > 0
+  }
+
   /** True from the beginning of `depart` until `join`. */
   get isApart(): boolean {
     return this.membership.isApart

@@ -14,7 +14,12 @@ export const drainSchema = z.strictObject({
   timeout: duration(
     '30s',
     ['0', '1h'],
-    'How long that may take; a node that stops then closes the rest at once. Give the node more than grace and timeout together before it is killed.',
+    'How long that may take; a node that stops then closes the rest at once. Give the node more than grace, timeout and handover together before it is killed.',
+  ),
+  handover: duration(
+    '5s',
+    ['0', '10m'],
+    'How long a node that has closed its clients waits for those with a session to come to other nodes, which take the session over. It goes on as soon as the last one has; without other nodes it does not wait.',
   ),
 })
 

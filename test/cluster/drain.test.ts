@@ -80,3 +80,23 @@ test('the time for it bounds a drain: what is left is closed at once', async (t)
   for (const client of clients) await client.closedFor(SERVER_SHUTTING_DOWN)
   assert.deepEqual(await exit, { code: 0, signal: null })
 })
+
+test('a node that stops waits a while for sessions to be fetched by other nodes, and no longer', async (t) => {
+  const stopping = await clusterFor(t, { nodes: 2, config: { drain: { handover: '1s' } } })
+  const [n1, n2] = [stopping.node(1), stopping.node(2)]
+  const kept = { clean: false, properties: { sessionExpiryInterval: 60 } }
+  const [comes, stays] = [
+    await PacketClient.connect(t, n1.ports.mqtt, 5, { ...kept, clientId: 'comes' }),
+    await PacketClient.connect(t, n1.ports.mqtt, 5, { ...kept, clientId: 'stays-away' }),
+  ]
+  await comes.subscribe('handover', 1)
+  const exit = n1.stop()
+  for (const client of [comes, stays]) await client.closedFor(SERVER_SHUTTING_DOWN)
+  const closed = performance.now()
+  const back = await PacketClient.connect(t, n2.ports.mqtt, 5, { ...kept, clientId: 'comes' })
+  assert.equal(back.connack?.sessionPresent, true)
+  assert.deepEqual(await exit, { code: 0, signal: null })
+  assert.ok(performance.now() - closed > 500, `waited ${performance.now() - closed} ms for the other`)
+  const lost = await PacketClient.connect(t, n2.ports.mqtt, 5, { ...kept, clientId: 'stays-away' })
+  assert.equal(lost.connack?.sessionPresent, false)
+})
