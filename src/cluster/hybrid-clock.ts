@@ -54,11 +54,15 @@ export class HybridClock {
   /** Takes note of a timestamp of a peer; false when it is too far in the future to follow. */
   observe({ time, counter }: Timestamp): boolean {
     if (time > this.now() + MAXIMUM_DRIFT_MS) return false
-    if (time > this.time || (time === this.time && counter > this.counter)) {
-      this.time = time
-      this.counter = counter
-    }
+    this.resume({ time, counter })
     return true
+  }
+
+  /** Goes on behind a timestamp of an earlier life, which is believed whatever the computer's clock says now. */
+  resume({ time, counter }: Timestamp): void {
+    if (time < this.time || (time === this.time && counter <= this.counter)) return
+    this.time = time
+    this.counter = counter
   }
 }
 

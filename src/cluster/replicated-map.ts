@@ -8,8 +8,10 @@
  */
 
 import type { Replica } from '../broker/ports.js'
+import type { Keeping, Store, StoreTable } from '../broker/store-port.js'
 import { Heap } from '../util/heap.js'
 import { compareWrites, type HybridClock, type Timestamp } from './hybrid-clock.js'
+import { decodeStoredWrite, encodeStoredWrite } from './stored-write.js'
 import type { MapEntry } from './wire.js'
 
 /** Digests per map. */
@@ -54,6 +56,8 @@ export interface ReplicatedMapModules {
   onChange: (key: string, value: Buffer | undefined) => void
   /** This node wrote a key: every peer is to be told. */
   onWritten: (key: string) => void
+  /** Keeps a copy of the map, tombstones included, for the next life of this node. */
+  store?: Store | undefined
 }
 
 export class ReplicatedMap implements Replica {
@@ -71,12 +75,17 @@ export class ReplicatedMap implements Replica {
   private forgotten = 0
   private refused = 0
   private oversized = 0
+  private readonly table: StoreTable | undefined
 
   constructor(
     readonly name: string,
     private readonly modules: ReplicatedMapModules,
   ) {
     this.maximumTombstones = modules.maximumTombstones ?? MAXIMUM_TOMBSTONES
+    this.table = modules.store?.table(`map.${name}`, {
+      read: (key) => this.stored(key),
+      restore: (key, value) => this.restore(key, value),
+    })
   }
 
   /** Keys that have a value. */
@@ -107,18 +116,18 @@ export class ReplicatedMap implements Replica {
     return this.writes.get(key)?.value
   }
 
-  set(key: string, value: Uint8Array | undefined): void {
+  set(key: string, value: Uint8Array | undefined, keeping?: Keeping): void {
     if (value === undefined && !this.writes.has(key)) return
     if (value !== undefined && value.length > MAXIMUM_VALUE_BYTES) {
       this.oversized += 1
       // What the peers have of this key is no longer true.
-      this.set(key, undefined)
+      this.set(key, undefined, keeping)
       return
     }
     const { clock, node, onWritten } = this.modules
     const { time, counter } = clock.tick()
     const copy = value === undefined ? undefined : copyOf(value)
-    this.put(this.makeWrite(key, copy, { time, counter, node }))
+    this.put(this.makeWrite(key, copy, { time, counter, node }), keeping)
     onWritten(key)
   }
 
@@ -144,6 +153,25 @@ export class ReplicatedMap implements Replica {
     // A tombstone of what was never here is kept, and is no change.
     if (taken.value !== undefined || known?.value !== undefined) onChange(key, taken.value)
     return true
+  }
+
+  private stored(key: string): Buffer | undefined {
+    const write = this.writes.get(key)
+    return write && encodeStoredWrite(write)
+  }
+
+  /** An entry as the last life of this node has kept it. */
+  private restore(key: string, bytes: Buffer): void {
+    const { value, time, counter, node } = decodeStoredWrite(bytes)
+    const { clock, onChange } = this.modules
+    clock.resume({ time, counter })
+    const write = this.makeWrite(key, value && copyOf(value), { time, counter, node })
+    if (hasEnded(write, clock.wallTime)) {
+      this.put(withoutValue(write))
+      return
+    }
+    this.place(write)
+    if (write.value !== undefined) onChange(key, write.value)
   }
 
   /** A key as it goes to a peer; undefined when it was forgotten. */
@@ -205,6 +233,7 @@ export class ReplicatedMap implements Replica {
     this.writes.delete(tombstone.key)
     this.tombstoneCount -= 1
     this.addToDigest(tombstone.bucket, -tombstone.hash)
+    this.table?.changed(tombstone.key, undefined)
   }
 
   private boundTombstones(): void {
@@ -219,7 +248,12 @@ export class ReplicatedMap implements Replica {
     }
   }
 
-  private put(write: Write): void {
+  private put(write: Write, keeping?: Keeping): void {
+    this.table?.changed(write.key, keeping)
+    this.place(write)
+  }
+
+  private place(write: Write): void {
     const old = this.writes.get(write.key)
     if (old !== undefined) {
       this.addToDigest(old.bucket, -old.hash)

@@ -1,0 +1,72 @@
+/** One table of the embedded store: the keys that have changed since the last commit, and how keys and values are laid out. */
+
+import { createHash } from 'node:crypto'
+import type { Keeping, StoreTable, TableContents } from '../broker/store-port.js'
+import type { EngineTable, EngineWrite } from './engine.js'
+
+/** LMDB's keys have at most 1,978 bytes. */
+const LONGEST_KEY_BYTES = 1_900
+
+/** No text in UTF-8 has this byte: such a key is a digest, and its text precedes the value. */
+const DIGEST_MARK = 0xff
+
+export class EmbeddedTable implements StoreTable {
+  /** In the order of their first change. Bounded by the number of keys of the table. */
+  private due = new Set<string>()
+
+  constructor(
+    readonly name: string,
+    readonly table: EngineTable,
+    private readonly contents: TableContents,
+    private readonly onChange: (keeping: Keeping | undefined) => void,
+  ) {}
+
+  /** Keys that wait for a commit. */
+  get length(): number {
+    return this.due.size
+  }
+
+  changed(key: string, keeping: Keeping | undefined): void {
+    this.due.add(key)
+    this.onChange(keeping)
+  }
+
+  /** Takes the keys that wait, for one commit. */
+  takeDue(): ReadonlySet<string> {
+    const taken = this.due
+    this.due = new Set()
+    return taken
+  }
+
+  /** The commit has failed: they wait again. */
+  putBack(keys: ReadonlySet<string>): void {
+    for (const key of keys) this.due.add(key)
+  }
+
+  *writes(keys: Iterable<string>): Generator<EngineWrite> {
+    const { table } = this
+    for (const key of keys) {
+      const value = this.contents.read(key)
+      const text = Buffer.from(key)
+      if (text.length > 0 && text.length <= LONGEST_KEY_BYTES) yield { table, key: text, value }
+      else yield { table, key: digestOf(text), value: value && joined(text, value) }
+    }
+  }
+
+  /** Gives an entry of the disk back to its owner. */
+  restore(key: Buffer, value: Buffer): void {
+    if (key[0] !== DIGEST_MARK) return this.contents.restore(key.toString(), value)
+    const end = 4 + value.readUInt32BE(0)
+    this.contents.restore(value.toString('utf8', 4, end), value.subarray(end))
+  }
+}
+
+function digestOf(text: Buffer): Buffer {
+  return Buffer.concat([Buffer.of(DIGEST_MARK), createHash('sha256').update(text).digest()])
+}
+
+function joined(text: Buffer, value: Uint8Array): Buffer {
+  const length = Buffer.alloc(4)
+  length.writeUInt32BE(text.length)
+  return Buffer.concat([length, text, value])
+}

@@ -1,0 +1,141 @@
+/**
+ * LMDB as the store uses it: named tables of bytes in one file, and one transaction for all writes of one turn, which
+ * a thread of its own commits. What has committed survives the process; what has been flushed survives the machine.
+ */
+
+import { mkdirSync, statSync } from 'node:fs'
+import { join } from 'node:path'
+import { type Database, open, type RootDatabase } from 'lmdb'
+import { asError } from '../util/errors.js'
+import { inspectDataFile } from './data-file.js'
+import { damaged, StoreError, unusable } from './errors.js'
+
+/** Of the data as a whole; a node reads this version and no later one. */
+export const SCHEMA_VERSION = 1
+
+/** Tables of later versions included. */
+const MAXIMUM_TABLES = 64
+
+const SCHEMA_KEY = Buffer.from('schema')
+const BINARY = { encoding: 'binary', keyEncoding: 'binary', cache: false, compression: false } as const
+
+/** LMDB's own batches of a turn have a promise that nobody sees, and that fails with a commit. */
+const OWN_BATCHES = { eventTurnBatching: false } as const
+
+export type EngineTable = Database<Buffer, Buffer>
+
+export interface EngineWrite {
+  readonly table: EngineTable
+  readonly key: Buffer
+  /** Undefined removes the key. */
+  readonly value: Uint8Array | undefined
+}
+
+export class Engine {
+  private constructor(
+    private readonly root: RootDatabase<Buffer, Buffer>,
+    private readonly directory: string,
+    private readonly file: string,
+  ) {}
+
+  /** @throws StoreError */
+  static open(directory: string): Engine {
+    const path = join(directory, 'store')
+    const file = join(path, 'data.mdb')
+    let engine: Engine
+    try {
+      mkdirSync(path, { recursive: true })
+      inspectDataFile(directory, file)
+      const root = open<Buffer, Buffer>({ path, noSubdir: false, maxDbs: MAXIMUM_TABLES, ...OWN_BATCHES, ...BINARY })
+      engine = new Engine(root, directory, file)
+    } catch (error) {
+      if (error instanceof StoreError) throw error
+      const reason = asError(error).message
+      if (/MDB_(INVALID|CORRUPTED|VERSION_MISMATCH|PAGE_NOTFOUND)/.test(reason)) throw damaged(directory, reason, error)
+      throw unusable(directory, 'opened as a store', error)
+    }
+    engine.checkSchema()
+    return engine
+  }
+
+  /** Bytes of the data file; 0 when it cannot be asked. */
+  get bytes(): number {
+    return statSync(this.file, { throwIfNoEntry: false })?.size ?? 0
+  }
+
+  table(name: string): EngineTable {
+    return this.root.openDB<Buffer, Buffer>({ name, ...BINARY })
+  }
+
+  /** Every entry of a table, in the order of the keys' bytes. @throws StoreError STORE_DAMAGED */
+  *entries(table: EngineTable): Generator<{ key: Buffer; value: Buffer }> {
+    try {
+      yield* table.getRange()
+    } catch (error) {
+      throw error instanceof StoreError ? error : damaged(this.directory, asError(error).message, error)
+    }
+  }
+
+  /**
+   * One transaction; resolves when it has committed, with its size in bytes of keys and values.
+   * @param isFlushed when the disk has it, rather than the operating system
+   */
+  async write(writes: Iterable<EngineWrite>, isFlushed: boolean): Promise<number> {
+    let bytes = 0
+    const parts = new Set<Promise<boolean>>()
+    const whole = this.root.batch(() => {
+      for (const { table, key, value } of writes) {
+        bytes += key.length + (value?.length ?? 0)
+        parts.add(value === undefined ? table.remove(key) : table.put(key, value as Buffer))
+      }
+    })
+    // All of them fail when one does, each with a promise of its own that has to be looked at.
+    const outcomes = await Promise.allSettled([whole, ...parts])
+    const failed = outcomes.find((outcome) => outcome.status === 'rejected')
+    if (failed !== undefined) throw await causeOf(failed.reason)
+    if (isFlushed) await this.root.flushed
+    return bytes
+  }
+
+  async close(): Promise<void> {
+    await this.root.close()
+  }
+
+  private checkSchema(): void {
+    const found = this.read(SCHEMA_KEY)
+    if (found === undefined) return this.begin()
+    const version = found.length === 4 ? found.readUInt32BE(0) : 0
+    if (version === SCHEMA_VERSION) return
+    const { directory } = this
+    if (version < SCHEMA_VERSION) throw damaged(directory, 'its version cannot be read')
+    throw new StoreError(
+      `the store in ${directory} has version ${version}; this version of ShoalMQ reads ${SCHEMA_VERSION}`,
+      { code: 'STORE_NEWER', directory },
+    )
+  }
+
+  private read(key: Buffer): Buffer | undefined {
+    try {
+      return this.root.get(key)
+    } catch (error) {
+      throw damaged(this.directory, asError(error).message, error)
+    }
+  }
+
+  private begin(): void {
+    const version = Buffer.alloc(4)
+    version.writeUInt32BE(SCHEMA_VERSION)
+    try {
+      this.root.transactionSync(() => this.root.putSync(SCHEMA_KEY, version))
+    } catch (error) {
+      throw unusable(this.directory, 'written', error)
+    }
+  }
+}
+
+/** LMDB says that a commit has failed, and promises to say why. */
+async function causeOf(error: unknown): Promise<Error> {
+  const { commitError } = asError(error) as { commitError?: Promise<never> }
+  if (commitError === undefined) return asError(error)
+  return commitError.then(() => asError(error), asError)
+}

@@ -1,0 +1,31 @@
+/** Why a node cannot use what it finds in its data directory. */
+
+import { asError, NodeError } from '../util/errors.js'
+
+export interface StoreErrorDetails {
+  /**
+   * STORE_UNUSABLE: cannot be made, read or written; STORE_IN_USE: by another process; STORE_DAMAGED: not what a store
+   * looks like, or cut off; STORE_NEWER: written by a later version.
+   */
+  code: 'STORE_UNUSABLE' | 'STORE_IN_USE' | 'STORE_DAMAGED' | 'STORE_NEWER'
+  directory: string
+}
+
+export class StoreError extends NodeError<StoreErrorDetails> {}
+
+/** For what the operating system or the engine says of a directory. */
+export function unusable(directory: string, how: string, cause: unknown): StoreError {
+  return new StoreError(
+    `data directory ${directory} cannot be ${how} (${asError(cause).message})`,
+    { code: 'STORE_UNUSABLE', directory },
+    { cause },
+  )
+}
+
+export function damaged(directory: string, what: string, cause?: unknown): StoreError {
+  return new StoreError(
+    `the store in ${directory} is damaged: ${what}; restore a backup, or move it away to start without it`,
+    { code: 'STORE_DAMAGED', directory },
+    cause === undefined ? {} : { cause },
+  )
+}
