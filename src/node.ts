@@ -14,6 +14,7 @@ import { createOverloadMetrics, Overload } from './broker/overload.js'
 import { retainedDeadline } from './broker/retained-deadline.js'
 import type { Subscriber } from './broker/subscriber.js'
 import { Cluster } from './cluster/cluster.js'
+import { ReplicatedMaps } from './cluster/replicated-maps.js'
 import type { ClusterStatus } from './cluster/status.js'
 import { listenerSettings } from './config/listener-options.js'
 import { type Config, DEFAULTS } from './config/options.js'
@@ -25,6 +26,9 @@ import { createListenerMetrics, type ListenerMetrics } from './mqtt/listener/met
 import { RouteTable } from './router/route-table.js'
 import { PUBLISHERS_ROUTE, SubscriptionTable } from './router/subscription-table.js'
 import { Departure } from './store/departure.js'
+import { DirectoryLock } from './store/directory-lock.js'
+import { EmbeddedStore } from './store/embedded-store.js'
+import { createStoreMetrics, type StoreMetrics } from './store/metrics.js'
 import { type NodeIdentity, openNodeIdentity } from './store/node-identity.js'
 import { Alarms } from './telemetry/alarms.js'
 import { Health } from './telemetry/health.js'
@@ -60,6 +64,11 @@ export class Node {
   private readonly alarms: Alarms
   private cluster: Cluster | undefined
   private identity: NodeIdentity | undefined
+  private lock: DirectoryLock | undefined
+  private readonly storeMetrics: StoreMetrics
+  private store: EmbeddedStore | undefined
+  /** Of a node with a store and without a cluster. */
+  private maps: ReplicatedMaps | undefined
   private startedAt = 0
   private isServing = false
   private departing: Promise<void> | undefined
@@ -72,6 +81,7 @@ export class Node {
   ) {
     this.name = config.name
     this.departure = new Departure(config.data)
+    this.storeMetrics = createStoreMetrics(this.metrics)
     this.log = log
     this.metrics.collectProcessMetrics()
     this.timers = new TimerWheel({ onError: (error) => log.error({ err: error }, 'a timer failed') })
@@ -163,15 +173,21 @@ export class Node {
 
   /**
    * Resolves when clients are served; the mesh forms in the background, `/readyz` tells when it is whole.
-   * @throws AccessFileError, IdentityError, ListenError, AdminListenError, or what the cluster says of its port; all is stopped then.
+   * @throws AccessFileError, IdentityError, StoreError, ListenError, AdminListenError, or what the cluster says of its port; all is stopped then.
    */
   async start(): Promise<void> {
     try {
+      this.lock = await DirectoryLock.take(this.config.data)
       this.identity = openNodeIdentity(this.config.data, this.name)
       this.startedAt = Date.now()
       await this.access.start()
       await this.admin.start()
-      if (this.config.cluster.listen !== '') await this.createCluster(this.identity.incarnation).start()
+      await this.openStore()
+      if (this.config.cluster.listen !== '') this.createCluster(this.identity.incarnation)
+      else this.keepRetained(this.identity.incarnation)
+      // What was kept is there before any client or peer can ask for it.
+      await this.store?.load()
+      await this.cluster?.start()
       this.load.start()
       this.overload.start()
       this.alarms.start()
@@ -212,6 +228,7 @@ export class Node {
       sink: this.broker,
       clients: this.broker,
       moves: this.broker.moves,
+      store: this.store,
       log: this.log.child({ room: 'cluster' }),
       metrics: this.metrics,
       isApart: incarnation > 0 && this.departure.isMarked,
@@ -220,16 +237,41 @@ export class Node {
     this.cluster = cluster
     this.broker.forwardThrough(cluster.forwarder)
     this.broker.claimThrough(cluster.directory, cluster.takeovers)
-    this.broker.replicateRetainedThrough(
-      cluster.replica('retained', (topic, value) => this.broker.applyRetained(topic, value), retainedDeadline),
-    )
+    this.replicateRetained(cluster)
     return cluster
+  }
+
+  private async openStore(): Promise<void> {
+    const { data, store } = this.config
+    if (store.kind === 'memory') return
+    this.store = await EmbeddedStore.open(
+      { directory: data, durability: store.durability },
+      { turn: this.turn, metrics: this.storeMetrics, log: this.log.child({ room: 'store' }) },
+    )
+  }
+
+  /** Without peers nobody needs replicas of retained messages but the store. */
+  private keepRetained(incarnation: number): void {
+    if (this.store === undefined) return
+    this.maps = new ReplicatedMaps({ node: this.name, incarnation, store: this.store })
+    this.replicateRetained(this.maps)
+    this.maps.start()
+  }
+
+  private replicateRetained(maps: Pick<ReplicatedMaps, 'replica'>): void {
+    const replica = maps.replica(
+      'retained',
+      (topic, value) => this.broker.applyRetained(topic, value),
+      retainedDeadline,
+    )
+    this.broker.replicateRetainedThrough(replica, this.store)
   }
 
   private createAlarms(listeners: ListenerMetrics): Alarms {
     const alarms = new Alarms({ registry: this.metrics, log: this.log.child({ room: 'telemetry' }) })
     alarms.add(() => this.cluster?.alarms() ?? [])
     alarms.add(() => this.overload.alarms())
+    alarms.add(() => this.store?.alarms() ?? [])
     alarms.add(() => certificateAlarms(listeners.expiries(), Date.now()))
     return alarms
   }
@@ -310,12 +352,15 @@ export class Node {
     await Promise.all(closed)
     this.access.stop()
     await this.cluster?.stop()
+    this.maps?.stop()
+    await this.store?.stop()
     await this.admin.stop()
     this.alarms.stop()
     this.overload.stop()
     this.load.stop()
     this.turn.stop()
     this.timers.stop()
+    await this.lock?.release()
   }
 
   /** A node without a cluster is a cluster of one. */

@@ -53,6 +53,7 @@ import { DeliverySource, Publisher } from './publish.js'
 import { Redispatch } from './redispatch.js'
 import { RetainedMessages } from './retained.js'
 import { MovingSessions } from './session-moves.js'
+import type { Store } from './store-port.js'
 import { SubscriptionDesk } from './subscribe.js'
 import type { Subscriber } from './subscriber.js'
 import type { SysSource } from './sys/sys-topic.js'
@@ -208,9 +209,9 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
     this.publisher.forwardThrough(forwarder)
   }
 
-  /** From now on retained messages are shared with the peers through this. */
-  replicateRetainedThrough(replica: Replica): void {
-    this.retained.replicateThrough(replica)
+  /** From now on retained messages are shared with the peers through this, and kept in the store if there is one. */
+  replicateRetainedThrough(replica: Replica, store?: Store): void {
+    this.retained.replicateThrough(replica, store)
   }
 
   /** A peer has set or removed a retained message. */

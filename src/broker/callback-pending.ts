@@ -1,8 +1,9 @@
 /** A publish by the embedding program: its callback is called when everyone has kept the message. */
 
-import type { PendingPublish } from './ports.js'
+import { NodeError } from '../util/errors.js'
+import type { Keeping } from './ports.js'
 
-export class CallbackPending implements PendingPublish {
+export class CallbackPending implements Keeping {
   /** The publish path's own hold. */
   private holds = 1
 
@@ -13,6 +14,10 @@ export class CallbackPending implements PendingPublish {
   /** The callback will be told of this. */
   fail(error: Error): void {
     this.error ??= error
+  }
+
+  refuse(): void {
+    this.fail(new NodeError('the store cannot keep the message', { code: 'STORE_FAILING' }))
   }
 
   hold(): void {

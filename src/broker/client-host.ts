@@ -9,7 +9,7 @@ import type { CloseReason } from '../mqtt/close-reason.js'
 import type { Connection } from '../mqtt/connection.js'
 import type { ConnectionModules, Grant, Host, OpenOutcome } from '../mqtt/host.js'
 import type { InFlight } from '../mqtt/session/in-flight-window.js'
-import { type Hold, Session } from '../mqtt/session/session.js'
+import { type Hold, type Keeping, Session } from '../mqtt/session/session.js'
 import type { Message } from '../mqtt/wire/message.js'
 import type { ConnackPacket, ConnectPacket, QoS, SubscriptionRequest } from '../mqtt/wire/packets.js'
 import { ReasonCode } from '../mqtt/wire/reason-codes.js'
@@ -187,10 +187,13 @@ export class ClientHost implements Host, AccessReviewer {
     })
   }
 
-  publish(connection: Connection, message: Message, pending: Hold | undefined): number {
+  publish(connection: Connection, message: Message, pending: Keeping | undefined): number {
     // Aedes' own rule; a hook that replaced it decides for itself.
     if (message.topic.charCodeAt(0) === DOLLAR && isReservedTopic(message.topic) && !this.isPublishGuarded) {
       return ReasonCode.NotAuthorized
+    }
+    if (message.retain && message.qos > 0 && !this.publisher.canStoreRetained(message)) {
+      return ReasonCode.ImplementationSpecificError
     }
     // Who can be told that a message is not retained is told before anybody has it.
     if (message.retain && message.qos > 0 && connection.isV5 && !this.publisher.admitsRetained(message)) {
@@ -221,7 +224,7 @@ export class ClientHost implements Host, AccessReviewer {
     })
   }
 
-  private publishFor(connection: Connection, message: Message, pending: Hold | undefined): boolean {
+  private publishFor(connection: Connection, message: Message, pending: Keeping | undefined): boolean {
     this.watchDeliveries()
     const isMatched = this.publisher.publish(message, pending)
     if (this.hooks.isPublishedAsked || this.aedes.listenerCount('publish') > 0) {

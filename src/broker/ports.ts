@@ -4,10 +4,12 @@
  */
 
 import type { ClientRights } from '../mqtt/host.js'
+import type { Keeping } from '../mqtt/session/session.js'
 import type { Message } from '../mqtt/wire/message.js'
 import type { GroupTargets } from '../router/group-targets.js'
 import type { NodeId } from '../router/route-table.js'
 
+export type { Keeping } from '../mqtt/session/session.js'
 export type { NodeId } from '../router/route-table.js'
 
 /**
@@ -123,8 +125,11 @@ export const LONE_FORWARDER: Forwarder = {
  * one, keyed by topic name.
  */
 export interface Replica {
-  /** Sets or (with undefined) removes a key, here and on every peer. The value's bytes are copied. */
-  set(key: string, value: Uint8Array | undefined): void
+  /**
+   * Sets or (with undefined) removes a key, here and on every peer. The value's bytes are copied.
+   * @param keeping is held until this node has it on its disk, where it keeps it there
+   */
+  set(key: string, value: Uint8Array | undefined, keeping?: Keeping): void
 
   /**
    * Removes a key whose value has ended by itself, by a deadline that every node knows. Gives way to any later write,

@@ -3,7 +3,7 @@
  * Whoever has yet to keep a QoS 1 or 2 message takes a hold on `pending`; the acknowledgement is the caller's.
  */
 
-import type { DeliveryOptions, Hold, Share } from '../mqtt/session/session.js'
+import type { DeliveryOptions, Hold, Keeping, Share } from '../mqtt/session/session.js'
 import { Message } from '../mqtt/wire/message.js'
 import { GroupTargets } from '../router/group-targets.js'
 import type { Match, MatchCache } from '../router/match-cache.js'
@@ -65,9 +65,15 @@ export class Publisher implements ForwardedSink {
     return this.modules.retained.admits(message)
   }
 
+  /** Whether the store takes a message with the RETAIN flag at the moment. */
+  canStoreRetained(message: Message): boolean {
+    return this.modules.retained.canStore(message)
+  }
+
   /** A message that entered the cluster here. Returns whether any subscription, here or on a peer, matched. */
-  publish(message: Message, pending: PendingPublish | undefined): boolean {
-    if (message.retain) this.modules.retained.keep(message)
+  publish(message: Message, pending: Keeping | undefined): boolean {
+    // One of QoS 0 waits for nothing.
+    if (message.retain) this.modules.retained.keep(message, message.qos === 0 ? undefined : pending)
     const match = this.modules.matches.match(message.topic)
     this.deliver(match, message, pending)
     // An embedding program has a callback for QoS 0 too, but nobody on a link answers for those.

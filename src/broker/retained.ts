@@ -9,7 +9,7 @@ import type { QoS } from '../mqtt/wire/packets.js'
 import { readVariableInteger, variableIntegerSize } from '../mqtt/wire/variable-integer.js'
 import type { Counter } from '../telemetry/registry.js'
 import type { TimerWheel } from '../util/timer-wheel.js'
-import type { Replica } from './ports.js'
+import type { Keeping, Replica } from './ports.js'
 import { RetainedExpiry } from './retained-expiry.js'
 import { TopicTree } from './topic-tree.js'
 
@@ -38,6 +38,7 @@ export class RetainedMessages {
   private readonly messages = new TopicTree<Message>()
   private byteCount = 0
   private replica: Replica | undefined
+  private store: { readonly isFailing: boolean } | undefined
   private expiry: RetainedExpiry | undefined
 
   constructor(
@@ -54,26 +55,35 @@ export class RetainedMessages {
     return this.byteCount
   }
 
-  /** From now on what is kept or removed here goes to the peers too. */
-  replicateThrough(replica: Replica): void {
+  /** From now on what is kept or removed here goes to the peers too, and to the store behind the replica. */
+  replicateThrough(replica: Replica, store?: { readonly isFailing: boolean }): void {
     this.replica = replica
+    this.store = store
   }
 
-  /** Takes a PUBLISH with the RETAIN flag: an empty payload removes what was there. [MQTT-3.3.1-6], [MQTT-3.3.1-7] */
-  keep(message: Message): void {
+  /** False while the store cannot keep what it is given; what removes a message may make room. */
+  canStore(message: Message): boolean {
+    return this.store?.isFailing !== true || isRemoval(message)
+  }
+
+  /**
+   * Takes a PUBLISH with the RETAIN flag: an empty payload removes what was there. [MQTT-3.3.1-6], [MQTT-3.3.1-7]
+   * @param keeping is held until the store has it, where there is one
+   */
+  keep(message: Message, keeping?: Keeping): void {
     if (isRemoval(message)) {
       this.remove(message.topic)
-      this.replica?.set(message.topic, undefined)
+      this.replica?.set(message.topic, undefined, keeping)
       return
     }
     if (!this.admits(message)) {
       // What there is was replaced by a message that is not there: the topic has none. [MQTT-3.3.1-5]
-      if (this.remove(message.topic)) this.replica?.set(message.topic, undefined)
+      if (this.remove(message.topic)) this.replica?.set(message.topic, undefined, keeping)
       return
     }
     const kept = message.detach()
     this.put(kept)
-    if (this.replica !== undefined) this.replica.set(message.topic, encodeRetained(kept))
+    if (this.replica !== undefined) this.replica.set(message.topic, encodeRetained(kept), keeping)
     else if (kept.expiresAt !== 0) this.watch(kept)
   }
 
@@ -89,7 +99,7 @@ export class RetainedMessages {
     return false
   }
 
-  /** A peer's decision has arrived. @param value undefined when the topic has no retained message any more. */
+  /** A peer's decision has arrived, or comes from the store. @param value undefined when the topic has no retained message any more. */
   applyReplicated(topic: string, value: Buffer | undefined): void {
     // Whatever the limits: they bind the node where a client publishes, and all nodes have to serve the same.
     if (value === undefined) this.remove(topic)

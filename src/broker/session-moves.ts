@@ -6,7 +6,7 @@
  * message on its messages are the taker's (see `cluster/takeover`), and a `MoveGate` in the session keeps to that.
  */
 
-import type { Hold } from '../mqtt/session/back-pressure.js'
+import type { Keeping } from '../mqtt/session/back-pressure.js'
 import type { InFlight } from '../mqtt/session/in-flight-window.js'
 import type { DeliveryGate, ReceivedQos2, Session, Share } from '../mqtt/session/session.js'
 import type { NodeId } from '../router/route-table.js'
@@ -171,7 +171,7 @@ class Leaving implements LeavingSession {
 
   watchUnsettled(settled: (packetId: number) => void): void {
     for (const [packetId, received] of this.session.describe().received) {
-      if (!received.isSettled) received.addFollower({ hold() {}, release: () => settled(packetId) })
+      if (!received.isSettled) received.addFollower({ hold() {}, refuse() {}, release: () => settled(packetId) })
     }
   }
 
@@ -280,7 +280,9 @@ class Arriving implements ArrivingSession {
 
 /** A QoS 2 message that the client has sent to another node. */
 class MovedQos2 extends TimerEntry implements ReceivedQos2 {
-  private followers: Hold[] = []
+  /** Its node may know otherwise, but it has no more to say about the session. */
+  readonly isRefused = false
+  private followers: Keeping[] = []
 
   constructor(
     public isSettled: boolean,
@@ -295,7 +297,7 @@ class MovedQos2 extends TimerEntry implements ReceivedQos2 {
     this.settle()
   }
 
-  addFollower(follower: Hold): void {
+  addFollower(follower: Keeping): void {
     if (this.isSettled) return
     follower.hold()
     this.followers.push(follower)

@@ -4,13 +4,9 @@
  * that changes often costs one write per turn, and nothing waits in the store but names of keys.
  */
 
-import type { Hold } from '../mqtt/session/session.js'
+import type { Keeping } from '../mqtt/session/session.js'
 
-/** Whoever waits for a commit. Held until it, then released; told before, if what it waits for cannot be kept. */
-export interface Keeping extends Hold {
-  /** The store cannot keep it; released all the same, right after. Whoever published it must not be told otherwise. */
-  refuse(): void
-}
+export type { Keeping } from '../mqtt/session/session.js'
 
 /** A table as its owner has it in memory. */
 export interface TableContents {
@@ -24,7 +20,7 @@ export interface TableContents {
 export interface StoreTable {
   /**
    * The entry of this key is not what it was: it is read and kept with everything else of this turn.
-   * @param keeping takes one hold, which is released after the commit
+   * @param keeping is held until the commit, and refused when it fails
    */
   changed(key: string, keeping: Keeping | undefined): void
 }

@@ -3,6 +3,7 @@
 import type { Logger } from 'pino'
 import type { SessionMoves } from '../broker/move-ports.js'
 import type { DirectorySink, ForwardedSink, NodeId } from '../broker/ports.js'
+import type { Store } from '../broker/store-port.js'
 import type { GroupPlacement } from '../router/group-routes.js'
 import type { RouteTable } from '../router/route-table.js'
 import type { Reach } from '../router/shared-group.js'
@@ -31,6 +32,8 @@ export interface ClusterModules {
   clients: DirectorySink
   /** Sessions that follow their clients from node to node. */
   moves: SessionMoves
+  /** Keeps replicated maps for the next life of this node; without it they are in memory only. */
+  store?: Store | undefined
   log: Logger
   metrics: MetricRegistry
   /** Live MQTT connections of this node. */

@@ -7,7 +7,7 @@ import type { ClusterOptions } from '../config/options.js'
 import { GroupRoutes } from '../router/group-routes.js'
 import type { AlarmCondition } from '../telemetry/alarms.js'
 import { Deferred } from '../util/deferred.js'
-import { asError, NodeError } from '../util/errors.js'
+import { asError } from '../util/errors.js'
 import { TurnQueue } from '../util/turn.js'
 import { alarmConditions } from './alarm-conditions.js'
 import { BatchReader } from './batch.js'
@@ -23,14 +23,13 @@ import { PeerForwarder } from './forwarder.js'
 import { Handoff } from './handoff.js'
 import type { HandshakeOptions } from './handshake.js'
 import type { BeatStatus } from './heartbeat.js'
-import { HybridClock } from './hybrid-clock.js'
 import { Membership } from './membership.js'
 import { Mesh } from './mesh.js'
 import { MeshTls } from './mesh-tls.js'
 import { type MeshTlsMetrics, meshCertificateAlarms, registerMeshTlsMetrics } from './mesh-tls-metrics.js'
 import { type ClusterMetrics, createPeerCounters, registerClusterMetrics } from './metrics.js'
 import { Peer } from './peer.js'
-import { ReplicatedMap } from './replicated-map.js'
+import { ReplicatedMaps } from './replicated-maps.js'
 import { RouteConfirmation } from './route-confirmation.js'
 import { KEPT_CHANGES, RouteLog } from './route-log.js'
 import { RouteSweep } from './route-sweep.js'
@@ -59,8 +58,7 @@ export class Cluster {
   private readonly confirmation: RouteConfirmation
   private readonly turns: TurnQueue
   private readonly clusterMetrics: ClusterMetrics
-  private readonly maps = new Map<string, ReplicatedMap>()
-  private readonly clock: HybridClock
+  private readonly maps: ReplicatedMaps
   private readonly reader = new BatchReader()
   private readonly seeds: SeedSource
   private readonly discovery: DiscoveryMetrics
@@ -96,10 +94,17 @@ export class Cluster {
     this.groupRoutes = new GroupRoutes(modules.groups)
     this.sweep = new RouteSweep(modules.routes, this.turns)
     this.incarnation = modules.incarnation
-    this.clock = new HybridClock(Date.now, modules.incarnation)
+    this.maps = new ReplicatedMaps({
+      node: modules.node,
+      incarnation: modules.incarnation,
+      store: modules.store,
+      onWritten: (map, key) => {
+        for (const peer of this.membership.peers.values()) peer.exchange.mapWritten(map, key)
+      },
+    })
     this.clusterMetrics = registerClusterMetrics(modules.metrics, {
       peers: () => this.membership.peers.values(),
-      maps: () => this.maps.values(),
+      maps: () => this.maps.byName.values(),
       ownRoutes: () => this.routeLog.digest().count,
       peerRoutes: () => modules.routes.count() + this.groupRoutes.count(),
       routeWaiters: () => this.confirmation.length,
@@ -190,14 +195,13 @@ export class Cluster {
       () => this.views.compare(this.membership.peers, performance.now()),
       Math.min(VIEW_LOOK_MS, options.heartbeatInterval),
     )
-    this.checkTimer = setInterval(this.onCheckTime, ROUTE_CHECK_INTERVAL_MS)
+    this.checkTimer = setInterval(() => this.compareDigests(), ROUTE_CHECK_INTERVAL_MS)
+    this.maps.start()
     this.lookForReadiness()
   }
 
   /**
-   * A map that every node has a copy of; ask for it before `start`.
-   * @param onChange gets what other nodes wrote, as it becomes known here, and what has ended
-   * @param deadlineOf when a value ends by itself, in milliseconds since the epoch; 0 when it does not
+   * A map that every node has a copy of; ask for it before the store is loaded, and `start`. See `ReplicatedMaps`.
    * @throws NodeError MAP_EXISTS when the name is taken
    */
   replica(
@@ -205,18 +209,7 @@ export class Cluster {
     onChange: (key: string, value: Buffer | undefined) => void,
     deadlineOf: (value: Buffer) => number = () => 0,
   ): Replica {
-    if (this.maps.has(name)) throw new NodeError(`there is a map ${name} already`, { code: 'MAP_EXISTS', map: name })
-    const map: ReplicatedMap = new ReplicatedMap(name, {
-      node: this.modules.node,
-      clock: this.clock,
-      onChange,
-      deadlineOf,
-      onWritten: (key) => {
-        for (const peer of this.membership.peers.values()) peer.exchange.mapWritten(map, key)
-      },
-    })
-    this.maps.set(name, map)
-    return map
+    return this.maps.replica(name, onChange, deadlineOf)
   }
 
   /** This node, and every other that it knows, in the order of names. */
@@ -321,6 +314,7 @@ export class Cluster {
     clearInterval(this.readyTimer)
     clearInterval(this.viewTimer)
     clearInterval(this.checkTimer)
+    this.maps.stop()
     this.ready.resolve()
     this.membership.stopJoining()
     this.views.clear()
@@ -370,7 +364,7 @@ export class Cluster {
         groupRoutes: this.groupRoutes,
         sink: modules.sink,
         reader: this.reader,
-        maps: this.maps,
+        maps: this.maps.byName,
         directory: {
           receive: (from, body) => {
             if (!this.moves.receive(from, body)) this.clients.receive(from, body)
@@ -494,11 +488,6 @@ export class Cluster {
 
   private viewDifferences(): number {
     return Array.from(this.views.differing(performance.now())).length
-  }
-
-  private readonly onCheckTime = (): void => {
-    this.compareDigests()
-    for (const map of this.maps.values()) map.purge(Date.now())
   }
 
   private readonly lookForReadiness = (): void => {

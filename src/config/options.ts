@@ -16,6 +16,7 @@ import { meshTlsSchema } from './mesh-tls-options.js'
 import { mqttSchema } from './mqtt-options.js'
 import { boolean, choice, count, duration, list, secret, size, text } from './option.js'
 import { NEWEST_PROTOCOL_VERSION, OLDEST_PROTOCOL_VERSION } from './protocol-version.js'
+import { storeSchema } from './store-options.js'
 import { sysSchema } from './sys-options.js'
 import { tlsSchema } from './tls-options.js'
 
@@ -141,12 +142,13 @@ export const configSchema = z.strictObject({
   data: text(
     './data',
     { accepted: 'a path', check: checkNotEmpty, flag: '--data' },
-    'Directory of what the node keeps, such as its identity. No two nodes may share one.',
+    'Directory of what the node keeps: its identity, and its store. No two nodes may share one.',
   ),
   listen: listeners(
     ['mqtt://127.0.0.1:1883', 'ws://127.0.0.1:8083/mqtt'],
     'Where clients connect: `mqtt://host:port`, `mqtts://host:port` (TLS), `ws://host:port/path` and `wss://host:port/path` (WebSocket), `unix:///path` (a Unix domain socket). In the file an entry may also be an object, of a `url` and the options below. Off loopback a listener needs clients that prove who they are, or `allowAnonymous: true`.',
   ),
+  store: storeSchema.prefault({}),
   allowAnonymous: boolean(
     false,
     'Lets clients without a user name connect. Without a users file nobody else can, so listeners that are not on loopback need it to be written down.',

@@ -27,6 +27,8 @@ export const CLOSE_REASONS = [
   /** It asked for what it was told this node does not offer: a QoS, RETAIN, a kind of subscription. */
   'not_supported',
   'quota_exceeded',
+  /** A message of a client before MQTT 5 cannot be kept, and its acknowledgement could not say so. */
+  'store_failing',
   'server_shutdown',
   /** An operator or the embedding program closed it. */
   'administrative',
@@ -65,6 +67,8 @@ export function closeReasonOf(reasonCode: number): CloseReason {
       return 'topic_invalid'
     case ReasonCode.QuotaExceeded:
       return 'quota_exceeded'
+    case ReasonCode.ImplementationSpecificError:
+      return 'store_failing'
     case ReasonCode.RetainNotSupported:
     case ReasonCode.QoSNotSupported:
     case ReasonCode.SharedSubscriptionsNotSupported:

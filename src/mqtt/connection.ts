@@ -367,6 +367,13 @@ export class Connection extends TimerEntry implements InputOwner, StreamOwner, O
 
   /** PUBACK or PUBREC of a PUBLISH that is kept, or refused. */
   sendPublishAck(ack: InboundAck): void {
+    if (ack.isRefused) {
+      this.modules.metrics.publishesRefused.store_failing.value++
+      // Before MQTT 5 nothing but the end of the connection says so; the client sends it again on the next one.
+      if (!this.isV5) return this.close('store_failing')
+      // A PUBREC with an error ends the exchange. [MQTT-4.3.3-4]
+      if (ack.qos === 2) this.session?.inboundQos2.release(ack.packetId)
+    }
     if (ack.reasonCode !== ReasonCode.Success && this.isV5) {
       const cmd = ack.qos === 1 ? 'puback' : 'pubrec'
       const properties = this.problem(ack.reasonString)

@@ -110,7 +110,7 @@ function publishAcknowledged(connection: Connection, message: Message, qos: 1 | 
   if (session === undefined) throw new Error('an open connection has a session')
   const acks = connection.inboundAcks
   const first = qos === 2 ? session.inboundQos2.get(packetId) : undefined
-  if (first !== undefined) {
+  if (first !== undefined && !first.isRefused) {
     // Taken already: it is acknowledged again, when the first one is, and not delivered again. [MQTT-4.3.3-10]
     metrics.publishesRefused.duplicate_qos2.value++
     checkQuota(connection, acks.length)

@@ -12,7 +12,7 @@ import type { Connection } from './connection.js'
 import type { MqttMetrics } from './metrics.js'
 import type { OutboxModules } from './outbox.js'
 import type { InFlight } from './session/in-flight-window.js'
-import type { Hold, Session } from './session/session.js'
+import type { Keeping, Session } from './session/session.js'
 import type { PublishHeader } from './wire/decode.js'
 import type { Message } from './wire/message.js'
 import type { ConnackPacket, ConnectPacket, QoS, SubscriptionOptions, SubscriptionRequest } from './wire/packets.js'
@@ -81,7 +81,7 @@ export interface Host {
    * Delivers a message to the sessions here and forwards it to the peers that want it; everyone who has yet to keep
    * it takes a hold. Returns a reason code: 0, or NoMatchingSubscribers, or why nobody may publish to this topic.
    */
-  publish(connection: Connection, message: Message, pending: Hold | undefined): number
+  publish(connection: Connection, message: Message, pending: Keeping | undefined): number
 
   /** Adds the subscriptions; `done` gets a reason code for each, in order, when the cluster knows of them. */
   subscribe(

@@ -5,7 +5,9 @@
  */
 
 import { RingBuffer } from '../util/ring-buffer.js'
-import type { Hold, ReceivedQos2 } from './session/session.js'
+import { PUBLISH_REFUSAL_TEXTS } from './refusals.js'
+import type { Keeping, ReceivedQos2 } from './session/session.js'
+import { ReasonCode } from './wire/reason-codes.js'
 
 /** Sends the acknowledgement of one PUBLISH; the connection, seen from here. */
 export interface AckSender {
@@ -13,14 +15,16 @@ export interface AckSender {
 }
 
 /** One PUBLISH of QoS 1 or 2 on its way to its acknowledgement. */
-export class InboundAck implements Hold, ReceivedQos2 {
+export class InboundAck implements Keeping, ReceivedQos2 {
   /** Starts with one hold, the publish path's own. */
   private holds = 1
-  private followers: Hold[] | undefined
+  private followers: Keeping[] | undefined
   /** The reason code to answer with. */
   reasonCode = 0
   /** What an MQTT 5 client is told about a refusal. */
   reasonString: string | undefined
+  /** The message cannot be kept: also a client that cannot be told a reason must not be told otherwise. */
+  isRefused = false
 
   constructor(
     private owner: InboundAcks | undefined,
@@ -41,6 +45,13 @@ export class InboundAck implements Hold, ReceivedQos2 {
     this.holds++
   }
 
+  refuse(): void {
+    this.isRefused = true
+    this.reasonCode = ReasonCode.ImplementationSpecificError
+    this.reasonString = PUBLISH_REFUSAL_TEXTS.store_failing
+    for (const follower of this.followers ?? []) follower.refuse()
+  }
+
   release(): void {
     this.holds--
     if (this.holds > 0) return
@@ -53,7 +64,7 @@ export class InboundAck implements Hold, ReceivedQos2 {
   }
 
   /** Makes the acknowledgement of a repeated QoS 2 PUBLISH wait for the one of the first. */
-  addFollower(follower: Hold): void {
+  addFollower(follower: Keeping): void {
     if (this.isSettled) return
     follower.hold()
     this.followers ??= []

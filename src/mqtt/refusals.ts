@@ -42,6 +42,8 @@ export const PUBLISH_REFUSALS = [
   'payload_too_large',
   /** RETAIN, where no further retained message is kept. */
   'retained_full',
+  /** The store cannot keep it, such as for want of room on the disk. */
+  'store_failing',
   'topic_invalid',
   /** Not UTF-8 as it says: `mqtt.checkPayloadFormat`. */
   'payload_format',
@@ -124,6 +126,8 @@ export function publishRefusalOf(reasonCode: number): PublishRefusal {
   switch (reasonCode) {
     case ReasonCode.QuotaExceeded:
       return 'retained_full'
+    case ReasonCode.ImplementationSpecificError:
+      return 'store_failing'
     case ReasonCode.TopicNameInvalid:
       return 'topic_invalid'
     default:
@@ -138,6 +142,7 @@ export const PUBLISH_REFUSAL_TEXTS: Readonly<Record<PublishRefusal, string>> = {
   duplicate_qos2: 'the packet id is in use',
   quota_exceeded: 'too many messages without acknowledgement',
   payload_too_large: 'the payload is larger than this node accepts',
+  store_failing: 'the node cannot keep the message',
   retained_full: 'no further retained message is kept',
   topic_invalid: 'not a topic name that may be published to',
   payload_format: 'the payload is not UTF-8, as its Payload Format Indicator says',

@@ -68,8 +68,8 @@ export class EmbeddedStore implements Store, TurnTask {
   }
 
   /** @throws StoreError */
-  static open(options: EmbeddedStoreOptions, modules: EmbeddedStoreModules): EmbeddedStore {
-    return new EmbeddedStore(Engine.open(options.directory), options, modules)
+  static async open(options: EmbeddedStoreOptions, modules: EmbeddedStoreModules): Promise<EmbeddedStore> {
+    return new EmbeddedStore(await Engine.open(options.directory), options, modules)
   }
 
   table(name: string, contents: TableContents): StoreTable {

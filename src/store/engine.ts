@@ -3,18 +3,22 @@
  * a thread of its own commits. What has committed survives the process; what has been flushed survives the machine.
  */
 
-import { mkdirSync, statSync } from 'node:fs'
-import { join } from 'node:path'
+import { statSync } from 'node:fs'
+import { join, resolve } from 'node:path'
 import { type Database, open, type RootDatabase } from 'lmdb'
 import { asError } from '../util/errors.js'
-import { inspectDataFile } from './data-file.js'
+import { prepareDataFile } from './data-file.js'
 import { damaged, StoreError, unusable } from './errors.js'
+import { makeDirectory } from './node-identity.js'
 
 /** Of the data as a whole; a node reads this version and no later one. */
 export const SCHEMA_VERSION = 1
 
 /** Tables of later versions included. */
 const MAXIMUM_TABLES = 64
+
+/** In LMDB's words. */
+const DAMAGE = /MDB_(INVALID|CORRUPTED|VERSION_MISMATCH|PAGE_NOTFOUND|PANIC|BAD_VALSIZE)/
 
 const SCHEMA_KEY = Buffer.from('schema')
 const BINARY = { encoding: 'binary', keyEncoding: 'binary', cache: false, compression: false } as const
@@ -39,22 +43,24 @@ export class Engine {
   ) {}
 
   /** @throws StoreError */
-  static open(directory: string): Engine {
-    const path = join(directory, 'store')
+  static async open(directory: string): Promise<Engine> {
+    const path = join(resolve(directory), 'store')
     const file = join(path, 'data.mdb')
     let engine: Engine
     try {
-      mkdirSync(path, { recursive: true })
-      inspectDataFile(directory, file)
+      makeDirectory(path)
+      prepareDataFile(directory, file)
       const root = open<Buffer, Buffer>({ path, noSubdir: false, maxDbs: MAXIMUM_TABLES, ...OWN_BATCHES, ...BINARY })
       engine = new Engine(root, directory, file)
     } catch (error) {
-      if (error instanceof StoreError) throw error
-      const reason = asError(error).message
-      if (/MDB_(INVALID|CORRUPTED|VERSION_MISMATCH|PAGE_NOTFOUND)/.test(reason)) throw damaged(directory, reason, error)
-      throw unusable(directory, 'opened as a store', error)
+      throw failureOf(directory, 'opened as a store', error)
     }
-    engine.checkSchema()
+    try {
+      engine.checkSchema()
+    } catch (error) {
+      await engine.close()
+      throw error
+    }
     return engine
   }
 
@@ -63,8 +69,13 @@ export class Engine {
     return statSync(this.file, { throwIfNoEntry: false })?.size ?? 0
   }
 
+  /** Made when it is not there yet. @throws StoreError */
   table(name: string): EngineTable {
-    return this.root.openDB<Buffer, Buffer>({ name, ...BINARY })
+    try {
+      return this.root.openDB<Buffer, Buffer>({ name, ...BINARY })
+    } catch (error) {
+      throw failureOf(this.directory, 'opened as a store', error)
+    }
   }
 
   /** Every entry of a table, in the order of the keys' bytes. @throws StoreError STORE_DAMAGED */
@@ -72,7 +83,7 @@ export class Engine {
     try {
       yield* table.getRange()
     } catch (error) {
-      throw error instanceof StoreError ? error : damaged(this.directory, asError(error).message, error)
+      throw failureOf(this.directory, 'read', error)
     }
   }
 
@@ -118,7 +129,7 @@ export class Engine {
     try {
       return this.root.get(key)
     } catch (error) {
-      throw damaged(this.directory, asError(error).message, error)
+      throw failureOf(this.directory, 'read', error)
     }
   }
 
@@ -131,6 +142,13 @@ export class Engine {
       throw unusable(this.directory, 'written', error)
     }
   }
+}
+
+/** What LMDB or the system says while a store is opened or read. */
+function failureOf(directory: string, how: string, error: unknown): StoreError {
+  if (error instanceof StoreError) return error
+  const { message } = asError(error)
+  return DAMAGE.test(message) ? damaged(directory, message, error) : unusable(directory, how, error)
 }
 
 /** LMDB says that a commit has failed, and promises to say why. */

@@ -4,10 +4,10 @@ import { asError, NodeError } from '../util/errors.js'
 
 export interface StoreErrorDetails {
   /**
-   * STORE_UNUSABLE: cannot be made, read or written; STORE_IN_USE: by another process; STORE_DAMAGED: not what a store
+   * DATA_UNUSABLE: cannot be made, read or written; DATA_IN_USE: by another process; STORE_DAMAGED: not what a store
    * looks like, or cut off; STORE_NEWER: written by a later version.
    */
-  code: 'STORE_UNUSABLE' | 'STORE_IN_USE' | 'STORE_DAMAGED' | 'STORE_NEWER'
+  code: 'DATA_UNUSABLE' | 'DATA_IN_USE' | 'STORE_DAMAGED' | 'STORE_NEWER'
   directory: string
 }
 
@@ -17,7 +17,7 @@ export class StoreError extends NodeError<StoreErrorDetails> {}
 export function unusable(directory: string, how: string, cause: unknown): StoreError {
   return new StoreError(
     `data directory ${directory} cannot be ${how} (${asError(cause).message})`,
-    { code: 'STORE_UNUSABLE', directory },
+    { code: 'DATA_UNUSABLE', directory },
     { cause },
   )
 }

@@ -39,7 +39,9 @@ export function createStoreMetrics(registry: MetricRegistry): StoreMetrics {
   gauge('store_file_bytes', 'Size of the data file of the store.', (from) => from.bytes())
   gauge('store_pending_entries', 'Entries that wait for a commit of the store.', (from) => from.pendingEntries())
   gauge('store_pending_publishes', 'Publishers that wait for a commit of the store.', (from) => from.pendingPublishes())
-  gauge('store_failing', '1 while commits of the store fail, such as on a full disk.', (from) => Number(from.isFailing()))
+  gauge('store_failing', '1 while commits of the store fail, such as on a full disk.', (from) =>
+    Number(from.isFailing()),
+  )
   return {
     commits: registry.counter({ name: 'store_commits_total', help: 'Transactions that the store has committed.' }),
     failures: registry.counters(
@@ -54,7 +56,10 @@ export function createStoreMetrics(registry: MetricRegistry): StoreMetrics {
       help: 'Publishes of QoS 1 and 2 that were refused because the store could not keep them.',
     }),
     seconds: registry.histogram(
-      { name: 'store_commit_seconds', help: 'How long a commit of the store takes, the flush included where it waits for it.' },
+      {
+        name: 'store_commit_seconds',
+        help: 'How long a commit of the store takes, the flush included where it waits for it.',
+      },
       COMMIT_SECONDS,
     ),
     bind(from) {

@@ -68,7 +68,7 @@ function readIdentity(directory: string): NodeIdentity | undefined {
 }
 
 /** Level by level: `mkdirSync` with `recursive` never returns below a directory that takes no entries, such as /proc. */
-function makeDirectory(directory: string): void {
+export function makeDirectory(directory: string): void {
   if (existsSync(directory)) return
   makeDirectory(dirname(directory))
   try {

@@ -27,6 +27,8 @@ export const ALARM_NAMES = [
   'link_buffer_full',
   /** DNS, etcd, Kubernetes or the multicast group cannot be asked for the other nodes. */
   'discovery_failing',
+  /** The store cannot write: a full disk, or a broken one. */
+  'store_failing',
   /** New clients are refused: `mqtt.overload`. */
   'overloaded',
   /** The certificate of a TLS listener, or the one for other nodes, has expired or soon will. */

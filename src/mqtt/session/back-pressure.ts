@@ -8,6 +8,12 @@ export interface Hold {
   release(): void
 }
 
+/** A hold of a publisher who can be told that its message is not kept. */
+export interface Keeping extends Hold {
+  /** It cannot be kept, so its publisher must not hear that it is. Whoever says so releases its hold all the same. */
+  refuse(): void
+}
+
 /** Publishers held back by one session's queue, and for how long it has been so. */
 export class BackPressure extends TimerEntry {
   private held: Hold[] = []

@@ -3,14 +3,16 @@
  * already and must not be delivered again. [MQTT-4.3.3-10]
  */
 
-import type { Hold } from './back-pressure.js'
+import type { Keeping } from './back-pressure.js'
 
 /** A received QoS 2 message, as remembered until PUBREL. */
 export interface ReceivedQos2 {
   /** Whether PUBREC may be (or has been) sent: the message is kept. */
   readonly isSettled: boolean
+  /** It could not be kept: when it comes again it is a new one. */
+  readonly isRefused: boolean
   /** Settles `follower` when this message is kept. */
-  addFollower(follower: Hold): void
+  addFollower(follower: Keeping): void
 }
 
 export class InboundQos2<T> {

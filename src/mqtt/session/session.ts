@@ -23,7 +23,7 @@ import { RetainedFeeds } from './retained-feeds.js'
 import type { SessionModules, SessionOptions } from './session-options.js'
 import { SessionQueue } from './session-queue.js'
 
-export type { Hold } from './back-pressure.js'
+export type { Hold, Keeping } from './back-pressure.js'
 export type { DeliveryOptions, Share, SharedMessage } from './delivery.js'
 export type { ReceivedQos2 } from './inbound-qos2.js'
 export type { DeliveryGate } from './moving.js'

@@ -1,4 +1,4 @@
-import type { Hold, Outlet } from '../../../../src/mqtt/session/session.js'
+import type { Keeping, Outlet } from '../../../../src/mqtt/session/session.js'
 import { decodePublish, decodeTopic, PublishHeader } from '../../../../src/mqtt/wire/decode.js'
 import type { Frame } from '../../../../src/mqtt/wire/message.js'
 
@@ -78,7 +78,8 @@ export class RecordingOutlet implements Outlet {
 }
 
 /** A publisher that waits for its acknowledgement. */
-export class CountingHold implements Hold {
+export class CountingHold implements Keeping {
+  isRefused = false
   /** The publish path's own hold is counted, too. */
   holds = 1
   private readonly whenReleased: () => void
@@ -89,6 +90,11 @@ export class CountingHold implements Hold {
 
   get isReleased(): boolean {
     return this.holds === 0
+  }
+
+  refuse(): void {
+    if (this.holds === 0) throw new Error('refused after the last release')
+    this.isRefused = true
   }
 
   hold(): void {

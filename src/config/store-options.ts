@@ -1,0 +1,20 @@
+/** What a node keeps on its disk, and how safely. */
+
+import { z } from 'zod'
+import type { DeepReadonly } from './deep-freeze.js'
+import { choice } from './option.js'
+
+export const storeSchema = z.strictObject({
+  kind: choice(
+    'embedded',
+    ['embedded', 'memory'],
+    '`embedded` keeps retained messages in the data directory, so that they outlive the process. `memory` keeps nothing: a cluster that stops as a whole has lost them.',
+  ),
+  durability: choice(
+    'commit',
+    ['commit', 'fsync'],
+    'When a message counts as kept, and its publisher is answered: `commit` once the operating system has it, which outlives the process but not a loss of power; `fsync` once the disk has.',
+  ),
+})
+
+export type StoreOptions = DeepReadonly<z.output<typeof storeSchema>>
