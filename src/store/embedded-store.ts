@@ -91,7 +91,8 @@ export class EmbeddedStore implements Store, TurnTask {
       }
     }
     const milliseconds = Math.round(performance.now() - startedAt)
-    this.modules.log.info({ entries, milliseconds, bytes: this.engine.bytes }, 'store loaded')
+    const fields = { entries, milliseconds, bytes: this.engine.bytes }
+    if (entries > 0) this.modules.log.info(fields, 'store loaded')
   }
 
   runTurn(): void {
