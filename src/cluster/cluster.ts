@@ -6,7 +6,6 @@ import { formatHostPort, parseHostPort, parseNodeName } from '../config/addresse
 import type { ClusterOptions } from '../config/options.js'
 import { GroupRoutes } from '../router/group-routes.js'
 import type { AlarmCondition } from '../telemetry/alarms.js'
-import { Deferred } from '../util/deferred.js'
 import { asError } from '../util/errors.js'
 import { TurnQueue } from '../util/turn.js'
 import { alarmConditions } from './alarm-conditions.js'
@@ -17,28 +16,27 @@ import { discoveryAlarms } from './discovery/alarm.js'
 import { createSeedSource } from './discovery/discovery.js'
 import { type DiscoveryMetrics, registerDiscoveryMetrics } from './discovery/metrics.js'
 import type { SeedSource } from './discovery/seed-source.js'
-import { Exchange } from './exchange.js'
 import { endLinks } from './farewells.js'
 import { PeerForwarder } from './forwarder.js'
-import { Handoff } from './handoff.js'
 import type { HandshakeOptions } from './handshake.js'
-import type { BeatStatus } from './heartbeat.js'
 import { Membership } from './membership.js'
 import { Mesh } from './mesh.js'
 import { MeshTls } from './mesh-tls.js'
 import { type MeshTlsMetrics, meshCertificateAlarms, registerMeshTlsMetrics } from './mesh-tls-metrics.js'
-import { type ClusterMetrics, createPeerCounters, registerClusterMetrics } from './metrics.js'
-import { Peer } from './peer.js'
+import { type ClusterMetrics, registerClusterMetrics } from './metrics.js'
+import { OwnNode } from './own-node.js'
+import { PeerFactory } from './peer-factory.js'
+import { Readiness } from './readiness.js'
 import { ReplicatedMaps } from './replicated-maps.js'
 import { RouteConfirmation } from './route-confirmation.js'
 import { KEPT_CHANGES, RouteLog } from './route-log.js'
 import { RouteSweep } from './route-sweep.js'
 import { ROUTE_CHECK_INTERVAL_MS } from './route-sync.js'
 import { type RouteVerification, verifyRoutes } from './route-verification.js'
-import type { ClusterStatus, NodeStatus } from './status.js'
+import type { ClusterStatus } from './status.js'
 import { SessionTakeover } from './takeover/takeover.js'
 import { Views, viewOf } from './views.js'
-import { MINIMUM_PROTOCOL_VERSION, type View } from './wire.js'
+import { MINIMUM_PROTOCOL_VERSION } from './wire.js'
 
 export type { ClusterModules } from './cluster-modules.js'
 export type { RouteSource } from './route-log.js'
@@ -51,6 +49,7 @@ export class Cluster {
   private readonly moves: SessionTakeover
   private readonly peerForwarder: PeerForwarder
   private readonly membership: Membership
+  private readonly peerFactory: PeerFactory
   private readonly mesh: Mesh
   private readonly routeLog: RouteLog
   private readonly groupRoutes: GroupRoutes
@@ -59,26 +58,17 @@ export class Cluster {
   private readonly turns: TurnQueue
   private readonly clusterMetrics: ClusterMetrics
   private readonly maps: ReplicatedMaps
-  private readonly reader = new BatchReader()
   private readonly seeds: SeedSource
   private readonly discovery: DiscoveryMetrics
   private readonly tlsMetrics: MeshTlsMetrics
-  private readonly ready = new Deferred()
+  private readonly readiness: Readiness
   private readonly views: Views
-  /** What the beats say of the peers; undefined when one of them has changed. */
-  private view: View | undefined
-  private hasSettled = false
+  private readonly ownNode: OwnNode
   private isStopping = false
   private stopped: Promise<void> | undefined
-  private startedAt = 0
-  private advertised = ''
-  /** Greater after each time apart: to its peers a node that joins again is one that has begun anew. */
-  private incarnation: number
   private departing: Promise<void> | undefined
-  private joinTimer: NodeJS.Timeout | undefined
   private viewTimer: NodeJS.Timeout | undefined
   private checkTimer: NodeJS.Timeout | undefined
-  private readyTimer: NodeJS.Timeout | undefined
 
   constructor(
     private readonly options: ClusterOptions,
@@ -87,13 +77,12 @@ export class Cluster {
     const { log } = modules
     this.discovery = registerDiscoveryMetrics(modules.metrics)
     this.seeds =
-      modules.seeds ?? createSeedSource(options, { self: () => this.identity(), metrics: this.discovery, log })
+      modules.seeds ?? createSeedSource(options, { self: () => this.ownNode.identity(), metrics: this.discovery, log })
     this.turns = new TurnQueue({ onError: (error) => log.error({ err: asError(error) }, 'cluster turn failed') })
     this.views = new Views(modules.node, VIEW_SETTLE_BEATS * options.heartbeatInterval)
     this.routeLog = new RouteLog(modules.subscriptions, () => this.wakePeers(), KEPT_CHANGES, modules.groups)
     this.groupRoutes = new GroupRoutes(modules.groups)
     this.sweep = new RouteSweep(modules.routes, this.turns)
-    this.incarnation = modules.incarnation
     this.maps = new ReplicatedMaps({
       node: modules.node,
       incarnation: modules.incarnation,
@@ -110,6 +99,22 @@ export class Cluster {
       routeWaiters: () => this.confirmation.length,
       heldBack: () => this.peerForwarder.heldBackCount,
       viewDifferences: () => this.viewDifferences(),
+    })
+    this.readiness = new Readiness({
+      joinTimeout: options.joinTimeout,
+      isMeshWhole: () => this.membership.isComplete,
+      onTimeout: () => this.warnOfMissing(),
+      onReady: (because) => log.info({ peers: this.membership.peers.size, because }, 'cluster ready'),
+    })
+    this.ownNode = new OwnNode({
+      node: modules.node,
+      cluster: options.name,
+      version: modules.version,
+      incarnation: modules.incarnation,
+      connectionCount: modules.connectionCount,
+      routeCount: () => this.routeLog.digest().count,
+      isReady: () => this.isReady,
+      look: () => viewOf(this.membership.peers.values()),
     })
     this.membership = this.createMembership()
     this.tlsMetrics = registerMeshTlsMetrics(modules.metrics)
@@ -154,6 +159,24 @@ export class Cluster {
       log,
     })
     this.takeovers = this.moves
+    this.peerFactory = new PeerFactory(options, {
+      self: modules.node,
+      ownNode: this.ownNode,
+      turns: this.turns,
+      routeLog: this.routeLog,
+      routes: modules.routes,
+      groupRoutes: this.groupRoutes,
+      groups: modules.groups,
+      sink: modules.sink,
+      reader: new BatchReader(),
+      maps: this.maps.byName,
+      clients: this.clients,
+      moves: this.moves,
+      confirmation: this.confirmation,
+      reachablePeers: () => this.reachablePeers(),
+      metrics: this.clusterMetrics,
+      log,
+    })
     modules.subscriptions.setListener(this.routeLog)
     modules.groups?.setListener(this.routeLog)
   }
@@ -165,12 +188,12 @@ export class Cluster {
 
   /** True once the mesh was whole, or the join timeout has passed; false again when the node stops. */
   get isReady(): boolean {
-    return this.hasSettled && !this.isStopping
+    return this.readiness.isReady
   }
 
   /** Resolves when `isReady` becomes true, or the cluster stops. */
   whenReady(): Promise<void> {
-    return this.ready.promise
+    return this.readiness.whenReady()
   }
 
   /**
@@ -180,24 +203,22 @@ export class Cluster {
   async start(): Promise<void> {
     const { options, modules } = this
     await this.mesh.start(options.listen)
-    this.startedAt = performance.now()
-    this.advertised = this.advertisedAddress()
+    const advertise = this.advertisedAddress()
+    this.ownNode.started(advertise)
     modules.log.info(
-      { cluster: options.name, incarnation: modules.incarnation, listen: this.address, advertise: this.advertised },
+      { cluster: options.name, incarnation: modules.incarnation, listen: this.address, advertise },
       'cluster port open',
     )
     this.clients.start()
     this.moves.start()
     this.membership.start(modules.isApart)
-    this.joinTimer = setTimeout(this.onJoinTimeout, options.joinTimeout)
-    this.readyTimer = setInterval(this.lookForReadiness, READY_POLL_MS)
     this.viewTimer = setInterval(
       () => this.views.compare(this.membership.peers, performance.now()),
       Math.min(VIEW_LOOK_MS, options.heartbeatInterval),
     )
     this.checkTimer = setInterval(() => this.compareDigests(), ROUTE_CHECK_INTERVAL_MS)
     this.maps.start()
-    this.lookForReadiness()
+    this.readiness.start()
   }
 
   /**
@@ -216,7 +237,7 @@ export class Cluster {
   status(): ClusterStatus {
     const now = performance.now()
     const nodes = Array.from(this.membership.peers.values(), (peer) => peer.describe(now))
-    nodes.push(this.describeOwnNode())
+    nodes.push(this.ownNode.describe())
     nodes.sort((a, b) => (a.name < b.name ? -1 : 1))
     return {
       cluster: this.options.name,
@@ -235,8 +256,8 @@ export class Cluster {
   join(address: string): void {
     if (this.isStopping) return
     if (this.membership.isApart) {
-      this.incarnation = Math.max(Date.now(), this.incarnation + 1)
-      this.modules.log.info({ incarnation: this.incarnation, address }, 'joining the cluster again')
+      this.ownNode.beginLife()
+      this.modules.log.info({ incarnation: this.ownNode.incarnation, address }, 'joining the cluster again')
       this.membership.rejoin()
     }
     if (address !== '') this.membership.join(address)
@@ -310,12 +331,10 @@ export class Cluster {
 
   private async leave(): Promise<void> {
     this.isStopping = true
-    clearTimeout(this.joinTimer)
-    clearInterval(this.readyTimer)
     clearInterval(this.viewTimer)
     clearInterval(this.checkTimer)
     this.maps.stop()
-    this.ready.resolve()
+    this.readiness.stop()
     this.membership.stopJoining()
     this.views.clear()
     const peers = [...this.membership.peers.values()]
@@ -342,86 +361,19 @@ export class Cluster {
   private createMembership(): Membership {
     const { options, modules } = this
     return new Membership(options, {
-      self: () => this.identity(),
+      self: () => this.ownNode.identity(),
       seeds: this.seeds,
-      createPeer: (name, membership) => this.createPeer(name, membership),
+      createPeer: (name, membership) => this.peerFactory.create(name, membership),
       connect: (address, sole) => this.mesh.connect(address, sole),
-      describeSelf: () => this.describeSelf(),
+      describeSelf: () => this.ownNode.beat(),
       log: modules.log,
     })
-  }
-
-  private createPeer(name: NodeId, membership: Membership): Peer {
-    const { options, modules, clusterMetrics } = this
-    const { log } = modules
-    const counters = createPeerCounters()
-    const handoff = new Handoff(options.routeRetention, { metrics: clusterMetrics, log })
-    const createExchange = (): Exchange =>
-      new Exchange(name, options, {
-        turns: this.turns,
-        routeLog: this.routeLog,
-        routes: modules.routes,
-        groupRoutes: this.groupRoutes,
-        sink: modules.sink,
-        reader: this.reader,
-        maps: this.maps.byName,
-        directory: {
-          receive: (from, body) => {
-            if (!this.moves.receive(from, body)) this.clients.receive(from, body)
-          },
-          routesTaken: (from) => this.moves.routesTaken(from),
-        },
-        counters,
-        batchSizes: clusterMetrics.batchSizes,
-        looseCut: clusterMetrics.drops.link_cut,
-        onRoutesConfirmed: () => this.confirmation.advance(),
-        log,
-      })
-    return new Peer(name, options, {
-      self: modules.node,
-      createExchange,
-      counters,
-      handoff,
-      log,
-      onUp: (peer, isNews) => {
-        membership.introduce(peer, isNews)
-        this.updateReach(peer, true)
-        if (isNews) this.moves.nodeGone(peer.name)
-        this.moves.linkUp(peer.name)
-      },
-      onBeatOwed: (peer) => peer.beat(this.describeSelf()),
-      onUnlinked: (peer) => {
-        this.moves.linkLost(peer.name)
-        this.updateReach(peer)
-        this.clients.linkLost()
-        membership.redial(peer)
-      },
-      onMembers: (members) => membership.learn(members),
-      onStateChange: (peer) => {
-        if (!peer.isLive) this.moves.nodeGone(peer.name)
-        this.view = undefined
-        this.confirmation.advance()
-        this.updateReach(peer)
-      },
-    })
-  }
-
-  /** A node that does not answer is no part of the ring, and its members of shared subscriptions are passed over. */
-  private updateReach(peer: Peer, hasOpened = false): void {
-    this.modules.groups?.setReach(peer.name, peer.reach)
-    this.clients.setPeers(this.reachablePeers(), hasOpened ? peer.name : undefined)
-  }
-
-  private identity() {
-    const { node, version } = this.modules
-    const { incarnation } = this
-    return { cluster: this.options.name, node, incarnation, address: this.advertised, software: version }
   }
 
   private handshakeOptions(): HandshakeOptions {
     const { protocolVersion } = this.modules
     return {
-      identity: this.identity(),
+      identity: this.ownNode.identity(),
       protocol: protocolVersion ?? this.options.maximumProtocol,
       minimumProtocol: protocolVersion ?? MINIMUM_PROTOCOL_VERSION,
       secret: this.options.secret,
@@ -434,39 +386,6 @@ export class Cluster {
     if (this.options.advertise !== '') return this.options.advertise
     const host = parseNodeName(this.modules.node)?.host ?? parseHostPort(this.address).host
     return formatHostPort({ host, port: parseHostPort(this.address).port })
-  }
-
-  private describeSelf(): BeatStatus {
-    return {
-      connections: this.modules.connectionCount(),
-      routes: this.routeLog.digest().count,
-      uptime: Math.floor((performance.now() - this.startedAt) / 1000),
-      ready: this.isReady,
-      view: this.currentView(),
-    }
-  }
-
-  private currentView(): View {
-    this.view ??= viewOf(this.membership.peers.values())
-    return this.view
-  }
-
-  private describeOwnNode(): NodeStatus {
-    const { connections, routes, uptime } = this.describeSelf()
-    const { node, version } = this.modules
-    const { incarnation } = this
-    return {
-      name: node,
-      state: 'running',
-      link: 'self',
-      version,
-      incarnation,
-      uptime,
-      connections,
-      routes,
-      rtt: null,
-      address: this.advertised,
-    }
   }
 
   private reachablePeers(): NodeId[] {
@@ -490,26 +409,12 @@ export class Cluster {
     return Array.from(this.views.differing(performance.now())).length
   }
 
-  private readonly lookForReadiness = (): void => {
-    if (this.membership.isComplete) this.becomeReady('the mesh is whole')
-  }
-
-  private readonly onJoinTimeout = (): void => {
+  private warnOfMissing(): void {
     const missing = this.status().nodes.filter(({ link }) => link !== 'self' && link !== 'up')
     this.modules.log.warn(
       { peers: missing.map(({ name }) => name), seeds: this.membership.silentSeeds, after: this.options.joinTimeout },
       'not everyone was reached in time, serving without',
     )
-    this.becomeReady('the join timeout has passed')
-  }
-
-  private becomeReady(because: string): void {
-    if (this.hasSettled) return
-    this.hasSettled = true
-    clearTimeout(this.joinTimer)
-    clearInterval(this.readyTimer)
-    this.modules.log.info({ peers: this.membership.peers.size, because }, 'cluster ready')
-    this.ready.resolve()
   }
 }
 
@@ -518,6 +423,3 @@ const VIEW_SETTLE_BEATS = 2
 
 /** How often the views are compared, at most. */
 const VIEW_LOOK_MS = 250
-
-/** How often the mesh is looked at until it is whole. */
-const READY_POLL_MS = 50

@@ -1,0 +1,89 @@
+/** This node, as it tells its peers of itself: in handshakes, in heartbeats and in the status. */
+
+import type { NodeId } from '../router/route-table.js'
+import type { BeatStatus } from './heartbeat.js'
+import type { NodeStatus } from './status.js'
+import type { Identity, View } from './wire.js'
+
+export interface OwnNodeModules {
+  readonly node: NodeId
+  /** Name of the cluster. */
+  readonly cluster: string
+  /** Of ShoalMQ. */
+  readonly version: string
+  /** Greater at each start. */
+  readonly incarnation: number
+  readonly connectionCount: () => number
+  readonly routeCount: () => number
+  readonly isReady: () => boolean
+  /** How it sees its peers. */
+  readonly look: () => View
+}
+
+export class OwnNode {
+  private startedAt = 0
+  /** What peers are told to dial, host:port; '' until the cluster port is bound. */
+  private advertised = ''
+  /** Greater after each time apart: to its peers a node that joins again is one that has begun anew. */
+  private life: number
+  /** What the beats say of the peers; undefined when one of them has changed. */
+  private view: View | undefined
+
+  constructor(private readonly modules: OwnNodeModules) {
+    this.life = modules.incarnation
+  }
+
+  get incarnation(): number {
+    return this.life
+  }
+
+  /** The cluster port is bound. @param address host:port that peers are told to dial */
+  started(address: string): void {
+    this.startedAt = performance.now()
+    this.advertised = address
+  }
+
+  /** It joins again after a time apart. */
+  beginLife(): void {
+    this.life = Math.max(Date.now(), this.life + 1)
+  }
+
+  /** A peer has changed: the next beat says what this node sees then. */
+  lookAgain(): void {
+    this.view = undefined
+  }
+
+  identity(): Identity {
+    const { cluster, node, version } = this.modules
+    return { cluster, node, incarnation: this.life, address: this.advertised, software: version }
+  }
+
+  /** For a heartbeat. */
+  beat(): BeatStatus {
+    this.view ??= this.modules.look()
+    return {
+      connections: this.modules.connectionCount(),
+      routes: this.modules.routeCount(),
+      uptime: Math.floor((performance.now() - this.startedAt) / 1000),
+      ready: this.modules.isReady(),
+      view: this.view,
+    }
+  }
+
+  /** For the status. */
+  describe(): NodeStatus {
+    const { connections, routes, uptime } = this.beat()
+    return {
+      name: this.modules.node,
+      state: 'running',
+      link: 'self',
+      version: this.modules.version,
+      incarnation: this.life,
+      uptime,
+      connections,
+      routes,
+      rtt: null,
+      address: this.advertised,
+    }
+  }
+}

@@ -1,0 +1,89 @@
+/** Makes peers: what each is given, and what follows when its link comes up or breaks, or its state changes. */
+
+import type { NodeId } from '../router/route-table.js'
+import type { ClusterGroups } from './cluster-modules.js'
+import type { ClientDirectory } from './directory/directory.js'
+import { Exchange, type ExchangeModules, type ExchangeOptions } from './exchange.js'
+import { Handoff } from './handoff.js'
+import type { Membership } from './membership.js'
+import { type ClusterMetrics, createPeerCounters } from './metrics.js'
+import type { OwnNode } from './own-node.js'
+import { Peer, type PeerOptions } from './peer.js'
+import type { RouteConfirmation } from './route-confirmation.js'
+import type { SessionTakeover } from './takeover/takeover.js'
+
+export interface PeerFactoryOptions extends PeerOptions, ExchangeOptions {
+  /** Milliseconds for which a node that is down is owed what it wanted. */
+  readonly routeRetention: number
+}
+
+/** What all exchanges have in common, and those who hear of peers. */
+export interface PeerFactoryModules
+  extends Pick<ExchangeModules, 'turns' | 'routeLog' | 'routes' | 'groupRoutes' | 'sink' | 'reader' | 'maps' | 'log'> {
+  readonly self: NodeId
+  readonly ownNode: OwnNode
+  readonly clients: ClientDirectory
+  readonly moves: SessionTakeover
+  readonly confirmation: RouteConfirmation
+  readonly groups: ClusterGroups | undefined
+  readonly reachablePeers: () => NodeId[]
+  readonly metrics: ClusterMetrics
+}
+
+export class PeerFactory {
+  constructor(
+    private readonly options: PeerFactoryOptions,
+    private readonly modules: PeerFactoryModules,
+  ) {}
+
+  create(name: NodeId, membership: Membership): Peer {
+    const { self, ownNode, clients, moves, confirmation, metrics, log } = this.modules
+    const counters = createPeerCounters()
+    const exchangeModules: ExchangeModules = {
+      ...this.modules,
+      directory: {
+        receive: (from, body) => {
+          if (!moves.receive(from, body)) clients.receive(from, body)
+        },
+        routesTaken: (from) => moves.routesTaken(from),
+      },
+      counters,
+      batchSizes: metrics.batchSizes,
+      looseCut: metrics.drops.link_cut,
+      onRoutesConfirmed: () => confirmation.advance(),
+    }
+    return new Peer(name, this.options, {
+      self,
+      createExchange: () => new Exchange(name, this.options, exchangeModules),
+      counters,
+      handoff: new Handoff(this.options.routeRetention, { metrics, log }),
+      log,
+      onUp: (peer, isNews) => {
+        membership.introduce(peer, isNews)
+        this.updateReach(peer, true)
+        if (isNews) moves.nodeGone(peer.name)
+        moves.linkUp(peer.name)
+      },
+      onBeatOwed: (peer) => peer.beat(ownNode.beat()),
+      onUnlinked: (peer) => {
+        moves.linkLost(peer.name)
+        this.updateReach(peer)
+        clients.linkLost()
+        membership.redial(peer)
+      },
+      onMembers: (members) => membership.learn(members),
+      onStateChange: (peer) => {
+        if (!peer.isLive) moves.nodeGone(peer.name)
+        ownNode.lookAgain()
+        confirmation.advance()
+        this.updateReach(peer)
+      },
+    })
+  }
+
+  /** A node that does not answer is no part of the ring, and its members of shared subscriptions are passed over. */
+  private updateReach(peer: Peer, hasOpened = false): void {
+    this.modules.groups?.setReach(peer.name, peer.reach)
+    this.modules.clients.setPeers(this.modules.reachablePeers(), hasOpened ? peer.name : undefined)
+  }
+}
