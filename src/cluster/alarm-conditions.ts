@@ -27,7 +27,8 @@ export function* alarmConditions({ peers, views, linkBuffer }: AlarmSubjects, no
 }
 
 function* conditionsOf(peer: Peer, linkBuffer: number, now: number): Generator<AlarmCondition> {
-  const { name, state, flapping, keptBytes } = peer
+  const { name, state, flapping } = peer
+  const { bytes } = peer.exchange.kept
   if (state === 'down') {
     yield { alarm: 'peer_down', subject: name, severity: 'critical', detail: `${name} does not answer` }
   }
@@ -35,8 +36,8 @@ function* conditionsOf(peer: Peer, linkBuffer: number, now: number): Generator<A
     const detail = `the link to ${name} came up ${flapping.recent(now)} times or more within a minute`
     yield { alarm: 'link_flapping', subject: name, severity: 'warning', detail }
   }
-  if (keptBytes >= linkBuffer * FULL_SHARE) {
-    const detail = `${keptBytes} bytes of QoS 1 and 2 messages wait for ${name}; cluster.linkBuffer is ${linkBuffer}`
+  if (bytes >= linkBuffer * FULL_SHARE) {
+    const detail = `${bytes} bytes of QoS 1 and 2 messages wait for ${name}; cluster.linkBuffer is ${linkBuffer}`
     yield { alarm: 'link_buffer_full', subject: name, severity: 'critical', detail }
   }
 }

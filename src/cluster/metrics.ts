@@ -76,20 +76,23 @@ export interface PeerMetrics {
   readonly counters: PeerCounters
   /** Milliseconds. */
   readonly rtt: number | undefined
-  readonly keptBytes: number
-  readonly keptMessages: number
+  readonly exchange: ExchangeMetrics
+}
+
+/** What goes between this node and a peer, as the metrics see it. */
+export interface ExchangeMetrics {
+  /** QoS 1 and 2 messages on their way. */
+  readonly kept: { readonly bytes: number; readonly length: number }
   /** Of shared subscriptions, kept until a member of the peer has settled them. */
-  readonly guardedBytes: number
-  readonly guardedMessages: number
-  readonly looseBytes: number
-  readonly looseMessages: number
+  readonly custody: { readonly bytes: number; readonly length: number }
+  /** QoS 0 messages that wait. */
+  readonly loose: { readonly bytes: number; readonly length: number }
   /** Batches received and not yet kept by the sessions of this node. */
-  readonly unsettledBatches: number
-  readonly repeatedBatches: number
+  readonly inbound: { readonly length: number; readonly repeatedBatches: number }
   /** Keys of replicated maps that the peer is still to be told. */
   readonly mapKeys: number
   /** Routes that the peer has announced. */
-  readonly routes: number
+  readonly mirror: { readonly count: number }
 }
 
 export const PEER_STATES = ['joining', 'up', 'suspect', 'down', 'left'] as const
@@ -236,35 +239,51 @@ function registerPeerMetrics(registry: MetricRegistry, sources: ClusterMetricSou
   gauge(
     'link_unacked_bytes',
     'Bytes of QoS 1 and 2 messages kept for a peer until it has them.',
-    (peer) => peer.keptBytes,
+    (peer) => peer.exchange.kept.bytes,
   )
-  gauge('link_unacked_messages', 'QoS 1 and 2 messages kept for a peer until it has them.', (peer) => peer.keptMessages)
+  gauge(
+    'link_unacked_messages',
+    'QoS 1 and 2 messages kept for a peer until it has them.',
+    (peer) => peer.exchange.kept.length,
+  )
   gauge(
     'shared_guarded_bytes',
     'Bytes of QoS 1 and 2 messages of shared subscriptions that are kept for other members until one of a peer has acknowledged them.',
-    (peer) => peer.guardedBytes,
+    (peer) => peer.exchange.custody.bytes,
   )
   gauge(
     'shared_guarded_messages',
     'QoS 1 and 2 messages of shared subscriptions that are kept for other members until one of a peer has acknowledged them.',
-    (peer) => peer.guardedMessages,
+    (peer) => peer.exchange.custody.length,
   )
   counter(
     'shared_unguarded_total',
     'QoS 1 and 2 messages of shared subscriptions that were not kept for other members, because as many bytes as `cluster.linkBuffer` were kept already.',
     (c) => c.unguarded,
   )
-  gauge('link_qos0_bytes', 'Bytes of QoS 0 messages that wait for the link to a peer.', (peer) => peer.looseBytes)
-  gauge('link_qos0_messages', 'QoS 0 messages that wait for the link to a peer.', (peer) => peer.looseMessages)
-  gauge('link_replicated_keys', 'Keys of replicated maps that wait for the link to a peer.', (peer) => peer.mapKeys)
-  gauge('link_unsettled_batches', 'Batches of a peer that are not yet kept here.', (peer) => peer.unsettledBatches)
+  gauge(
+    'link_qos0_bytes',
+    'Bytes of QoS 0 messages that wait for the link to a peer.',
+    (peer) => peer.exchange.loose.bytes,
+  )
+  gauge('link_qos0_messages', 'QoS 0 messages that wait for the link to a peer.', (peer) => peer.exchange.loose.length)
+  gauge(
+    'link_replicated_keys',
+    'Keys of replicated maps that wait for the link to a peer.',
+    (peer) => peer.exchange.mapKeys,
+  )
+  gauge(
+    'link_unsettled_batches',
+    'Batches of a peer that are not yet kept here.',
+    (peer) => peer.exchange.inbound.length,
+  )
   registry.counterOf(
     {
       name: 'forwarded_repeated_batches_total',
       help: 'Numbered batches that a peer sent again and that were dropped.',
     },
     ['peer'],
-    () => perPeer(sources, (peer) => peer.repeatedBatches),
+    () => perPeer(sources, (peer) => peer.exchange.inbound.repeatedBatches),
   )
 }
 
@@ -288,7 +307,7 @@ function registerRouteMetrics(registry: MetricRegistry, sources: ClusterMetricSo
   )
   registry.gauge({ name: 'routes', help: 'Routes to other nodes.' }, sources.peerRoutes)
   registry.gaugeOf({ name: 'peer_routes', help: 'Routes to a peer.' }, ['peer'], () =>
-    perPeer(sources, (peer) => peer.routes),
+    perPeer(sources, (peer) => peer.exchange.mirror.count),
   )
   registry.gauge(
     { name: 'route_waiters', help: 'Subscriptions whose acknowledgement waits for peers to confirm the route.' },

@@ -157,48 +157,13 @@ export class Peer implements LinkOwner, PeerMetrics, SeenPeer {
     return this.link?.rtt
   }
 
-  get keptBytes(): number {
-    return this.exchange.kept.bytes
-  }
-
   /** Nothing waits to go to it: no messages, no entries of replicated maps. */
   get isDrained(): boolean {
     const { kept, loose, mapKeys } = this.exchange
     return kept.length === 0 && loose.length === 0 && mapKeys === 0
   }
 
-  get keptMessages(): number {
-    return this.exchange.kept.length
-  }
-
-  get guardedBytes(): number {
-    return this.exchange.custody.bytes
-  }
-
-  get guardedMessages(): number {
-    return this.exchange.custody.length
-  }
-
-  get looseBytes(): number {
-    return this.exchange.loose.bytes
-  }
-
-  get looseMessages(): number {
-    return this.exchange.loose.length
-  }
-
-  get unsettledBatches(): number {
-    return this.exchange.inbound.length
-  }
-
-  get repeatedBatches(): number {
-    return this.exchange.inbound.repeatedBatches
-  }
-
-  get mapKeys(): number {
-    return this.exchange.mapKeys
-  }
-
+  /** Routes of it that are known here. */
   get routes(): number {
     return this.exchange.mirror.count
   }
