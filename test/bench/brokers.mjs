@@ -58,12 +58,13 @@ export async function startNats(cores) {
 }
 
 /**
- * A node of the build in dist/; with `profiles`, a directory, it leaves a CPU profile there when it ends.
+ * A node of the build in dist/; with `profiles`, a directory, it leaves a CPU profile there when it ends. With `data` it
+ * goes on with what a node before it has left there.
  * @param {{ name: string, cores: string, clusterPort: number, seeds?: readonly number[], config?: object,
- *   profiles?: string }} options
+ *   profiles?: string, data?: string }} options
  * @returns {Promise<Running>}
  */
-export async function startNode({ name, cores, clusterPort, seeds = [], config = {}, profiles = '' }) {
+export async function startNode({ name, cores, clusterPort, seeds = [], config = {}, profiles = '', data = '' }) {
   if (!existsSync(CLI)) throw new ScriptError('There is no build to measure: run `npm run build` first.')
   const port = await freePort()
   const admin = `127.0.0.1:${await freePort()}`
@@ -71,7 +72,16 @@ export async function startNode({ name, cores, clusterPort, seeds = [], config =
   const configFile = join(directory, 'shoalmq.yaml')
   writeFileSync(configFile, JSON.stringify({ log: { level: 'warn' }, ...config }))
   const flags = [
-    ...['--config', configFile, '--name', `${name}@127.0.0.1`, '--data', directory, '--admin', admin],
+    ...[
+      '--config',
+      configFile,
+      '--name',
+      `${name}@127.0.0.1`,
+      '--data',
+      data === '' ? directory : data,
+      '--admin',
+      admin,
+    ],
     ...['--listen', `mqtt://127.0.0.1:${port}`, '--cluster', `127.0.0.1:${clusterPort}`],
     ...seeds.flatMap((seed) => ['--seeds', `127.0.0.1:${seed}`]),
   ]

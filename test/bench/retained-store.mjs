@@ -1,0 +1,130 @@
+#!/usr/bin/env node
+/**
+ * What keeping costs: retained messages of QoS 1, 64 bytes each, from 50 publishers to as many topics, acknowledged by
+ * Mosquitto (which has them in memory), by a node that has them in memory, and by one that commits them first; then a
+ * start with all of them on the disk. Broker on core 1, publishers on core 0.
+ *
+ *   npm run build && taskset -c 0 node test/bench/retained-store.mjs [--messages 200000] [--topics 20000] [--kept 1000000]
+ */
+
+import { once } from 'node:events'
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
+import { connect } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { parseArgs } from 'node:util'
+import { runScript } from '../support/scripts/run-command.mjs'
+import { freePort, metricOf, startMosquitto, startNode } from './brokers.mjs'
+
+const PUBLISHERS = 50
+const PAYLOAD = Buffer.alloc(64, 0x78)
+const PUBACK_BYTES = 4
+/** Frames that a publisher writes at once. */
+const CHUNK_FRAMES = 200
+
+async function main() {
+  const { values } = parseArgs({
+    options: {
+      messages: { type: 'string', default: '200000' },
+      topics: { type: 'string', default: '20000' },
+      kept: { type: 'string', default: '1000000' },
+    },
+  })
+  const [messages, topics, kept] = [values.messages, values.topics, values.kept].map(Number)
+  const limits = { mqtt: { retainedMessages: 2 * kept, retainedBytes: '4gb' }, log: { level: 'error' } }
+  const nodeWith = async (store, data = '') =>
+    startNode({ name: 'n1', cores: '1', clusterPort: await freePort(), config: { ...limits, store }, data })
+  const candidates = {
+    'Mosquitto, in memory': () => startMosquitto('1'),
+    'ShoalMQ, store.kind memory': () => nodeWith({ kind: 'memory' }),
+    'ShoalMQ, embedded, commit': () => nodeWith({ kind: 'embedded', durability: 'commit' }),
+    'ShoalMQ, embedded, fsync': () => nodeWith({ kind: 'embedded', durability: 'fsync' }),
+  }
+  console.log(`${messages} retained messages of QoS 1 to ${topics} topics, node ${process.version}\n`)
+  for (const [name, start] of Object.entries(candidates)) {
+    const broker = await start()
+    await publish(broker.port, topics, topics)
+    const commits = name.includes('embedded') ? await metricOf(broker, 'shoalmq_store_commits_total') : 0
+    const seconds = await publish(broker.port, messages, topics)
+    const groups = name.includes('embedded') ? (await metricOf(broker, 'shoalmq_store_commits_total')) - commits : 0
+    const perCommit = groups === 0 ? '' : `, ${Math.round(messages / groups)} messages per commit`
+    console.log(`${name.padEnd(28)} ${Math.round(messages / seconds).toLocaleString('en')} acknowledged/s${perCommit}`)
+    await broker.stop()
+  }
+  await measureStart(nodeWith, kept)
+}
+
+async function measureStart(nodeWith, kept) {
+  const data = mkdtempSync(join(tmpdir(), 'shoalmq-bench-'))
+  try {
+    const first = await nodeWith({ kind: 'embedded' }, data)
+    await publish(first.port, kept, kept)
+    const bytes = await metricOf(first, 'shoalmq_store_file_bytes')
+    await first.stop()
+    const startedAt = performance.now()
+    const second = await nodeWith({ kind: 'embedded' }, data)
+    const milliseconds = Math.round(performance.now() - startedAt)
+    const found = await metricOf(second, 'shoalmq_retained_messages')
+    const resident = /VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${second.pid}/status`, 'utf8'))?.[1]
+    console.log(
+      `\n${found} of ${kept} kept: ${Math.round(bytes / kept)} bytes on disk each; served ${milliseconds} ms after the ` +
+        `process began, ${Math.round(Number(resident) / 1024)} MB resident`,
+    )
+    await second.stop()
+  } finally {
+    rmSync(data, { recursive: true, force: true })
+  }
+}
+
+/** Publishes from all publishers at once; returns the seconds until the last acknowledgement. */
+async function publish(port, count, topics) {
+  const each = Math.ceil(count / PUBLISHERS)
+  const startedAt = performance.now()
+  await Promise.all(
+    Array.from({ length: PUBLISHERS }, (_, number) => publishAs(port, number, each, Math.ceil(topics / PUBLISHERS))),
+  )
+  return (performance.now() - startedAt) / 1000
+}
+
+async function publishAs(port, number, count, topics) {
+  const socket = connect(port, '127.0.0.1')
+  await once(socket, 'connect')
+  let received = 0
+  let onReceived = () => {}
+  socket.on('data', (chunk) => {
+    received += chunk.length
+    onReceived()
+  })
+  const until = (bytes) =>
+    new Promise((done, fail) => {
+      socket.once('close', () => fail(new Error('the broker has closed the connection')))
+      onReceived = () => received >= bytes && done()
+      onReceived()
+    })
+  const clientId = Buffer.from(`p${number}`)
+  socket.write(
+    Buffer.concat([
+      Buffer.of(0x10, 12 + clientId.length, 0, 4),
+      Buffer.from('MQTT'),
+      Buffer.of(4, 2, 0, 0, 0, clientId.length),
+      clientId,
+    ]),
+  )
+  await until(4)
+  for (let sent = 0; sent < count; sent += CHUNK_FRAMES) {
+    const frames = []
+    for (let index = sent; index < Math.min(count, sent + CHUNK_FRAMES); index += 1) {
+      const topic = Buffer.from(`plant/${number}/machine/${index % topics}`)
+      const packetId = 1 + (index % 60_000)
+      const length = 4 + topic.length + PAYLOAD.length
+      const header = Buffer.of(0x33, length, 0, topic.length)
+      frames.push(header, topic, Buffer.of(packetId >> 8, packetId & 255), PAYLOAD)
+    }
+    if (!socket.write(Buffer.concat(frames))) await once(socket, 'drain')
+  }
+  await until(4 + count * PUBACK_BYTES)
+  socket.removeAllListeners('close')
+  socket.destroy()
+}
+
+runScript(main)
