@@ -127,4 +127,4 @@ async function publishAs(port, number, count, topics) {
   socket.destroy()
 }
 
-runScript(main)
+await runScript(main)
