@@ -101,7 +101,7 @@ test('nodes link over mutual TLS, and certificates are replaced without a link b
   copyFileSync(join(old.directory, 'ca.crt'), tls.certFile)
   for (const node of [n1, n2]) {
     await eventually(async () =>
-      assert.ok((await value(node, 'shoalmq_cluster_tls_reloads_total', { result: 'failed' })) > 0),
+      assert.equal((await value(node, 'shoalmq_cluster_tls_reloads_total', { result: 'failed' })) > 0, true),
     )
   }
   const next = young.issue({ subject: '/CN=next', alternativeNames: 'DNS:mesh.shoalmq' })
@@ -148,7 +148,9 @@ test('plain and TLS do not mix, and the side that speaks TLS says so', async (t)
   assert.equal(warnings(plainDials.node(1), 'no TLS with a node')[0]?.reason, 'not_tls')
   assert.deepEqual(await runningAt(plainDials.node(1)), [plainDials.node(1).name])
   const tlsDials = await apart(t, {}, tlsOf(authority))
-  await eventually(() => assert.ok(warnings(tlsDials.node(2), 'no TLS with a node').length === 1), { within: 15_000 })
+  await eventually(() => assert.equal(warnings(tlsDials.node(2), 'no TLS with a node').length === 1, true), {
+    within: 15_000,
+  })
   assert.deepEqual(await runningAt(tlsDials.node(2)), [tlsDials.node(2).name])
 })
 
@@ -207,7 +209,14 @@ test('a recorded handshake is worth nothing when it is played again', { timeout:
     sockets.push(socket)
   }
   await counted(n1, 'shoalmq_handshake_refusals_total', 'secret')
-  await eventually(() => assert.ok(sockets.every((socket) => socket.closed)), { within: 15_000 })
+  await eventually(
+    () =>
+      assert.equal(
+        sockets.every((socket) => socket.closed),
+        true,
+      ),
+    { within: 15_000 },
+  )
   assert.deepEqual(await runningAt(n1), [n1.name])
   assert.equal((await n1.statusOf(n2.name)).reason, 'left')
 })
@@ -265,7 +274,14 @@ test('a stranger that speaks gRPC gets nothing and costs nothing', { timeout: 90
   await n2.start()
   await cluster.whenWhole()
   await cross(t, n2, n1, 'undisturbed')
-  await eventually(() => assert.ok(idle.every((socket) => socket.closed)), { within: 15_000 })
+  await eventually(
+    () =>
+      assert.equal(
+        idle.every((socket) => socket.closed),
+        true,
+      ),
+    { within: 15_000 },
+  )
 
   const grown = (await value(n1, 'process_resident_memory_bytes')) - memory
   assert.ok(grown < 150 * 1024 * 1024, `${Math.round(grown / 1024 / 1024)} MiB more`)

@@ -163,7 +163,7 @@ test('on a full disk publishers are refused, what was acknowledged stays, and wi
   await assert.rejects(v4.publish('kept/v4', payload, { qos: 1, retain: true }))
   await eventually(() => assert.equal(v4.isConnected, false))
   await v5.publish('not/kept', payload, { qos: 1 })
-  await eventually(async () => assert.ok((await node.alarms()).includes('store_failing')))
+  await eventually(async () => assert.equal((await node.alarms()).includes('store_failing'), true))
   const metrics = await node.metrics()
   assert.equal(metrics.value('shoalmq_store_failing'), 1)
   rmSync(`/proc/${node.pid}/root/mnt/ballast`)

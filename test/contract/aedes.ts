@@ -45,7 +45,7 @@ function describeProgram(name: string, create: CreateAedes): void {
       const { port } = server.address() as AddressInfo
       const fields = { clientId: 'a', username: 'ann', password: Buffer.from('secret'), clean: false }
       const client = await PacketClient.connect(t, port, VERSION, fields)
-      await eventually(() => assert.ok(lines.includes('ready a')))
+      await eventually(() => assert.equal(lines.includes('ready a'), true))
       assert.deepEqual(await client.subscribe([{ topic: 'yes' }, { topic: 'no' }, { topic: 'not/#' }], 1), [1, 128, 1])
       client.publish({ topic: 'yes', payload: 'hello' })
       for (const topic of ['not/for/a', 'not/for/b']) await announce(broker, topic, 'x')
@@ -55,7 +55,7 @@ function describeProgram(name: string, create: CreateAedes): void {
       refused.sendConnect({ clientId: 'b', username: 'mallory', password: Buffer.from('x') })
       await refused.closed()
       await client.disconnect()
-      await eventually(() => assert.ok(lines.includes('gone a')))
+      await eventually(() => assert.equal(lines.includes('gone a'), true))
       await new Promise<void>((resolve) => broker.close(resolve))
       const acks = lines.filter((line) => line.startsWith('ack '))
       assert.equal(acks.length, 1)

@@ -156,7 +156,10 @@ test('shoalmq sub and shoalmq pub take the flags that users of mosquitto know, a
   await eventually(
     async () => {
       await other.publish('interop/cli/ready', 'yes', { qos: 1 })
-      assert.ok(subscriber.lines().some((line) => line.endsWith('yes')))
+      assert.equal(
+        subscriber.lines().some((line) => line.endsWith('yes')),
+        true,
+      )
     },
     { within: 20_000, every: 200 },
   )

@@ -29,7 +29,7 @@ async function connected(t: Parameters<typeof openWebSocket>[0], clientId: strin
 
 async function closes(socket: Socket): Promise<void> {
   socket.resume()
-  await eventually(() => assert.ok(socket.destroyed), { within: 20_000 })
+  await eventually(() => assert.equal(socket.destroyed, true), { within: 20_000 })
 }
 
 test('frames that announce more than any packet may have close the connection, and cost nothing ahead', async (t) => {
@@ -134,7 +134,7 @@ test('a client that is closed for a wrong frame and keeps its half open is cut o
   await eventually(
     () => {
       socket.write(Buffer.from([0]))
-      assert.ok(socket.destroyed)
+      assert.equal(socket.destroyed, true)
     },
     { within: 15_000, every: 200 },
   )

@@ -27,7 +27,7 @@ export function describeChanges(name: string, create: CreateAedes): void {
       log.length = 0
       await client.subscribe('x', 1)
       client.drop()
-      await eventually(() => assert.ok(log.includes('publish gone w by tenant/a')))
+      await eventually(() => assert.equal(log.includes('publish gone w by tenant/a'), true))
       const again = await connect('a')
       assert.equal(again.connack?.sessionPresent, true, 'it was not clean')
     })

@@ -209,7 +209,7 @@ export function describeHooks(name: string, create: CreateAedes): void {
       }
       const client = await connect('a')
       client.publish({ topic: 'x', qos: 2 })
-      await eventually(() => assert.ok(finish !== undefined))
+      await eventually(() => assert.equal(finish !== undefined, true))
       await client.expectNothing()
       finish?.()
       await client.next('pubrec')

@@ -86,7 +86,7 @@ export function describeMethods(name: string, create: CreateAedes): void {
       await second.expectNothing()
       client.close()
       await first.closed()
-      await eventually(() => assert.ok(log.includes('clientDisconnect a')))
+      await eventually(() => assert.equal(log.includes('clientDisconnect a'), true))
       assert.equal(second.isClosed, false)
     })
 

@@ -295,7 +295,7 @@ describe('the client directory', () => {
     await network.settle()
     assert.equal(await older, true)
     // An epoch is a time in milliseconds at its coarsest.
-    await eventually(() => assert.ok(Date.now() * 1024 > (network.node('n1@a').connections.get('both') ?? 0)))
+    await eventually(() => assert.equal(Date.now() * 1024 > (network.node('n1@a').connections.get('both') ?? 0), true))
     const newer = network.node('n2@b').connect('both')
     await network.settle()
     assert.equal(await newer, true)

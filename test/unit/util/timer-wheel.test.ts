@@ -201,7 +201,7 @@ describe('timer wheel', () => {
     wheel.schedule(scheduled, 20)
     await eventually(() => assert.equal(scheduled.firedAt.length, 1))
     assert.ok((scheduled.firedAt[0] ?? 0) - started >= 20)
-    await eventually(() => assert.ok(!wheel.isRunning))
+    await eventually(() => assert.equal(!wheel.isRunning, true))
   })
 
   it('refuses delays that are no time, and sizes that are no wheel', () => {

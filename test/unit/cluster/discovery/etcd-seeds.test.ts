@@ -63,7 +63,7 @@ describe('seeds in etcd', () => {
     const seeds = observe(1, { server: [server.url] })
     await eventually(() => assert.deepEqual(seeds.latest, ['127.0.0.1:1']), within)
     await server.call('kv/deleterange', { key: Buffer.from(own).toString('base64') })
-    await eventually(async () => assert.ok(own in (await server.keys())), within)
+    await eventually(async () => assert.equal(own in (await server.keys()), true), within)
     assert.deepEqual(
       seeds.lines.filter(({ level }) => level >= 40).map(({ msg }) => msg),
       ['a key in etcd holds no address of a node'],
@@ -95,7 +95,10 @@ describe('seeds in etcd', () => {
     await eventually(() => assert.deepEqual(first.reports, [['127.0.0.1:1']]), within)
     await server.pause()
     const second = observe(2, { server: [server.url] })
-    await eventually(() => assert.ok(first.metrics.rounds.failed.value >= 2 && first.metrics.isFailing), within)
+    await eventually(
+      () => assert.equal(first.metrics.rounds.failed.value >= 2 && first.metrics.isFailing, true),
+      within,
+    )
     assert.deepEqual([first.warnings(), second.warnings()], [['ECONNREFUSED'], ['ECONNREFUSED']])
     assert.deepEqual(first.reports, [['127.0.0.1:1']])
     await server.resume()

@@ -91,7 +91,7 @@ describe('seeds from the Kubernetes API', () => {
     const seeds = observe(api)
     await eventually(() => assert.equal(seeds.reports.length, 1))
     await api.pause()
-    await eventually(() => assert.ok(seeds.metrics.rounds.failed.value >= 2), { within: 10_000 })
+    await eventually(() => assert.equal(seeds.metrics.rounds.failed.value >= 2, true), { within: 10_000 })
     assert.deepEqual(seeds.warnings(), ['ECONNREFUSED'])
     api.slices.clear()
     await api.listen()

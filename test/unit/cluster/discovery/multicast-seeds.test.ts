@@ -112,8 +112,8 @@ describe('seeds of a multicast group', () => {
     observe(2, ports, { secret: 'another' })
     observe(3, ports, { name: 'another' })
     await eventually(() => {
-      assert.ok(seeds.metrics.datagrams.wrong_proof.value >= 3)
-      assert.ok(seeds.metrics.datagrams.other_cluster.value >= 3)
+      assert.equal(seeds.metrics.datagrams.wrong_proof.value >= 3, true)
+      assert.equal(seeds.metrics.datagrams.other_cluster.value >= 3, true)
     })
     assert.deepEqual(seeds.warnings().sort(), ['other_cluster', 'wrong_proof'])
     assert.deepEqual(seeds.reports, [])
@@ -122,7 +122,7 @@ describe('seeds of a multicast group', () => {
   test('are not taken from what strangers send, nor from an announcement that is sent again', async () => {
     const ports = await freePorts(1)
     const seeds = observe(1, ports)
-    await eventually(() => assert.ok(seeds.metrics.rounds.ok.value > 0))
+    await eventually(() => assert.equal(seeds.metrics.rounds.ok.value > 0, true))
     const recorded = encodeAnnouncement(nodeOf(2), KEY, Date.now() - 1_000)
     const newer = encodeAnnouncement({ ...nodeOf(2), address: '127.0.0.1:22' }, KEY, Date.now())
     await send([Buffer.alloc(60_000, 1), Buffer.from('x'), recorded, newer, recorded], ports[0] ?? '')
@@ -134,7 +134,7 @@ describe('seeds of a multicast group', () => {
   test('cost no more than a thousand proofs a second under a flood', async () => {
     const ports = await freePorts(1)
     const seeds = observe(1, ports)
-    await eventually(() => assert.ok(seeds.metrics.rounds.ok.value > 0))
+    await eventually(() => assert.equal(seeds.metrics.rounds.ok.value > 0, true))
     const junk = encodeAnnouncement(nodeOf(2), { ...KEY, secret: 'another' }, Date.now())
     const { datagrams } = seeds.metrics
     await eventually(
@@ -152,9 +152,9 @@ describe('seeds of a multicast group', () => {
   test('are found later where no port is free now, which is logged once', async () => {
     const ports = await freePorts(1)
     const first = observe(1, ports)
-    await eventually(() => assert.ok(first.metrics.rounds.ok.value > 0))
+    await eventually(() => assert.equal(first.metrics.rounds.ok.value > 0, true))
     const second = observe(2, ports)
-    await eventually(() => assert.ok(second.metrics.rounds.failed.value >= 2), { within: 10_000 })
+    await eventually(() => assert.equal(second.metrics.rounds.failed.value >= 2, true), { within: 10_000 })
     assert.deepEqual(second.warnings(), ['MCAST_PORTS_IN_USE'])
     await first.source.stop()
     await eventually(() => assert.equal(second.lines.at(-1)?.msg, 'discovery works again'), { within: 20_000 })
