@@ -10,6 +10,12 @@ import { type ConfigTree, type NodePorts, NodeProcess } from './node-process.js'
 /** From the last node being alive to every node having the routes of every other. */
 const MESH_TIMEOUT_MS = 20_000
 
+/**
+ * In the configuration of every node. Tests that run beside others on two cores make event loops late, which is no
+ * reason to refuse their clients; `test/mqtt/overload.test.ts` has the limit at work.
+ */
+const CONFIG: ConfigTree = { mqtt: { overload: { loopDelay: '10s' } } }
+
 export interface TestClusterOptions {
   /** How many nodes: n1, n2, … */
   nodes: number
@@ -71,7 +77,7 @@ export class TestCluster {
           directory: join(cluster.directory, `n${number}`),
           ports,
           seeds: special?.seeds ?? seeds,
-          config: mergeConfig(options.config ?? {}, special?.config ?? {}),
+          config: mergeConfig(mergeConfig(CONFIG, options.config ?? {}), special?.config ?? {}),
           environment: { ...options.environment, ...special?.environment },
         }),
       )
