@@ -2,7 +2,7 @@
 /**
  * Two ways to lay out the queues of sessions in LMDB, measured without a broker. `pointers`: messages, and an entry per
  * session and message that points to one. `recipients`: each message with the sessions that it is for, and per session
- * only how far it has come. Figures: docs/decisions/015-embedded-store.md.
+ * only how far it has come. Figures: docs/decisions/014-embedded-store.md.
  *
  *   node test/bench/queue-layouts.mjs [--messages 1000000]
  */
