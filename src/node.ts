@@ -111,6 +111,7 @@ export class Node {
         overload: { refuse: () => this.drain.refuse() ?? this.overload.refuse() },
         log: log.child({ room: 'broker' }),
         access: this.access,
+        isMeshReady: () => this.cluster?.isReady ?? true,
         nodes: () => this.status().nodes.flatMap(({ name, state }) => (state === 'running' ? [name] : [])),
       },
     )
@@ -248,6 +249,7 @@ export class Node {
       { directory: data, durability: store.durability },
       { turn: this.turn, metrics: this.storeMetrics, log: this.log.child({ room: 'store' }) },
     )
+    this.broker.keepDelayedIn(this.store)
   }
 
   /** Without peers nobody needs replicas of retained messages but the store. */
@@ -286,6 +288,8 @@ export class Node {
       client: (clientId) => clientList.client(clientId),
       kick: (clientId) => clientList.kick(clientId),
       subscriptions: () => clientList.subscriptions(),
+      delayed: () => this.broker.delayed.list(),
+      cancelDelayed: (id) => this.broker.delayed.cancel(id),
       routes: () => this.listRoutes(),
       verifyRoutes: () => this.cluster?.verifyRoutes() ?? Promise.resolve([]),
       join: (address) => this.join(address),

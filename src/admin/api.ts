@@ -4,6 +4,7 @@
  */
 
 import type { ClientDescription, SubscriptionDescription } from '../broker/client-list.js'
+import type { DelayedDescription } from '../broker/delayed.js'
 import type { RouteVerification } from '../cluster/route-verification.js'
 import type { ClusterStatus } from '../cluster/status.js'
 import { AddressError, parseHostPort } from '../config/addresses.js'
@@ -31,6 +32,10 @@ export interface Operations {
   /** False when the client is not connected to this node. */
   kick(clientId: string): boolean
   subscriptions(): Iterable<SubscriptionDescription>
+  /** Messages with a delay, the next one first. */
+  delayed(): Iterable<DelayedDescription>
+  /** Never publishes a message with a delay; false when there is none with this number. */
+  cancelDelayed(id: number): boolean
   routes(): Iterable<RouteDescription>
   /** Asks the peers. */
   verifyRoutes(): Promise<RouteVerification[]>
@@ -78,6 +83,8 @@ export class Api {
     'GET clients/*': (_request, clientId) => this.showClient(clientId),
     'DELETE clients/*': (_request, clientId) => this.kick(clientId),
     'GET subscriptions': ({ parameters }) => ok(this.listSubscriptions(parameters)),
+    'GET delayed': ({ parameters }) => ok(this.listDelayed(parameters)),
+    'DELETE delayed/*': (_request, id) => this.cancelDelayed(id),
     'GET routes': ({ parameters }) => ok(this.listRoutes(parameters)),
     'GET routes/verify': () => this.verifyRoutes(),
   }
@@ -138,6 +145,22 @@ export class Api {
         (address === null || client.address === address) &&
         (connected === undefined || client.connected === connected),
     )
+  }
+
+  private listDelayed(parameters: URLSearchParams): Page<DelayedDescription> {
+    const topic = parameters.get('topic')
+    const publisher = parameters.get('publisher')
+    return pageOf(
+      this.operations.delayed(),
+      parameters,
+      (one) =>
+        (topic === null || filterMatches(topic, one.topic)) && (publisher === null || one.publisher === publisher),
+    )
+  }
+
+  private cancelDelayed(id: string): ApiAnswer {
+    if (!this.operations.cancelDelayed(Number(id))) return unknown('message with a delay', id)
+    return ok({ id: Number(id), cancelled: true })
   }
 
   private showClient(clientId: string): ApiAnswer {

@@ -1,6 +1,7 @@
 /** Our Message in the shape of Aedes' packets, for hooks, events and `subscribe` functions, and back. */
 
 import type { PublishPacket, AedesPublishPacket as TypedPublishPacket } from 'aedes'
+import { readDelay } from '../mqtt/delay.js'
 import { Message } from '../mqtt/wire/message.js'
 import type { PublishProperties, QoS, UserProperty } from '../mqtt/wire/packets.js'
 import { decodePublishProperties } from '../mqtt/wire/publish-frame.js'
@@ -49,7 +50,10 @@ export function fromAedesPacket(packet: PublishRequest, publisherId: string): Me
     publisherId,
   }
   if (packet.properties !== undefined) options.properties = fromPacketProperties(packet.properties)
-  return Message.from(packet.topic, payload, options)
+  const { topic, delay } = readDelay(packet.topic)
+  const message = Message.from(topic, payload, options)
+  message.delay = delay
+  return message
 }
 
 /**
@@ -68,6 +72,7 @@ export function afterHook(message: Message, shown: AedesPublishPacket, left: Pub
   // It is still the message that came then: its time goes on.
   if (message.expiresAt !== 0) changed.expiresAt = message.expiresAt
   changed.isAged = message.isAged
+  if (message.delay !== 0) changed.delay = message.delay
   return changed
 }
 

@@ -14,6 +14,7 @@ import { topicLimitProblem } from '../mqtt/capabilities.js'
 import { Connection } from '../mqtt/connection.js'
 import type { ConnectionOrigin } from '../mqtt/origin.js'
 import { Slab } from '../mqtt/outbox.js'
+import { PUBLISH_REFUSAL_TEXTS, publishRefusalOf } from '../mqtt/refusals.js'
 import { PublishHeader } from '../mqtt/wire/decode.js'
 import type { Message } from '../mqtt/wire/message.js'
 import { ReasonCode } from '../mqtt/wire/reason-codes.js'
@@ -31,6 +32,7 @@ import { fromAedesPacket, type PublishRequest, publishProblem } from './aedes-pa
 import { CallbackPending } from './callback-pending.js'
 import { ClientHost } from './client-host.js'
 import { ClientList } from './client-list.js'
+import { DelayedMessages } from './delayed.js'
 import { Hooks } from './hooks.js'
 import { ListenerSubscriber } from './listener-subscriber.js'
 import type { BrokerGauges, BrokerMetrics } from './metrics.js'
@@ -83,6 +85,8 @@ export interface BrokerModules {
   readonly log: Logger
   /** Names of the nodes that run; this one alone when left out. */
   readonly nodes?: () => readonly string[]
+  /** Whether the peers are there that are to be expected; without it there are none. */
+  readonly isMeshReady?: () => boolean
   /** Who may come in and do what; without it everybody may, as far as the hooks let them. */
   readonly access?: Access
 }
@@ -98,6 +102,8 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
   readonly moves: SessionMoves
   private readonly publisher: Publisher
   private readonly retained: RetainedMessages
+  /** Messages that wait for their time. */
+  readonly delayed: DelayedMessages
   private readonly options: MqttOptions
   /** Of shared subscriptions; the cluster tells it of members on other nodes. */
   readonly groups: SharedGroups<Subscriber>
@@ -132,6 +138,17 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
     )
     const source = new DeliverySource(options.id)
     this.publisher = new Publisher(LONE_FORWARDER, { matches, groups, retained: this.retained, metrics, source })
+    const { delayedMessages, delayedBytes } = options.mqtt
+    this.delayed = new DelayedMessages(
+      { maximum: delayedMessages, maximumBytes: delayedBytes },
+      {
+        timers,
+        published: metrics.delayedPublished,
+        publish: (message, settled) => this.host.publishDelayed(message, settled),
+        isReady: modules.isMeshReady ?? (() => true),
+        log,
+      },
+    )
     const redispatch = new Redispatch({ groups, publisher: this.publisher, metrics })
     this.sys =
       options.sys &&
@@ -164,6 +181,7 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
       desk,
       redispatch,
       publisher: this.publisher,
+      delayed: this.delayed,
       overload: modules.overload,
       sys: this.sys,
       metrics,
@@ -212,6 +230,11 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
   /** From now on retained messages are shared with the peers through this, and kept in the store if there is one. */
   replicateRetainedThrough(replica: Replica, store?: Store): void {
     this.retained.replicateThrough(replica, store)
+  }
+
+  /** From now on messages with a delay outlive the process. */
+  keepDelayedIn(store: Store): void {
+    this.delayed.keepIn(store)
   }
 
   /** A peer has set or removed a retained message. */
@@ -281,6 +304,7 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
     this.closed = false
     this.listeningSince = performance.now()
     this.sys?.start()
+    this.delayed.start()
   }
 
   override publish(packet: PublishRequest, callback?: DoneCallback): void
@@ -310,6 +334,7 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
     this.closed = true
     this.access.close()
     this.sys?.stop()
+    this.delayed.stop()
     this.groups.leave()
     for (const connection of this.host.connections) {
       connection.close('server_shutdown', ReasonCode.ServerShuttingDown, 'the node stops')
@@ -332,6 +357,14 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
     this.host.watchDeliveries()
     const message = fromAedesPacket(packet, client?.id ?? '')
     const pending = new CallbackPending(done)
+    if (message.delay !== 0) {
+      const reasonCode = this.delayed.take(message, pending)
+      if (reasonCode !== ReasonCode.Success) {
+        pending.fail(new Error(PUBLISH_REFUSAL_TEXTS[publishRefusalOf(reasonCode, true)]))
+      }
+      pending.release()
+      return
+    }
     this.publisher.publish(message, pending)
     this.host.announcePublished(message, client ?? null, pending, (error) => pending.fail(error))
     pending.release()
@@ -365,6 +398,8 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
       subscriptions: () => subscriptions.size + groups.size,
       retainedMessages: () => this.retained.size,
       retainedBytes: () => this.retained.bytes,
+      delayedMessages: () => this.delayed.size,
+      delayedBytes: () => this.delayed.bytes,
       queuedMessages: () => sum((session) => session.queueLength),
       queuedBytes: () => sum((session) => session.queueBytes),
       inFlightMessages: () => sum((session) => session.inFlightCount),

@@ -8,6 +8,7 @@ import type { Logger } from 'pino'
 import type { CloseReason } from '../mqtt/close-reason.js'
 import type { Connection } from '../mqtt/connection.js'
 import type { ConnectionModules, Grant, Host, OpenOutcome } from '../mqtt/host.js'
+import { publishRefusalOf } from '../mqtt/refusals.js'
 import type { InFlight } from '../mqtt/session/in-flight-window.js'
 import { type Hold, type Keeping, Session } from '../mqtt/session/session.js'
 import type { Message } from '../mqtt/wire/message.js'
@@ -18,6 +19,7 @@ import { AedesClient } from './aedes-client.js'
 import { adoptConnect } from './aedes-connect.js'
 import { afterHook, publishProblem, toAedesPacket } from './aedes-packets.js'
 import { ClientEvents } from './client-events.js'
+import type { DelayedMessages } from './delayed.js'
 import { type Hooks, isReservedTopic } from './hooks.js'
 import type { BrokerMetrics } from './metrics.js'
 import type { OpenedSession, SessionOpener } from './open-session.js'
@@ -36,6 +38,7 @@ export interface ClientHostModules {
   readonly desk: SubscriptionDesk
   readonly redispatch: Redispatch
   readonly publisher: Publisher
+  readonly delayed: DelayedMessages
   readonly overload: OverloadGate | undefined
   readonly sys: SysTopics | undefined
   readonly metrics: BrokerMetrics
@@ -56,6 +59,7 @@ export class ClientHost implements Host, AccessReviewer {
   private readonly desk: SubscriptionDesk
   private readonly redispatch: Redispatch
   private readonly publisher: Publisher
+  private readonly delayed: DelayedMessages
   private readonly overload: OverloadGate | undefined
   private readonly sys: SysTopics | undefined
   private readonly metrics: BrokerMetrics
@@ -73,6 +77,7 @@ export class ClientHost implements Host, AccessReviewer {
     desk,
     redispatch,
     publisher,
+    delayed,
     overload,
     sys,
     metrics,
@@ -87,6 +92,7 @@ export class ClientHost implements Host, AccessReviewer {
     this.desk = desk
     this.redispatch = redispatch
     this.publisher = publisher
+    this.delayed = delayed
     this.overload = overload
     this.sys = sys
     this.metrics = metrics
@@ -192,6 +198,7 @@ export class ClientHost implements Host, AccessReviewer {
     if (message.topic.charCodeAt(0) === DOLLAR && isReservedTopic(message.topic) && !this.isPublishGuarded) {
       return ReasonCode.NotAuthorized
     }
+    if (message.delay !== 0) return this.delayed.take(message, pending)
     if (message.retain && message.qos > 0 && !this.publisher.canStoreRetained(message)) {
       return ReasonCode.ImplementationSpecificError
     }
@@ -213,7 +220,8 @@ export class ClientHost implements Host, AccessReviewer {
     const decide = (isAllowed: boolean, allowed: Message): void => {
       if (isAllowed) {
         this.metrics.wills.value++
-        this.publishFor(connection, allowed, undefined)
+        if (allowed.delay === 0) this.publishFor(connection, allowed, undefined)
+        else this.delayWill(connection, allowed)
       } else {
         this.modules.metrics.publishesRefused.not_authorized.value++
       }
@@ -222,6 +230,26 @@ export class ClientHost implements Host, AccessReviewer {
     this.authorizePublish(connection, message, (reasonCode, allowed) => {
       decide(reasonCode === ReasonCode.Success, allowed)
     })
+  }
+
+  private delayWill({ clientId }: Connection, message: Message): void {
+    const reasonCode = this.delayed.take(message, undefined)
+    if (reasonCode === ReasonCode.Success) return
+    const refusal = publishRefusalOf(reasonCode, true)
+    this.modules.metrics.publishesRefused[refusal].value++
+    this.log.warn({ clientId, topic: message.topic, reason: refusal }, 'a will with a delay is not kept')
+  }
+
+  /** A message with a delay whose time has come. Its publisher may be gone. */
+  publishDelayed(message: Message, settled: Keeping | undefined): void {
+    if (this.publisher.isPast(message)) return
+    this.watchDeliveries()
+    this.publisher.publish(message, settled)
+    if (this.hooks.isPublishedAsked || this.aedes.listenerCount('publish') > 0) {
+      this.announcePublished(message, null, settled, (error) => {
+        this.log.warn({ err: error, topic: message.topic }, 'the published hook failed for a message with a delay')
+      })
+    }
   }
 
   private publishFor(connection: Connection, message: Message, pending: Keeping | undefined): boolean {

@@ -14,6 +14,8 @@ export interface BrokerGauges {
   subscriptions(): number
   retainedMessages(): number
   retainedBytes(): number
+  delayedMessages(): number
+  delayedBytes(): number
   queuedMessages(): number
   queuedBytes(): number
   inFlightMessages(): number
@@ -32,6 +34,7 @@ export interface BrokerMetrics {
   /** Choices of a member, or of a node that has some, for a message published here. */
   readonly shared: Record<SharedStrategy, Counter>
   readonly retainedRefused: Record<RetainedRefusal, Counter>
+  readonly delayedPublished: Counter
   readonly takeovers: Counter
   readonly wills: Counter
   readonly sessionsExpired: Counter
@@ -51,6 +54,10 @@ export function createBrokerMetrics(registry: MetricRegistry): BrokerMetrics {
   gauge('retained_messages', 'Retained messages that this node has a copy of.', (from) => from.retainedMessages())
   gauge('retained_bytes', 'Bytes of topic names, payloads and properties of the retained messages.', (from) =>
     from.retainedBytes(),
+  )
+  gauge('delayed_messages', 'Messages with a delay that wait here for their time.', (from) => from.delayedMessages())
+  gauge('delayed_bytes', 'Bytes of topic names, payloads and properties of the messages with a delay.', (from) =>
+    from.delayedBytes(),
   )
   gauge('queue_messages', 'Messages waiting in the queues of all sessions.', (from) => from.queuedMessages())
   gauge('queue_bytes', 'Bytes of the messages waiting in the queues of all sessions.', (from) => from.queuedBytes())
@@ -90,6 +97,10 @@ export function createBrokerMetrics(registry: MetricRegistry): BrokerMetrics {
       'reason',
       RETAINED_REFUSALS,
     ),
+    delayedPublished: registry.counter({
+      name: 'delayed_published_total',
+      help: 'Messages with a delay whose time has come, those that have expired until then included.',
+    }),
     takeovers: registry.counter({
       name: 'takeovers_total',
       help: 'Connections closed because their client ID connected again.',

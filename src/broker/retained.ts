@@ -3,19 +3,13 @@
  * what is kept and what matches; a Replica carries the decisions to the other nodes.
  */
 
-import { decodePublish, decodeTopic, PublishHeader } from '../mqtt/wire/decode.js'
-import { Message } from '../mqtt/wire/message.js'
-import type { QoS } from '../mqtt/wire/packets.js'
-import { readVariableInteger, variableIntegerSize } from '../mqtt/wire/variable-integer.js'
+import type { Message } from '../mqtt/wire/message.js'
 import type { Counter } from '../telemetry/registry.js'
 import type { TimerWheel } from '../util/timer-wheel.js'
+import { decodeKept, encodeKept, keptSize } from './kept-message.js'
 import type { Keeping, Replica } from './ports.js'
 import { RetainedExpiry } from './retained-expiry.js'
 import { TopicTree } from './topic-tree.js'
-
-/** A replicated value: the deadline in milliseconds since the epoch as a double, the QoS as a byte, the frame. */
-const QOS_AT = 8
-const FRAME_AT = 9
 
 /** Why a message was not kept. */
 export const RETAINED_REFUSALS = ['messages', 'bytes'] as const
@@ -83,7 +77,7 @@ export class RetainedMessages {
     }
     const kept = message.detach()
     this.put(kept)
-    if (this.replica !== undefined) this.replica.set(message.topic, encodeRetained(kept), keeping)
+    if (this.replica !== undefined) this.replica.set(message.topic, encodeKept(kept), keeping)
     else if (kept.expiresAt !== 0) this.watch(kept)
   }
 
@@ -93,7 +87,7 @@ export class RetainedMessages {
     const { maximum, maximumBytes } = this.options
     const old = this.messages.get(message.topic)
     const isTooMany = old === undefined && this.messages.size >= maximum
-    const grown = this.byteCount + sizeOf(message) - (old === undefined ? 0 : sizeOf(old))
+    const grown = this.byteCount + keptSize(message) - (old === undefined ? 0 : keptSize(old))
     if (!isTooMany && grown <= maximumBytes) return true
     this.modules.refused[isTooMany ? 'messages' : 'bytes'].value++
     return false
@@ -103,7 +97,7 @@ export class RetainedMessages {
   applyReplicated(topic: string, value: Buffer | undefined): void {
     // Whatever the limits: they bind the node where a client publishes, and all nodes have to serve the same.
     if (value === undefined) this.remove(topic)
-    else this.put(decodeRetained(value))
+    else this.put(decodeKept(value))
   }
 
   /** What a new subscription with this filter gets; expired ones are forgotten on the way. [MQTT-3.3.2-5] */
@@ -135,50 +129,17 @@ export class RetainedMessages {
 
   private put(message: Message): void {
     const replaced = this.messages.set(message.topic, message)
-    this.byteCount += sizeOf(message) - (replaced === undefined ? 0 : sizeOf(replaced))
+    this.byteCount += keptSize(message) - (replaced === undefined ? 0 : keptSize(replaced))
   }
 
   private remove(topic: string): boolean {
     const removed = this.messages.delete(topic)
     if (removed === undefined) return false
-    this.byteCount -= sizeOf(removed)
+    this.byteCount -= keptSize(removed)
     return true
   }
 }
 
 function isRemoval(message: Message): boolean {
   return message.payloadStart === message.payloadEnd
-}
-
-function sizeOf({ topic, payloadStart, payloadEnd, properties }: Message): number {
-  return Buffer.byteLength(topic) + payloadEnd - payloadStart + (properties === undefined ? 0 : properties.length)
-}
-
-/** Deadline, QoS and the MQTT 5 frame of a message (as QoS 0, which needs no packet id): what peers exchange. */
-function encodeRetained(message: Message): Buffer {
-  const frame = message.frame(true, 0, true)
-  const value = Buffer.allocUnsafe(FRAME_AT + frame.end - frame.start)
-  value.writeDoubleBE(message.expiresAt, 0)
-  value[QOS_AT] = message.qos
-  frame.buffer.copy(value, FRAME_AT, frame.start, frame.end)
-  return value
-}
-
-/** @throws MqttError when the value is not what `encodeRetained` makes. */
-function decodeRetained(value: Buffer): Message {
-  const header = new PublishHeader()
-  const bodyStart = FRAME_AT + 1 + variableIntegerSize(readVariableInteger(value, FRAME_AT + 1, value.length))
-  decodePublish(value, value[FRAME_AT] ?? 0, bodyStart, value.length, true, header)
-  const message = new Message({
-    topic: decodeTopic(value, header.topicStart, header.topicEnd),
-    qos: ((value[QOS_AT] ?? 0) & 3) as QoS,
-    retain: true,
-    chunk: value,
-    payloadStart: header.payloadStart,
-    payloadEnd: header.payloadEnd,
-    properties: header.properties,
-    expiryInterval: 0,
-  })
-  message.expiresAt = value.readDoubleBE(0)
-  return message
 }

@@ -4,6 +4,7 @@ import { type Command, Option } from 'commander'
 import type { RouteDescription, RouteVerification } from '../admin/api.js'
 import type { Page } from '../admin/page.js'
 import type { ClientDescription, SubscriptionDescription } from '../broker/client-list.js'
+import type { DelayedDescription } from '../broker/delayed.js'
 import type { Alarm } from '../telemetry/alarms.js'
 import { ADMIN_VARIABLE, type AdminRequest, askNode, DEFAULT_ADMIN } from './admin-client.js'
 import { EXIT_CODES, type ExitCode } from './cli-error.js'
@@ -44,6 +45,15 @@ const SUBSCRIPTION_COLUMNS: readonly Column<SubscriptionDescription>[] = [
   { title: 'QOS', read: (one) => String(one.qos), alignRight: true },
 ]
 
+const DELAYED_COLUMNS: readonly Column<DelayedDescription>[] = [
+  { title: 'ID', read: (one) => String(one.id), alignRight: true },
+  { title: 'DUE', read: (one) => one.due },
+  { title: 'TOPIC', read: (one) => one.topic },
+  { title: 'QOS', read: (one) => String(one.qos), alignRight: true },
+  { title: 'PUBLISHER', read: (one) => one.publisher || NOTHING },
+  { title: 'BYTES', read: (one) => String(one.bytes), alignRight: true },
+]
+
 const ROUTE_COLUMNS: readonly Column<RouteDescription>[] = [
   { title: 'FILTER', read: (route) => route.filter },
   { title: 'NODE', read: (route) => route.node },
@@ -78,6 +88,10 @@ export function addAdminCommands(program: Command, cluster: Command, environment
   )
   addRouteCommands(
     program.command('routes').description('which nodes want which topics, as a node knows it'),
+    environment,
+  )
+  addDelayedCommands(
+    program.command('delayed').description('the messages of a running node that wait for their time'),
     environment,
   )
   addAlarmCommands(program.command('alarms').description('what is wrong, as a running node sees it'), environment)
@@ -151,6 +165,22 @@ function addRouteCommands(routes: Command, environment: CommandEnvironment): voi
     environment.print(flags.json === true ? toJson(answer) : formatTable(VERIFICATION_COLUMNS, answer.nodes).join('\n'))
     if (!answer.inStep) environment.exitWith(EXIT_CODES.failure)
   })
+}
+
+function addDelayedCommands(delayed: Command, environment: CommandEnvironment): void {
+  addPageFlags(delayed.command('list').description('list messages with a delay, the next one first'))
+    .option('--topic <filter>', 'those whose topic name matches this filter')
+    .option('--publisher <clientId>', 'those of one client')
+    .action(async (flags: PageFlags & { topic?: string; publisher?: string }) => {
+      const { topic, publisher } = flags
+      await printPage(flags, { path: 'delayed', parameters: { topic, publisher } }, DELAYED_COLUMNS, environment)
+    })
+  addNodeFlags(delayed.command('cancel <id>').description('a message is never published')).action(
+    async (id: string, flags: NodeFlags) => {
+      const answer = await askNode(flags.admin, { method: 'DELETE', path: `delayed/${encodeURIComponent(id)}` })
+      environment.print(flags.json === true ? toJson(answer) : `message ${id} is cancelled`)
+    },
+  )
 }
 
 function addAlarmCommands(alarms: Command, environment: CommandEnvironment): void {

@@ -138,6 +138,16 @@ export const mqttSchema = z.strictObject({
     ['0', '1024gb'],
     'Bytes of topic names, payloads and properties of retained messages. What would exceed them is treated as by `retainedMessages`; a message that is not kept also ends the one before it.',
   ),
+  delayedMessages: count(
+    100_000,
+    [0, 10_000_000],
+    'Messages published to `$delayed/{seconds}/{topic}` that wait on this node for their time. Further ones are refused with 0x97 in MQTT 5, end the connection at QoS 1 and 2 before it, and are dropped at QoS 0; counted. 0: none is taken (0x90).',
+  ),
+  delayedBytes: size(
+    '64mb',
+    ['0', '64gb'],
+    'Bytes of topic names, payloads and properties of messages with a delay, which are held in memory. What would exceed them is treated as by `delayedMessages`.',
+  ),
   sharedStrategy: choice(
     'round_robin',
     SHARED_STRATEGIES,

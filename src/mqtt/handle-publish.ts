@@ -9,6 +9,7 @@ import type { MqttOptions } from '../config/options.js'
 import { payloadRefusalOf, publishProblem, topicLimitProblem } from './capabilities.js'
 import { closeReasonOf } from './close-reason.js'
 import type { Connection } from './connection.js'
+import { isDelayed, readDelay } from './delay.js'
 import type { InboundAck } from './inbound-acks.js'
 import { HoldReason } from './input.js'
 import { PUBLISH_REFUSAL_TEXTS, type PublishRefusal, publishRefusalOf } from './refusals.js'
@@ -54,6 +55,8 @@ export class PublishTopics {
   }
 }
 
+const DOLLAR = 0x24
+
 /** Compares in a loop: for the few bytes of a topic that beats a call into Buffer.compare. */
 function isSame(chunk: Buffer, start: number, bytes: Buffer): boolean {
   for (let i = 0; i < bytes.length; i++) if (chunk[start + i] !== bytes[i]) return false
@@ -75,7 +78,9 @@ export function handlePublish(
   decodePublish(chunk, firstByte, bodyStart, end, connection.isV5, header)
   const { qos } = header
   if (qos > options.maximumQos || (header.retain && !options.retainAvailable)) throw publishProblem(qos, options)
-  const topic = connection.topics.resolve(chunk, header, options)
+  const name = connection.topics.resolve(chunk, header, options)
+  const delayed = name.charCodeAt(0) === DOLLAR && isDelayed(name) ? readDelay(name) : undefined
+  const topic = delayed === undefined ? name : delayed.topic
   const message = new Message(
     {
       topic,
@@ -89,9 +94,10 @@ export function handlePublish(
     },
     connection.clientId,
   )
+  if (delayed !== undefined) message.delay = delayed.delay
   modules.metrics.messagesReceived[qos].value++
   if (qos === 0) {
-    if (!header.duplicate && header.topicAlias === 0) {
+    if (!header.duplicate && header.topicAlias === 0 && delayed === undefined) {
       message.adopt(connection.isV5, header.retain, { buffer: chunk, start, end, packetIdOffset: -1 })
     }
     if (isDenied(connection, topic, qos, header.retain)) deny(connection, undefined)
@@ -165,7 +171,7 @@ function publish(connection: Connection, message: Message, ack: InboundAck | und
   }
   const reasonCode = connection.host.publish(connection, message, ack)
   if (reasonCode >= ReasonCode.UnspecifiedError) {
-    return refuse(connection, ack, reasonCode, publishRefusalOf(reasonCode))
+    return refuse(connection, ack, reasonCode, publishRefusalOf(reasonCode, message.delay !== 0))
   }
   if (ack === undefined) return
   // Remembered only from here on: a message that was refused, or whose connection broke before it was authorized, was

@@ -42,6 +42,10 @@ export const PUBLISH_REFUSALS = [
   'payload_too_large',
   /** RETAIN, where no further retained message is kept. */
   'retained_full',
+  /** No further message with a delay is kept. */
+  'delayed_full',
+  /** `$delayed/…` that is not `$delayed/{seconds}/{topic}`, or where nothing is delayed. */
+  'delay_invalid',
   /** The store cannot keep it, such as for want of room on the disk. */
   'store_failing',
   'topic_invalid',
@@ -122,14 +126,14 @@ export function subscriptionRefusalOf(reasonCode: number): SubscriptionRefusal {
 }
 
 /** The label of a PUBLISH that the host has refused with this reason code. */
-export function publishRefusalOf(reasonCode: number): PublishRefusal {
+export function publishRefusalOf(reasonCode: number, isDelayed = false): PublishRefusal {
   switch (reasonCode) {
     case ReasonCode.QuotaExceeded:
-      return 'retained_full'
+      return isDelayed ? 'delayed_full' : 'retained_full'
     case ReasonCode.ImplementationSpecificError:
       return 'store_failing'
     case ReasonCode.TopicNameInvalid:
-      return 'topic_invalid'
+      return isDelayed ? 'delay_invalid' : 'topic_invalid'
     default:
       return 'not_authorized'
   }
@@ -143,6 +147,8 @@ export const PUBLISH_REFUSAL_TEXTS: Readonly<Record<PublishRefusal, string>> = {
   quota_exceeded: 'too many messages without acknowledgement',
   payload_too_large: 'the payload is larger than this node accepts',
   store_failing: 'the node cannot keep the message',
+  delayed_full: 'no further message with a delay is kept',
+  delay_invalid: 'not $delayed/{seconds}/{topic} with at most 4294967 seconds, or nothing is delayed here',
   retained_full: 'no further retained message is kept',
   topic_invalid: 'not a topic name that may be published to',
   payload_format: 'the payload is not UTF-8, as its Payload Format Indicator says',

@@ -16,6 +16,7 @@ export type StatisticName =
   | 'subscriptions'
   | 'subscriptions/shared'
   | 'retained'
+  | 'delayed'
 
 /** Below this is everything of one node. */
 export function nodePrefix(node: string): string {

@@ -14,6 +14,7 @@ export interface SysSource {
   topics(): number
   retainedMessages(): number
   retainedBytes(): number
+  delayedMessages(): number
   /** Looks at every session, as the next. */
   queuedMessages(): number
   queuedBytes(): number

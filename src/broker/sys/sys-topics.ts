@@ -62,6 +62,7 @@ export class SysTopics extends TimerEntry {
       subscriptions: () => source.subscriptions(),
       'subscriptions/shared': () => source.sharedSubscriptions(),
       retained: () => source.retainedMessages(),
+      delayed: () => source.delayedMessages(),
     })
     this.loads = loadAverages(metrics)
     this.topics = [

@@ -46,6 +46,8 @@ export class Message {
   publisherId: string
   /** It was on its way for a while, here or on another node: an expiry interval has shrunk since. [MQTT-3.3.2-6] */
   isAged = false
+  /** Seconds to wait before it is published, see `mqtt/delay.ts`; 0 for all others and once it is published. */
+  delay = 0
   private variants: (Frame | undefined)[] | undefined
   private detached: Message | undefined
 

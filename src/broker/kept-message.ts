@@ -1,0 +1,50 @@
+/** A message as bytes that outlive the process or go to peers: deadline, QoS, and the frame that says the rest. */
+
+import { decodePublish, decodeTopic, PublishHeader } from '../mqtt/wire/decode.js'
+import { Message } from '../mqtt/wire/message.js'
+import type { QoS } from '../mqtt/wire/packets.js'
+import { readVariableInteger, variableIntegerSize } from '../mqtt/wire/variable-integer.js'
+
+/** The deadline in milliseconds since the epoch as a double, the QoS as a byte, the frame. */
+const QOS_AT = 8
+const FRAME_AT = 9
+
+/**
+ * The frame is of MQTT 5 and QoS 0, which needs no packet id.
+ * @param room bytes left free in front of it
+ */
+export function encodeKept(message: Message, room = 0): Buffer {
+  const frame = message.frame(true, 0, message.retain)
+  const value = Buffer.allocUnsafe(room + FRAME_AT + frame.end - frame.start)
+  value.writeDoubleBE(message.expiresAt, room)
+  value[room + QOS_AT] = message.qos
+  frame.buffer.copy(value, room + FRAME_AT, frame.start, frame.end)
+  return value
+}
+
+/** The message is made of the bytes, not of a copy. @throws MqttError when they are not what `encodeKept` makes. */
+export function decodeKept(value: Buffer, publisherId = ''): Message {
+  const header = new PublishHeader()
+  const bodyStart = FRAME_AT + 1 + variableIntegerSize(readVariableInteger(value, FRAME_AT + 1, value.length))
+  decodePublish(value, value[FRAME_AT] ?? 0, bodyStart, value.length, true, header)
+  const message = new Message(
+    {
+      topic: decodeTopic(value, header.topicStart, header.topicEnd),
+      qos: ((value[QOS_AT] ?? 0) & 3) as QoS,
+      retain: header.retain,
+      chunk: value,
+      payloadStart: header.payloadStart,
+      payloadEnd: header.payloadEnd,
+      properties: header.properties,
+      expiryInterval: 0,
+    },
+    publisherId,
+  )
+  message.expiresAt = value.readDoubleBE(0)
+  return message
+}
+
+/** What it takes of a limit in bytes: topic name, payload and properties. */
+export function keptSize({ topic, payloadStart, payloadEnd, properties }: Message): number {
+  return Buffer.byteLength(topic) + payloadEnd - payloadStart + (properties === undefined ? 0 : properties.length)
+}
