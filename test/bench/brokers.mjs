@@ -61,13 +61,14 @@ export async function startNats(cores) {
  * A node of the build in dist/; with `profiles`, a directory, it leaves a CPU profile there when it ends. With `data` it
  * goes on with what a node before it has left there.
  * @param {{ name: string, cores: string, clusterPort: number, seeds?: readonly number[], config?: object,
- *   profiles?: string, data?: string }} options
+ *   profiles?: string, data?: string, port?: number, adminPort?: number }} options ports of the system's choice unless given
  * @returns {Promise<Running>}
  */
-export async function startNode({ name, cores, clusterPort, seeds = [], config = {}, profiles = '', data = '' }) {
+export async function startNode({ name, cores, clusterPort, seeds = [], config = {}, ...rest }) {
+  const { profiles = '', data = '' } = rest
   if (!existsSync(CLI)) throw new ScriptError('There is no build to measure: run `npm run build` first.')
-  const port = await freePort()
-  const admin = `127.0.0.1:${await freePort()}`
+  const port = rest.port ?? (await freePort())
+  const admin = `127.0.0.1:${rest.adminPort ?? (await freePort())}`
   const directory = mkdtempSync(join(tmpdir(), 'shoalmq-bench-'))
   const configFile = join(directory, 'shoalmq.yaml')
   writeFileSync(configFile, JSON.stringify({ log: { level: 'warn' }, ...config }))
@@ -147,7 +148,7 @@ async function start({ name, port, admin, cores, directory, command }) {
     async stop() {
       process.off('exit', onExit)
       child.kill('SIGTERM')
-      if (child.exitCode === null) await once(child, 'exit')
+      if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
       rmSync(directory, { recursive: true, force: true })
     },
   }
