@@ -34,8 +34,17 @@ const PREFIX_BYTES = 3
 /** Groups that one entry names at most; for more there are further entries. */
 const GROUPS_MAXIMUM = 4_096
 
+/** Flag: the message is a PUBLISH of MQTT 3.1.1, which differs from one of MQTT 5 in having no properties. */
+export const SHORT = 0x01
+
 /** Nothing but the byte of flags. */
 export const PLAIN_HEAD: Buffer = Buffer.from([0])
+/** The same for a peer that knows runs, before a message of MQTT 5, and before one in the short form. */
+export const LONG_HEAD: Buffer = Buffer.from([0])
+export const SHORT_HEAD: Buffer = Buffer.from([SHORT])
+
+/** Flag: four bytes of length follow, and in so many bytes messages, one after the other. */
+export const RUN = 0x02
 
 /** PUBLISH of QoS 0 to `$mark`, which nobody can have subscribed to but by its name. */
 const MARK_MESSAGE = Buffer.from([0x30, 8, 0, 5, ...Buffer.from('$mark'), 0])

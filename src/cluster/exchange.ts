@@ -16,6 +16,7 @@ import type { TurnQueue, TurnTask } from '../util/turn.js'
 import { BatchAssembler, type BatchReader } from './batch.js'
 import { Custody } from './custody.js'
 import { markOf } from './entry-extension.js'
+import { speaks } from './features.js'
 import { InboundLane } from './inbound-lane.js'
 import { KeptLane } from './kept-lane.js'
 import type { Link } from './link.js'
@@ -57,6 +58,8 @@ export interface ExchangeModules {
 
 export class Exchange implements TurnTask {
   isQueued = false
+  /** The peer takes messages in the form of MQTT 3.1.1. */
+  takesShortEntries = false
   readonly kept: KeptLane
   readonly loose: LooseLane
   readonly inbound: InboundLane
@@ -119,6 +122,7 @@ export class Exchange implements TurnTask {
   /** A link is up, and the peer has this much. */
   resume(link: Link, open: Open): void {
     this.link = link
+    this.takesShortEntries = speaks(link.protocol, 'shortEntries')
     this.looseAssembler.clear()
     this.modules.looseCut.value += this.loose.resume()
     this.kept.resume(open.receivedSequence, open.keptSequence)

@@ -6,6 +6,8 @@
 export const FEATURES = {
   /** `Farewell(DEPARTED)`: to an older peer a node that departs is one that stops. */
   departure: 2,
+  /** Entries of batches that are PUBLISH packets of MQTT 3.1.1, and runs of packets: an older peer cannot read them. */
+  shortEntries: 2,
 } as const satisfies Record<string, number>
 
 /** @param protocol the version that the handshake agreed on */

@@ -14,7 +14,7 @@ import type { GroupTargets } from '../router/group-targets.js'
 import type { RouteTable } from '../router/route-table.js'
 import { PUBLISHERS_ROUTE } from '../router/subscription-table.js'
 import { RingBuffer } from '../util/ring-buffer.js'
-import { EntryHeads, groupsPerEntry } from './entry-extension.js'
+import { EntryHeads, groupsPerEntry, LONG_HEAD, PLAIN_HEAD, SHORT_HEAD } from './entry-extension.js'
 import type { ClusterMetrics } from './metrics.js'
 import type { Peer } from './peer.js'
 import type { RouteConfirmation } from './route-confirmation.js'
@@ -67,22 +67,20 @@ export class PeerForwarder implements Forwarder {
   ): void {
     // After the leave nobody would release a hold.
     if (this.isStopped) return
-    const frame = this.encode(message)
-    if (frame === undefined) return
     const isAsked = this.isAnyoneAsking()
     // An index, not an iterator: this runs once per message. Bench: forwarded QoS 0 messages.
     for (let index = 0; index < nodes.length; index += 1) {
       const node = nodes[index] as NodeId
       const publisherId = isAsked && this.isAskedBy(node) ? message.publisherId : ''
-      if (targets?.has(node) === true) this.forwardToGroups(node, message, frame, publisherId, pending, targets, false)
-      else this.forwardTo(node, message, frame, this.heads.headOf(publisherId), pending)
+      if (targets?.has(node) === true) this.forwardToGroups(node, message, publisherId, pending, targets, false)
+      else this.forwardTo(node, message, this.heads.headOf(publisherId), pending)
     }
     if (targets === undefined) return
     for (let index = 0; index < targets.count; index += 1) {
       const node = targets.nodes[index] as NodeId
       // Once for each node, at its first group; those with a plain subscription have it already.
       if (targets.nodes.indexOf(node) !== index || nodes.includes(node)) continue
-      this.forwardToGroups(node, message, frame, '', pending, targets, true)
+      this.forwardToGroups(node, message, '', pending, targets, true)
     }
   }
 
@@ -90,7 +88,6 @@ export class PeerForwarder implements Forwarder {
   private forwardToGroups(
     node: NodeId,
     message: Message,
-    frame: Frame,
     publisherId: string,
     pending: PendingPublish | undefined,
     targets: GroupTargets,
@@ -102,25 +99,25 @@ export class PeerForwarder implements Forwarder {
         for (const at of groups) targets.receipts[at] = custody.take(message, targets.keys[at] as string)
       }
       const head = this.heads.headFor(publisherId, targets, groups, isOnly || index > 0)
-      if (this.forwardTo(node, message, frame, head, pending) || custody === undefined) continue
+      if (this.forwardTo(node, message, head, pending) || custody === undefined) continue
       for (const at of groups) custody.settle(targets.receipts[at] as number)
     }
   }
 
   /** False when the message is dropped, which is counted. */
-  private forwardTo(
-    node: NodeId,
-    message: Message,
-    frame: Frame,
-    head: Buffer,
-    pending: PendingPublish | undefined,
-  ): boolean {
+  private forwardTo(node: NodeId, message: Message, head: Buffer, pending: PendingPublish | undefined): boolean {
     const peer = this.peers.get(node)
-    if (peer !== undefined) {
-      return message.qos === 0 ? this.forwardLoose(peer, frame, head) : this.forwardKept(peer, frame, pending, head)
+    if (peer === undefined) {
+      this.metrics.drops.unknown_peer.value += 1
+      return false
     }
-    this.metrics.drops.unknown_peer.value += 1
-    return false
+    let entryHead = head
+    if (head === PLAIN_HEAD && peer.exchange.takesShortEntries)
+      entryHead = isShortAtHand(message) ? SHORT_HEAD : LONG_HEAD
+    const frame = this.encode(message, entryHead !== SHORT_HEAD)
+    if (frame === undefined) return false
+    if (message.qos === 0) return this.forwardLoose(peer, frame, entryHead)
+    return this.forwardKept(peer, frame, pending, entryHead)
   }
 
   /** Whether some node wants to know who publishes; nearly always none does. */
@@ -150,9 +147,9 @@ export class PeerForwarder implements Forwarder {
     for (let held = this.heldBack.shift(); held !== undefined; held = this.heldBack.shift()) held.pending.release()
   }
 
-  private encode(message: Message): Frame | undefined {
+  private encode(message: Message, isV5: boolean): Frame | undefined {
     try {
-      return message.frame(true, message.qos, message.retain)
+      return message.frame(isV5, message.qos, message.retain)
     } catch (error) {
       if (!(error instanceof MqttError)) throw error
       // A 3.1.1 packet just below the largest size may be above it in the encoding of 5.0.
@@ -207,4 +204,9 @@ export class PeerForwarder implements Forwarder {
       held.pending.release()
     }
   }
+}
+
+/** Without properties nothing is lost in a packet of MQTT 3.1.1; one of MQTT 5 that is there already is not made anew. */
+function isShortAtHand(message: Message): boolean {
+  return message.properties === undefined && !message.hasFrame(true, message.qos, message.retain)
 }

@@ -27,7 +27,7 @@ interface KeptBatch {
 }
 
 const NO_PENDINGS: PendingPublish[] = []
-const TAKEN: SealedBatch = { entries: Buffer.alloc(0), continued: false, count: 0, startedAt: 0 }
+const TAKEN: SealedBatch = { entries: Buffer.alloc(0), continued: false, bytes: 0, count: 0, startedAt: 0 }
 
 export class KeptLane {
   private readonly limitBytes: number
@@ -87,7 +87,7 @@ export class KeptLane {
   /** Puts a mark behind all messages until now; a few bytes, for which a full lane has room. */
   mark(mark: Uint8Array): void {
     this.writer.addMark(mark)
-    this.held += this.batches.at(this.batches.length - 1)?.sealed.entries.length ?? 0
+    this.held += this.batches.at(this.batches.length - 1)?.sealed.bytes ?? 0
   }
 
   /** The next batch that this link has not had; with `isTurnOver` also what has not filled a batch. */
@@ -184,7 +184,7 @@ export class KeptLane {
     const { sealed, pendings } = batch
     batch.sealed = TAKEN
     batch.pendings = NO_PENDINGS
-    this.held -= sealed.entries.length
+    this.held -= sealed.bytes
     this.waiting -= sealed.count
     if (this.held <= this.limitBytes) this.overSince = undefined
     release(pendings)

@@ -55,7 +55,7 @@ export class LooseLane {
     if (isTurnOver && this.ready.isEmpty) this.writer.seal()
     const batch = this.ready.shift()
     if (batch === undefined) return undefined
-    this.held -= batch.entries.length
+    this.held -= batch.bytes
     this.waiting -= batch.count
     this.isMidMessage = batch.continued
     const waited = Math.round(performance.now() - batch.startedAt)
@@ -72,7 +72,7 @@ export class LooseLane {
     for (;;) {
       const piece = this.ready.shift()
       if (piece === undefined) return 1
-      this.held -= piece.entries.length
+      this.held -= piece.bytes
       this.waiting -= piece.count
       if (!piece.continued) return 1
     }

@@ -106,6 +106,11 @@ export class Message {
     this.variants[variantIndex(isV5, 0, retain)] = frame
   }
 
+  /** Whether the frame of this variant is there already. */
+  hasFrame(isV5: boolean, qos: QoS, retain: boolean): boolean {
+    return this.variants?.[variantIndex(isV5, qos, retain)] !== undefined
+  }
+
   /**
    * The encoded PUBLISH for this variant, made on first use and shared by all its receivers. Its packet id bytes
    * (at `packetIdOffset`, for QoS 1 and 2) are zero: the outbox writes each receiver's own into its copy.

@@ -2,9 +2,12 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
 import { BatchReader, BatchWriter } from '../../../src/cluster/batch.js'
-import { EntryHeads } from '../../../src/cluster/entry-extension.js'
-import { Message } from '../../../src/mqtt/wire/message.js'
+import { EntryHeads, LONG_HEAD, PLAIN_HEAD, RUN, SHORT, SHORT_HEAD } from '../../../src/cluster/entry-extension.js'
+import { LooseLane } from '../../../src/cluster/loose-lane.js'
+import { type Frame, Message } from '../../../src/mqtt/wire/message.js'
 import { decodePublishProperties } from '../../../src/mqtt/wire/publish-frame.js'
+import { MqttError } from '../../../src/mqtt/wire/reason-codes.js'
+import { NodeError } from '../../../src/util/errors.js'
 
 interface Sent {
   payload: string
@@ -58,6 +61,93 @@ describe('a batch', () => {
         )
       }),
     )
+  })
+
+  it('holds runs of messages that came one behind the other, of either version, and counts what it was given', () => {
+    const sent = fc.record({
+      payload: fc.string({ maxLength: 40 }),
+      qos: fc.constantFrom(0 as const, 0 as const, 0 as const, 1 as const),
+      form: fc.constantFrom('short', 'short', 'long', 'plain'),
+      /** In a chunk of its own, so that a run ends before it. */
+      isApart: fc.boolean(),
+    })
+    fc.assert(
+      fc.property(fc.array(sent, { maxLength: 40 }), fc.integer({ min: 64, max: 400 }), (messages, batchBytes) => {
+        const lane = new LooseLane({ batchBytes, limitBytes: 1_000_000 })
+        let chunk = Buffer.alloc(0)
+        let end = 0
+        for (const { payload, qos, form, isApart } of messages) {
+          const made = Message.from('t', Buffer.from(payload), { qos }).frame(form !== 'short', qos, false)
+          const size = made.end - made.start
+          if (isApart || end + size > chunk.length) {
+            chunk = Buffer.alloc(1_000)
+            end = 0
+          }
+          made.buffer.copy(chunk, end, made.start, made.end)
+          const packetIdOffset = made.packetIdOffset === -1 ? -1 : made.packetIdOffset - made.start + end
+          const frame: Frame = { buffer: chunk, start: end, end: end + size, packetIdOffset }
+          lane.offer(frame, { short: SHORT_HEAD, long: LONG_HEAD, plain: PLAIN_HEAD }[form])
+          end += size
+        }
+        const got: Message[] = []
+        for (let batch = lane.next(true); batch !== undefined; batch = lane.next(true)) {
+          assert.equal(batch.value.entries.length <= batchBytes, true)
+          got.push(...read(Buffer.from(batch.value.entries)))
+        }
+        assert.deepEqual(
+          got.map(({ payload, qos }) => [payload.toString(), qos]),
+          messages.map(({ payload, qos }) => [payload, qos]),
+        )
+        for (const [index, message] of got.entries()) {
+          const isShort = messages[index]?.form === 'short'
+          if (message.qos === 0)
+            assert.deepEqual([message.hasFrame(false, 0, false), message.hasFrame(true, 0, false)], [isShort, !isShort])
+        }
+        assert.deepEqual([lane.bytes, lane.length], [0, 0])
+      }),
+      { numRuns: 500 },
+    )
+  })
+
+  it('is refused where a run is cut, or goes on behind its end', () => {
+    const { buffer, start, end } = Message.from('t', Buffer.from('x')).frame(true, 0, false)
+    const packet = buffer.subarray(start, end)
+    const run = (length: number, ...packets: Buffer[]): Buffer =>
+      Buffer.concat([Buffer.from([RUN, 0, 0, 0, length]), ...packets])
+    assert.equal(read(run(2 * packet.length, packet, packet)).length, 2)
+    assert.throws(() => read(Buffer.from([RUN, 0, 0])), /a run is cut/)
+    assert.throws(() => read(run(packet.length + 1, packet)), /a run is cut/)
+    assert.throws(() => read(run(packet.length - 1, packet)), /an entry is cut/)
+    assert.throws(() => read(run(0, packet)), /an entry is/)
+  })
+
+  it('of any bytes is read or refused by name, and never further than it goes', () => {
+    const { buffer, start, end } = Message.from('t', Buffer.from('x')).frame(false, 0, false)
+    const packet = buffer.subarray(start, end)
+    const healthy = Buffer.concat([
+      Buffer.from([RUN | SHORT, 0, 0, 0, 3 * packet.length]),
+      ...[packet, packet, packet],
+      Buffer.from([SHORT]),
+      packet,
+    ])
+    const mutation = fc.record({ at: fc.nat(healthy.length - 1), to: fc.integer({ min: 0, max: 255 }) })
+    let refused = 0
+    fc.assert(
+      fc.property(fc.array(mutation, { maxLength: 3 }), fc.nat(healthy.length), (mutations, length) => {
+        const entries = Buffer.from(healthy)
+        for (const { at, to } of mutations) entries[at] = to
+        const cut = entries.subarray(0, length)
+        try {
+          // The shortest PUBLISH there is has a byte of type, one of length, and two of the topic's length.
+          assert.equal(read(cut).length <= cut.length / 4, true)
+        } catch (error) {
+          if (!(error instanceof MqttError)) assert.equal(error instanceof NodeError && error.code, 'BATCH_MALFORMED')
+          refused += 1
+        }
+      }),
+      { numRuns: 2_000 },
+    )
+    assert.equal(refused > 100, true)
   })
 
   it('tells a publisher of a message that no batch holds, too, and none whose name is too long', () => {

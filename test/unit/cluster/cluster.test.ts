@@ -61,6 +61,30 @@ describe('a cluster', () => {
     assert.equal(await c.metric(`forwarded_received_messages_total{peer="${a.name}"}`), 0)
   })
 
+  it('forwards messages without properties as MQTT 3.1.1 has them, and as MQTT 5 to peers of an older protocol', async () => {
+    const [a, b] = (await startMesh(['a', 'b'])) as [TestNode, TestNode]
+    const old = new TestNode('old', { seeds: [a.address], maximumProtocol: 1 })
+    nodes = [a, b, old]
+    await old.cluster.start()
+    const forms = new Map<string, string[]>()
+    for (const node of [b, old]) {
+      const own: string[] = []
+      forms.set(node.name, own)
+      node.onForwarded = (message) => {
+        own.push(`${message.payload} ${message.hasFrame(false, 0, false)} ${message.hasFrame(true, 0, false)}`)
+      }
+      node.subscribe('x')
+    }
+    await meshed(nodes)
+    for (let number = 0; number < 3; number += 1) a.publish('x', `${number}`)
+    await eventually(() =>
+      assert.deepEqual(Object.fromEntries(forms), {
+        [b.name]: ['0 true false', '1 true false', '2 true false'],
+        [old.name]: ['0 false true', '1 false true', '2 false true'],
+      }),
+    )
+  })
+
   it('names the port that is taken, and stops whether it was started or not', async () => {
     nodes = [new TestNode('a')]
     await nodes[0]?.cluster.start()

@@ -240,7 +240,7 @@ export interface RouteCheck {
 export interface Batch {
   /** 1 for the first of an incarnation towards a peer's incarnation; 0 in a loose batch. */
   sequence: number;
-  /** Entries one after the other: a byte of flags, an extension where the flags say so, an MQTT 5 PUBLISH packet. */
+  /** Entries one after the other: a byte of flags, an extension where the flags say so, a PUBLISH packet or a run of them. */
   entries: Uint8Array;
   /** The last entry goes on in the next batch of the same kind. */
   continued: boolean;
