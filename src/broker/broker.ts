@@ -14,7 +14,6 @@ import { topicLimitProblem } from '../mqtt/capabilities.js'
 import { Connection } from '../mqtt/connection.js'
 import type { ConnectionOrigin } from '../mqtt/origin.js'
 import { Slab } from '../mqtt/outbox.js'
-import { PUBLISH_REFUSAL_TEXTS, publishRefusalOf } from '../mqtt/refusals.js'
 import { PublishHeader } from '../mqtt/wire/decode.js'
 import type { Message } from '../mqtt/wire/message.js'
 import { ReasonCode } from '../mqtt/wire/reason-codes.js'
@@ -144,7 +143,7 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
       {
         timers,
         published: metrics.delayedPublished,
-        publish: (message, settled) => this.host.publishDelayed(message, settled),
+        publish: (message, settled) => this.host.publishing.publishDelayed(message, settled),
         isReady: modules.isMeshReady ?? (() => true),
         log,
       },
@@ -164,7 +163,8 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
       timers,
       metrics: metrics.session,
       brokerMetrics: metrics,
-      publishWill: ({ will, connection }) => this.host.publishWill(connection, willMessage(will, connection.clientId)),
+      publishWill: ({ will, connection }) =>
+        this.host.publishing.publishWill(connection, willMessage(will, connection.clientId)),
       onEnding: (session) => {
         desk.unsubscribeAll(session)
         if (!this.closed) redispatch.sessionEnding(session)
@@ -254,12 +254,12 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
     targets: GroupTargets | undefined,
     receipts?: Receipts,
   ): void {
-    this.host.watchDeliveries()
+    this.host.deliveries.watch()
     this.publisher.deliverForwarded(message, from, pending, targets, receipts)
   }
 
   placeAgain(key: string, message: Message, isLast: boolean): boolean {
-    this.host.watchDeliveries()
+    this.host.deliveries.watch()
     return this.publisher.placeAgain(key, message, isLast)
   }
 
@@ -354,20 +354,8 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
       setImmediate(done, new Error(problem))
       return
     }
-    this.host.watchDeliveries()
     const message = fromAedesPacket(packet, client?.id ?? '')
-    const pending = new CallbackPending(done)
-    if (message.delay !== 0) {
-      const reasonCode = this.delayed.take(message, pending)
-      if (reasonCode !== ReasonCode.Success) {
-        pending.fail(new Error(PUBLISH_REFUSAL_TEXTS[publishRefusalOf(reasonCode, true)]))
-      }
-      pending.release()
-      return
-    }
-    this.publisher.publish(message, pending)
-    this.host.announcePublished(message, client ?? null, pending, (error) => pending.fail(error))
-    pending.release()
+    this.host.publishing.publishByProgram(message, client ?? null, new CallbackPending(done))
   }
 
   private filterProblem(filter: string): string | undefined {

@@ -3,24 +3,25 @@
  * calls Aedes' hooks and emits Aedes' events where somebody listens, and costs nothing where nobody does.
  */
 
-import type { Aedes, ConnectPacket as AedesConnectPacket, AedesPublishPacket, Client, PublishPacket } from 'aedes'
+import type { Aedes, ConnectPacket as AedesConnectPacket, AedesPublishPacket, PublishPacket } from 'aedes'
 import type { Logger } from 'pino'
 import type { CloseReason } from '../mqtt/close-reason.js'
 import type { Connection } from '../mqtt/connection.js'
 import type { ConnectionModules, Grant, Host, OpenOutcome } from '../mqtt/host.js'
-import { publishRefusalOf } from '../mqtt/refusals.js'
 import type { InFlight } from '../mqtt/session/in-flight-window.js'
-import { type Hold, type Keeping, Session } from '../mqtt/session/session.js'
+import type { Keeping, Session } from '../mqtt/session/session.js'
 import type { Message } from '../mqtt/wire/message.js'
 import type { ConnackPacket, ConnectPacket, QoS, SubscriptionRequest } from '../mqtt/wire/packets.js'
 import { ReasonCode } from '../mqtt/wire/reason-codes.js'
 import type { AccessDesk, AccessReviewer } from './access-desk.js'
 import { AedesClient } from './aedes-client.js'
 import { adoptConnect } from './aedes-connect.js'
-import { afterHook, publishProblem, toAedesPacket } from './aedes-packets.js'
+import { toAedesPacket } from './aedes-packets.js'
 import { ClientEvents } from './client-events.js'
+import { ClientPublishing } from './client-publish.js'
 import type { DelayedMessages } from './delayed.js'
-import { type Hooks, isReservedTopic } from './hooks.js'
+import { DeliveryReview } from './delivery-review.js'
+import type { Hooks } from './hooks.js'
 import type { BrokerMetrics } from './metrics.js'
 import type { OpenedSession, SessionOpener } from './open-session.js'
 import type { OverloadGate } from './overload.js'
@@ -46,8 +47,6 @@ export interface ClientHostModules {
   readonly log: Logger
 }
 
-const DOLLAR = 0x24
-
 export class ClientHost implements Host, AccessReviewer {
   readonly modules: ConnectionModules
   /** Every socket, those without a session yet included. */
@@ -59,14 +58,16 @@ export class ClientHost implements Host, AccessReviewer {
   private readonly desk: SubscriptionDesk
   private readonly redispatch: Redispatch
   private readonly publisher: Publisher
-  private readonly delayed: DelayedMessages
   private readonly overload: OverloadGate | undefined
   private readonly sys: SysTopics | undefined
   private readonly metrics: BrokerMetrics
   private readonly log: Logger
   private readonly events: ClientEvents
+  readonly deliveries: DeliveryReview
+  readonly publishing: ClientPublishing
   /** One function for all clients. */
-  private readonly clientReview = (connection: Connection, message: Message) => this.review(connection, message)
+  private readonly clientReview = (connection: Connection, message: Message) =>
+    this.deliveries.review(connection, message)
   private packetCounter = 0
 
   constructor({
@@ -92,12 +93,27 @@ export class ClientHost implements Host, AccessReviewer {
     this.desk = desk
     this.redispatch = redispatch
     this.publisher = publisher
-    this.delayed = delayed
     this.overload = overload
     this.sys = sys
     this.metrics = metrics
     this.log = log
-    this.events = new ClientEvents(aedes, (connection) => this.clientOf(connection))
+    const clientOf = (connection: Connection): AedesClient => this.clientOf(connection)
+    const packetOf = (message: Message): AedesPublishPacket => this.packetOf(message)
+    const connectionOf = ({ clientId }: Session): Connection | undefined => sessions.registry.get(clientId)?.connection
+    this.events = new ClientEvents(aedes, clientOf)
+    this.deliveries = new DeliveryReview({ aedes, hooks, publisher, clientOf, connectionOf, packetOf })
+    this.publishing = new ClientPublishing({
+      aedes,
+      hooks,
+      events: this.events,
+      deliveries: this.deliveries,
+      publisher,
+      delayed,
+      metrics,
+      log,
+      clientOf,
+      packetOf,
+    })
   }
 
   get isPublishGuarded(): boolean {
@@ -160,7 +176,7 @@ export class ClientHost implements Host, AccessReviewer {
     this.aedes.connectedClients++
     // What waited was shown to nobody: its client was away.
     if (sessionPresent && this.hooks.isDeliveryGuarded)
-      session.reviewQueue((message) => this.review(connection, message))
+      session.reviewQueue((message) => this.deliveries.review(connection, message))
     this.events.entered(connection)
   }
 
@@ -178,90 +194,11 @@ export class ClientHost implements Host, AccessReviewer {
     message: Message,
     done: (reasonCode: number, message: Message) => void,
   ): void {
-    const packet = this.packetOf(message)
-    const shown = { ...packet }
-    this.hooks.authorizePublish(this.clientOf(connection), packet, (error) => {
-      if (error !== undefined) {
-        // Before MQTT 5 a refusal ends the connection, and is told as its error.
-        if (connection.isV5 || connection.state === 'closed') this.events.failed(connection, error)
-        else connection.closeError = error
-        return done(ReasonCode.NotAuthorized, message)
-      }
-      // The hook may have changed the packet, also into one that nobody may publish.
-      if (publishProblem(packet) !== undefined) done(ReasonCode.TopicNameInvalid, message)
-      else done(ReasonCode.Success, afterHook(message, shown, packet))
-    })
+    this.publishing.authorizePublish(connection, message, done)
   }
 
   publish(connection: Connection, message: Message, pending: Keeping | undefined): number {
-    // Aedes' own rule; a hook that replaced it decides for itself.
-    if (message.topic.charCodeAt(0) === DOLLAR && isReservedTopic(message.topic) && !this.isPublishGuarded) {
-      return ReasonCode.NotAuthorized
-    }
-    if (message.delay !== 0) return this.delayed.take(message, pending)
-    if (message.retain && message.qos > 0 && !this.publisher.canStoreRetained(message)) {
-      return ReasonCode.ImplementationSpecificError
-    }
-    // Who can be told that a message is not retained is told before anybody has it.
-    if (message.retain && message.qos > 0 && connection.isV5 && !this.publisher.admitsRetained(message)) {
-      return ReasonCode.QuotaExceeded
-    }
-    const isMatched = this.publishFor(connection, message, pending)
-    return isMatched ? ReasonCode.Success : ReasonCode.NoMatchingSubscribers
-  }
-
-  /** A will is its client's last message, and needs the same permission as the others. The connection is closed. */
-  publishWill(connection: Connection, message: Message): void {
-    const { rights } = connection
-    if (rights !== undefined && !rights.mayPublish(message.topic, message.qos, message.retain)) {
-      this.modules.metrics.publishesRefused.access_denied.value++
-      return
-    }
-    const decide = (isAllowed: boolean, allowed: Message): void => {
-      if (isAllowed) {
-        this.metrics.wills.value++
-        if (allowed.delay === 0) this.publishFor(connection, allowed, undefined)
-        else this.delayWill(connection, allowed)
-      } else {
-        this.modules.metrics.publishesRefused.not_authorized.value++
-      }
-    }
-    if (!this.isPublishGuarded) return decide(!isReservedTopic(message.topic), message)
-    this.authorizePublish(connection, message, (reasonCode, allowed) => {
-      decide(reasonCode === ReasonCode.Success, allowed)
-    })
-  }
-
-  private delayWill({ clientId }: Connection, message: Message): void {
-    const reasonCode = this.delayed.take(message, undefined)
-    if (reasonCode === ReasonCode.Success) return
-    const refusal = publishRefusalOf(reasonCode, true)
-    this.modules.metrics.publishesRefused[refusal].value++
-    this.log.warn({ clientId, topic: message.topic, reason: refusal }, 'a will with a delay is not kept')
-  }
-
-  /** A message with a delay whose time has come. Its publisher may be gone. */
-  publishDelayed(message: Message, settled: Keeping | undefined): void {
-    if (this.publisher.isPast(message)) return
-    this.watchDeliveries()
-    this.publisher.publish(message, settled)
-    if (this.hooks.isPublishedAsked || this.aedes.listenerCount('publish') > 0) {
-      this.announcePublished(message, null, settled, (error) => {
-        this.log.warn({ err: error, topic: message.topic }, 'the published hook failed for a message with a delay')
-      })
-    }
-  }
-
-  private publishFor(connection: Connection, message: Message, pending: Keeping | undefined): boolean {
-    this.watchDeliveries()
-    const isMatched = this.publisher.publish(message, pending)
-    if (this.hooks.isPublishedAsked || this.aedes.listenerCount('publish') > 0) {
-      this.announcePublished(message, this.clientOf(connection), pending, (error) => {
-        connection.closeError ??= error
-        connection.close('administrative', ReasonCode.ImplementationSpecificError, error.message)
-      })
-    }
-    return isMatched
+    return this.publishing.publish(connection, message, pending)
   }
 
   subscribe(
@@ -298,7 +235,7 @@ export class ClientHost implements Host, AccessReviewer {
   subscribed(connection: Connection, granted: readonly Grant[]): void {
     const session = sessionOf(connection)
     const review = this.hooks.isDeliveryGuarded
-      ? (message: Message): Message | undefined => this.review(connection, message)
+      ? (message: Message): Message | undefined => this.deliveries.review(connection, message)
       : undefined
     for (const grant of granted) {
       if (grant.reasonCode < ReasonCode.UnspecifiedError) this.desk.sendRetained(session, grant, review)
@@ -351,55 +288,8 @@ export class ClientHost implements Host, AccessReviewer {
     return connection.facade as AedesClient
   }
 
-  /**
-   * Aedes' `published` hook and `publish` event; the publisher is answered only when the hook is done.
-   * @param failed called when the hook could not deal with the message, before the publisher would be answered
-   */
-  announcePublished(
-    message: Message,
-    client: Client | null,
-    pending: Hold | undefined,
-    failed: (error: Error) => void,
-  ): void {
-    const packet = this.packetOf(message)
-    if (this.hooks.isPublishedAsked) {
-      pending?.hold()
-      this.hooks.published(packet, client, (error) => {
-        if (error !== undefined) failed(error)
-        pending?.release()
-      })
-    }
-    this.aedes.emit('publish', packet, client)
-  }
-
-  /** Aedes' `authorizeForward` may be set at any time; without it deliveries are not looked at one by one. */
-  watchDeliveries(): void {
-    if (!this.hooks.isDeliveryGuarded) {
-      this.publisher.deliveryFilter = undefined
-      return
-    }
-    this.publisher.deliveryFilter ??= (subscriber, message) => {
-      const connection = subscriber instanceof Session ? this.connectionOf(subscriber) : undefined
-      return connection === undefined ? message : this.review(connection, message)
-    }
-  }
-
-  /** What a client gets in the place of a message; undefined when `authorizeForward` withholds it. */
-  private review(connection: Connection, message: Message): Message | undefined {
-    if (!this.hooks.isDeliveryGuarded) return message
-    const packet = this.packetOf(message)
-    const shown = { ...packet }
-    const forwarded = this.aedes.authorizeForward(this.clientOf(connection), packet)
-    if (!forwarded || publishProblem(forwarded) !== undefined) return undefined
-    return afterHook(message, shown, forwarded)
-  }
-
   private packetOf(message: Message): AedesPublishPacket {
     return toAedesPacket(message.detach(), this.aedes.id, ++this.packetCounter)
-  }
-
-  private connectionOf(session: Session): Connection | undefined {
-    return this.sessions.registry.get(session.clientId)?.connection
   }
 }
 
