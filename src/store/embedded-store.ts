@@ -1,20 +1,15 @@
 /**
- * The store of one node, in one LMDB file of its data directory. What a turn brings is one transaction; while one is on
- * its way the next turns gather for the one after it, so the slower the disk, the larger the transactions.
- *
- * When a commit fails, as on a full disk, what had waited for it is refused, what has changed stays due, and the store
- * is `failing` until a commit succeeds: a look once a second, or whenever something asks to be kept.
+ * The store of one node, in one LMDB file of its data directory. What a turn brings is one transaction (`CommitQueue`).
+ * When one fails, as on a full disk, what had waited for it is refused at once.
  */
 
 import { statfsSync } from 'node:fs'
-import type { Keeping, Store, StoreTable, TableContents } from '../broker/store-port.js'
+import type { Store, StoreTable, TableContents } from '../broker/store-port.js'
 import type { AlarmCondition } from '../telemetry/alarms.js'
-import type { Logger } from '../telemetry/logger.js'
-import { asError, NodeError } from '../util/errors.js'
-import type { TurnQueue, TurnTask } from '../util/turn.js'
+import { type CommitPlace, CommitQueue, type CommitQueueModules, type TakenKeys } from './commit-queue.js'
 import { EmbeddedTable } from './embedded-table.js'
 import { Engine, type EngineWrite } from './engine.js'
-import type { CommitFailure, StoreMetrics } from './metrics.js'
+import type { CommitFailure } from './metrics.js'
 
 /** How often a store that fails is tried again. */
 const RETRY_INTERVAL_MS = 1_000
@@ -35,36 +30,25 @@ export interface EmbeddedStoreOptions {
   readonly durability: 'commit' | 'fsync'
 }
 
-export interface EmbeddedStoreModules {
-  readonly turn: TurnQueue
-  readonly metrics: StoreMetrics
-  readonly log: Logger
-}
+export type EmbeddedStoreModules = CommitQueueModules
 
-export class EmbeddedStore implements Store, TurnTask {
-  isQueued = false
-  isFailing = false
-  private readonly tables = new Map<string, EmbeddedTable>()
-  /** Who waits for the next commit. */
-  private waiting: Keeping[] = []
-  /** The commit that is on its way. */
-  private committing: Promise<void> | undefined
-  private retryTimer: NodeJS.Timeout | undefined
+export class EmbeddedStore implements Store {
+  private readonly queue: CommitQueue<EmbeddedTable>
   private isStopped = false
-  private readonly onChange = (keeping: Keeping | undefined): void => this.wake(keeping)
 
   private constructor(
     private readonly engine: Engine,
     private readonly options: EmbeddedStoreOptions,
     private readonly modules: EmbeddedStoreModules,
   ) {
-    const { tables } = this
-    modules.metrics.bind({
-      bytes: () => engine.bytes,
-      pendingEntries: () => Array.from(tables.values()).reduce((sum, table) => sum + table.length, 0),
-      pendingPublishes: () => this.waiting.length,
-      isFailing: () => this.isFailing,
-    })
+    const place: CommitPlace<EmbeddedTable> = {
+      logFields: { directory: options.directory },
+      write: (taken) => engine.write(writesOf(taken), options.durability === 'fsync'),
+      reasonOf: (error) => this.reasonOf(error),
+    }
+    // A disk that is full now will not have room in a moment: who waits is told at once.
+    this.queue = new CommitQueue(place, { patience: 0, retryDelay: () => RETRY_INTERVAL_MS }, modules)
+    modules.metrics.bind({ bytes: () => engine.bytes, ...this.queue.gauges })
   }
 
   /** @throws StoreError */
@@ -72,18 +56,19 @@ export class EmbeddedStore implements Store, TurnTask {
     return new EmbeddedStore(await Engine.open(options.directory), options, modules)
   }
 
+  get isFailing(): boolean {
+    return this.queue.isFailing
+  }
+
   table(name: string, contents: TableContents): StoreTable {
-    if (this.tables.has(name)) throw new NodeError(`there is a table ${name} already`, { code: 'TABLE_EXISTS', name })
-    const table = new EmbeddedTable(name, this.engine.table(name), contents, this.onChange)
-    this.tables.set(name, table)
-    return table
+    return this.queue.add(name, (onChange) => new EmbeddedTable(name, this.engine.table(name), contents, onChange))
   }
 
   /** Gives every table what was kept of it; other work has its turns meanwhile. @throws StoreError STORE_DAMAGED */
   async load(): Promise<void> {
     const startedAt = performance.now()
     let entries = 0
-    for (const table of this.tables.values()) {
+    for (const table of this.queue.tables()) {
       for (const { key, value } of this.engine.entries(table.table)) {
         table.restore(key, value)
         entries += 1
@@ -93,11 +78,6 @@ export class EmbeddedStore implements Store, TurnTask {
     const milliseconds = Math.round(performance.now() - startedAt)
     const fields = { entries, milliseconds, bytes: this.engine.bytes }
     if (entries > 0) this.modules.log.info(fields, 'store loaded')
-  }
-
-  runTurn(): void {
-    // What comes while a commit is on its way is the next one's.
-    if (this.committing === undefined) this.begin()
   }
 
   *alarms(): Generator<AlarmCondition> {
@@ -113,77 +93,9 @@ export class EmbeddedStore implements Store, TurnTask {
   /** Commits what is due, and closes the files. Idempotent. */
   async stop(): Promise<void> {
     if (this.isStopped) return
-    await this.committing
-    if (this.isDue) {
-      this.begin()
-      await this.committing
-    }
+    await this.queue.stop()
     this.isStopped = true
-    clearTimeout(this.retryTimer)
-    this.refuse(this.waiting)
     await this.engine.close()
-  }
-
-  private get isDue(): boolean {
-    for (const table of this.tables.values()) if (table.length > 0) return true
-    return this.waiting.length > 0
-  }
-
-  private wake(keeping: Keeping | undefined): void {
-    if (keeping !== undefined) {
-      keeping.hold()
-      this.waiting.push(keeping)
-    }
-    // A store that fails is not tried for what nobody waits for.
-    if (!this.isFailing || keeping !== undefined) this.modules.turn.add(this)
-  }
-
-  private begin(): void {
-    if (this.isStopped || !this.isDue) return
-    this.committing = this.commit()
-  }
-
-  private async commit(): Promise<void> {
-    const { metrics } = this.modules
-    const { waiting } = this
-    this.waiting = []
-    const taken = Array.from(this.tables.values(), (table) => [table, table.takeDue()] as const)
-    const startedAt = performance.now()
-    try {
-      metrics.bytes.value += await this.engine.write(writesOf(taken), this.options.durability === 'fsync')
-      for (const [, keys] of taken) metrics.entries.value += keys.size
-      metrics.commits.value += 1
-      metrics.seconds.observe((performance.now() - startedAt) / 1000)
-      this.recovered()
-      for (const keeping of waiting) keeping.release()
-    } catch (error) {
-      for (const [table, keys] of taken) table.putBack(keys)
-      this.failed(asError(error))
-      this.refuse(waiting)
-    } finally {
-      this.committing = undefined
-      // Not within the callback of the engine: what has gathered goes with the rest of this turn.
-      if (this.waiting.length > 0 || (!this.isFailing && this.isDue)) this.modules.turn.add(this)
-    }
-  }
-
-  private failed(error: Error): void {
-    const { metrics, log } = this.modules
-    const reason = this.reasonOf(error)
-    metrics.failures[reason].value += 1
-    if (!this.isFailing) {
-      this.isFailing = true
-      log.error({ err: error, reason, directory: this.options.directory }, 'the store cannot write')
-    }
-    clearTimeout(this.retryTimer)
-    this.retryTimer = setTimeout(() => this.modules.turn.add(this), RETRY_INTERVAL_MS).unref()
-  }
-
-  private recovered(): void {
-    if (!this.isFailing) return
-    this.isFailing = false
-    clearTimeout(this.retryTimer)
-    this.modules.log.info({ directory: this.options.directory }, 'the store can write again')
   }
 
   private reasonOf(error: Error & { code?: unknown }): CommitFailure {
@@ -196,16 +108,8 @@ export class EmbeddedStore implements Store, TurnTask {
       return 'error'
     }
   }
-
-  private refuse(waiting: readonly Keeping[]): void {
-    this.modules.metrics.refused.value += waiting.length
-    for (const keeping of waiting) {
-      keeping.refuse()
-      keeping.release()
-    }
-  }
 }
 
-function* writesOf(taken: readonly (readonly [EmbeddedTable, ReadonlySet<string>])[]): Generator<EngineWrite> {
+function* writesOf(taken: readonly TakenKeys<EmbeddedTable>[]): Generator<EngineWrite> {
   for (const [table, keys] of taken) yield* table.writes(keys)
 }

@@ -1,7 +1,8 @@
-/** One table of the embedded store: the keys that have changed since the last commit, and how keys and values are laid out. */
+/** One table of the embedded store: how keys and values are laid out. */
 
 import { createHash } from 'node:crypto'
-import type { Keeping, StoreTable, TableContents } from '../broker/store-port.js'
+import type { TableContents } from '../broker/store-port.js'
+import { DueTable, type OnChange } from './due-table.js'
 import type { EngineTable, EngineWrite } from './engine.js'
 
 /** LMDB's keys have at most 1,978 bytes. */
@@ -10,37 +11,14 @@ const LONGEST_KEY_BYTES = 1_900
 /** No text in UTF-8 has this byte: such a key is a digest, and its text precedes the value. */
 const DIGEST_MARK = 0xff
 
-export class EmbeddedTable implements StoreTable {
-  /** In the order of their first change. Bounded by the number of keys of the table. */
-  private due = new Set<string>()
-
+export class EmbeddedTable extends DueTable {
   constructor(
-    readonly name: string,
+    name: string,
     readonly table: EngineTable,
-    private readonly contents: TableContents,
-    private readonly onChange: (keeping: Keeping | undefined) => void,
-  ) {}
-
-  /** Keys that wait for a commit. */
-  get length(): number {
-    return this.due.size
-  }
-
-  changed(key: string, keeping: Keeping | undefined): void {
-    this.due.add(key)
-    this.onChange(keeping)
-  }
-
-  /** Takes the keys that wait, for one commit. */
-  takeDue(): ReadonlySet<string> {
-    const taken = this.due
-    this.due = new Set()
-    return taken
-  }
-
-  /** The commit has failed: they wait again. */
-  putBack(keys: ReadonlySet<string>): void {
-    for (const key of keys) this.due.add(key)
+    contents: TableContents,
+    onChange: OnChange,
+  ) {
+    super(name, contents, onChange)
   }
 
   *writes(keys: Iterable<string>): Generator<EngineWrite> {

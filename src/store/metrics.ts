@@ -2,8 +2,11 @@
 
 import type { Counter, Histogram, MetricRegistry } from '../telemetry/registry.js'
 
-/** Why a commit has failed: no room on the disk, or something else that the disk said. */
-export const COMMIT_FAILURES = ['full', 'error'] as const
+/**
+ * Why a commit has failed: no room, on the disk or in Redis; something else that they said; Redis cannot be reached or
+ * does not answer; or a later life of this node writes there.
+ */
+export const COMMIT_FAILURES = ['full', 'error', 'unreachable', 'fenced'] as const
 
 export type CommitFailure = (typeof COMMIT_FAILURES)[number]
 

@@ -1,0 +1,234 @@
+/**
+ * When a store commits, whatever it keeps its data in. What a turn brings is one commit; while one is on its way the
+ * next turns gather for the one after it, so the slower the place, the larger the commits.
+ *
+ * After a commit that has failed what had changed stays due, and it is tried again. Who waits for it goes on waiting as
+ * long as the store has patience, then is refused; from then on the store is `failing` until a commit succeeds.
+ */
+
+import type { Keeping } from '../broker/store-port.js'
+import type { Logger } from '../telemetry/logger.js'
+import { asError, NodeError } from '../util/errors.js'
+import type { TurnQueue, TurnTask } from '../util/turn.js'
+import type { DueTable, OnChange } from './due-table.js'
+import type { CommitFailure, StoreMetrics } from './metrics.js'
+
+/** The keys of one table that go with a commit. */
+export type TakenKeys<Table> = readonly [table: Table, keys: Set<string>]
+
+/** What a store keeps its data in, as the queue sees it. */
+export interface CommitPlace<Table> {
+  /** What log lines say of it, such as its directory. */
+  readonly logFields: Readonly<Record<string, string>>
+  /**
+   * Keeps the present entries of these keys, all of them or none.
+   * @param within milliseconds; a place that may not answer at all fails after that time
+   * @returns bytes of keys and values, when they are kept
+   */
+  write(taken: readonly TakenKeys<Table>[], within: number): Promise<number>
+  /** Why `write` has failed. After `fenced` it is not tried again. */
+  reasonOf(error: Error): CommitFailure
+}
+
+export interface CommitQueueOptions {
+  /** Milliseconds from the first sign of trouble until who waits is refused; 0: at once. */
+  readonly patience: number
+  /** How long to wait before the next try. @param failures in a row, 1 or more @returns milliseconds */
+  readonly retryDelay: (failures: number) => number
+}
+
+export interface CommitQueueModules {
+  readonly turn: TurnQueue
+  readonly metrics: StoreMetrics
+  readonly log: Logger
+}
+
+export class CommitQueue<Table extends DueTable> implements TurnTask {
+  isQueued = false
+  isFailing = false
+  /** What has failed most recently; undefined when all is well. */
+  failure: Error | undefined
+  private readonly tableList = new Map<string, Table>()
+  /** Who waits for the next commit. */
+  private waiting: Keeping[] = []
+  /** The commit that is on its way. */
+  private committing: Promise<void> | undefined
+  private retryTimer: NodeJS.Timeout | undefined
+  private failures = 0
+  /** By `performance.now()`: since when nothing could be kept. */
+  private troubleSince: number | undefined
+  private isStopped = false
+  /** Somebody else writes in this place now: nothing of ours ever will be kept there. */
+  private isFenced = false
+  private readonly onChange: OnChange = (keeping) => this.wake(keeping)
+
+  constructor(
+    private readonly place: CommitPlace<Table>,
+    private readonly options: CommitQueueOptions,
+    private readonly modules: CommitQueueModules,
+  ) {}
+
+  /** Makes a table with `create`. @throws NodeError TABLE_EXISTS */
+  add(name: string, create: (onChange: OnChange) => Table): Table {
+    if (this.tableList.has(name))
+      throw new NodeError(`there is a table ${name} already`, { code: 'TABLE_EXISTS', name })
+    const table = create(this.onChange)
+    this.tableList.set(name, table)
+    return table
+  }
+
+  tables(): IterableIterator<Table> {
+    return this.tableList.values()
+  }
+
+  /** For the gauges of the store. */
+  get gauges(): { pendingEntries(): number; pendingPublishes(): number; isFailing(): boolean } {
+    return {
+      pendingEntries: () => Array.from(this.tableList.values()).reduce((sum, table) => sum + table.length, 0),
+      pendingPublishes: () => this.waiting.length,
+      isFailing: () => this.isFailing,
+    }
+  }
+
+  runTurn(): void {
+    // What comes while a commit is on its way is the next one's.
+    if (this.committing === undefined) this.begin()
+  }
+
+  /** Trouble that shows before anything is due: the patience of the store begins now. */
+  lost(error: Error): void {
+    if (this.isStopped || this.committing !== undefined || this.troubleSince !== undefined) return
+    this.failed(error, performance.now())
+  }
+
+  /** The place is there again: what is due is tried now. */
+  found(): void {
+    if (this.isStopped || this.troubleSince === undefined) return
+    if (this.isDue) this.modules.turn.add(this)
+    else this.recovered()
+  }
+
+  /** Commits what is due; what cannot be kept is refused. Idempotent. */
+  async stop(): Promise<void> {
+    if (this.isStopped) return
+    await this.committing
+    if (this.isDue) {
+      this.begin()
+      await this.committing
+    }
+    this.isStopped = true
+    clearTimeout(this.retryTimer)
+    this.refuse(this.takeWaiting())
+  }
+
+  private get isDue(): boolean {
+    for (const table of this.tableList.values()) if (table.length > 0) return true
+    return this.waiting.length > 0
+  }
+
+  private wake(keeping: Keeping | undefined): void {
+    if (keeping !== undefined) {
+      keeping.hold()
+      this.waiting.push(keeping)
+    }
+    // In trouble it is time that tries again; a store that fails is tried for those who wait, and for nobody else.
+    if (this.troubleSince === undefined || (this.isFailing && keeping !== undefined)) this.modules.turn.add(this)
+  }
+
+  private begin(): void {
+    if (this.isStopped || !this.isDue) return
+    if (this.isFenced) this.refuse(this.takeWaiting())
+    else this.committing = this.commit()
+  }
+
+  private async commit(): Promise<void> {
+    const { metrics } = this.modules
+    const waiting = this.takeWaiting()
+    const taken = Array.from(this.tableList.values(), (table) => [table, table.takeDue()] as const)
+    const startedAt = performance.now()
+    try {
+      metrics.bytes.value += await this.place.write(taken, this.patienceLeft(startedAt))
+      for (const [, keys] of taken) metrics.entries.value += keys.size
+      metrics.commits.value += 1
+      metrics.seconds.observe((performance.now() - startedAt) / 1000)
+      this.recovered()
+      for (const keeping of waiting) keeping.release()
+    } catch (error) {
+      for (const [table, keys] of taken) table.putBack(keys)
+      this.waiting = waiting.concat(this.waiting)
+      this.failed(asError(error), startedAt, waiting.length)
+    } finally {
+      this.committing = undefined
+      // Not within the callback of the place: what has gathered goes with the rest of this turn.
+      if (this.troubleSince === undefined ? this.isDue : this.isFailing && this.waiting.length > 0) {
+        this.modules.turn.add(this)
+      }
+    }
+  }
+
+  /** Those who wait now are refused only when there is no patience left. */
+  private failed(error: Error, startedAt: number, tried = 0): void {
+    const reason = this.place.reasonOf(error)
+    this.modules.metrics.failures[reason].value += 1
+    this.failure = error
+    this.failures += 1
+    this.troubleSince ??= startedAt
+    this.isFenced ||= reason === 'fenced'
+    if (this.isFailing) this.refuse(this.waiting.splice(0, tried))
+    else if (this.isFenced || this.patienceLeft(performance.now()) <= 0) this.giveUp(error, tried)
+    if (!this.isFenced) this.retryIn(this.options.retryDelay(this.failures))
+  }
+
+  private retryIn(delay: number): void {
+    const left = this.isFailing ? delay : this.patienceLeft(performance.now())
+    clearTimeout(this.retryTimer)
+    this.retryTimer = setTimeout(() => this.retry(), Math.min(delay, left)).unref()
+  }
+
+  private retry(): void {
+    const { failure, isFailing, waiting } = this
+    if (failure === undefined) return
+    if (!isFailing && this.patienceLeft(performance.now()) <= 0) this.giveUp(failure, waiting.length)
+    if (this.isDue) this.modules.turn.add(this)
+    else if (!this.isFailing) this.retryIn(this.options.patience)
+  }
+
+  /** @param tried how many of those who wait had waited for what has failed */
+  private giveUp(error: Error, tried: number): void {
+    this.isFailing = true
+    const { log } = this.modules
+    log.error({ err: error, reason: this.place.reasonOf(error), ...this.place.logFields }, 'the store cannot write')
+    // Where there is patience, whoever has come meanwhile has shared it.
+    this.refuse(this.waiting.splice(0, this.options.patience === 0 ? tried : this.waiting.length))
+  }
+
+  private recovered(): void {
+    this.troubleSince = undefined
+    this.failure = undefined
+    this.failures = 0
+    clearTimeout(this.retryTimer)
+    if (!this.isFailing) return
+    this.isFailing = false
+    this.modules.log.info(this.place.logFields, 'the store can write again')
+  }
+
+  /** Milliseconds; all of it for a store that fails, whose waiters are those of the next try. */
+  private patienceLeft(now: number): number {
+    const { patience } = this.options
+    return this.troubleSince === undefined || this.isFailing ? patience : this.troubleSince + patience - now
+  }
+
+  private takeWaiting(): Keeping[] {
+    const { waiting } = this
+    this.waiting = []
+    return waiting
+  }
+
+  private refuse(waiting: readonly Keeping[]): void {
+    this.modules.metrics.refused.value += waiting.length
+    for (const keeping of waiting) {
+      keeping.refuse()
+      keeping.release()
+    }
+  }
+}
