@@ -1,12 +1,13 @@
 /**
- * What the broker and the cluster ask of a store: tables whose entries outlive the process. A table is in memory and
- * its owner's; the store keeps a copy and reads what has changed when it commits, once per event-loop turn. So a key
- * that changes often costs one write per turn, and nothing waits in the store but names of keys.
+ * What the broker and the cluster ask of a store: tables and shelves whose entries outlive the process. What has changed
+ * is read from its owner when the store commits, once per event-loop turn, all of it in one step: so what is kept is how
+ * things were at one moment, a key that changes often costs one write per turn, and nothing waits in the store but keys.
+ * A table stays in its owner's memory; what is on a shelf is read back when it is needed.
  */
 
-import type { Keeping } from '../mqtt/session/session.js'
+import type { Hold, Keeping } from '../mqtt/session/session.js'
 
-export type { Keeping } from '../mqtt/session/session.js'
+export type { Hold, Keeping } from '../mqtt/session/session.js'
 
 /** A table as its owner has it in memory. */
 export interface TableContents {
@@ -14,6 +15,8 @@ export interface TableContents {
   read(key: string): Uint8Array | undefined
   /** Called once for each entry that the store has kept, before anything else happens to the table. */
   restore(key: string, value: Buffer): void
+  /** The commit for which this key was read last is done. */
+  kept?(key: string): void
 }
 
 /** A table as the store sees it. */
@@ -25,10 +28,39 @@ export interface StoreTable {
   changed(key: string, keeping: Keeping | undefined): void
 }
 
+/** What is on a shelf, under numbers from 1 to 2^48 - 1. */
+export interface ShelfContents {
+  /** What is to be under this number now; undefined when nothing. */
+  read(number: number): Uint8Array | undefined
+  /** Called once for each entry that the store has kept, lowest number first, before anything else happens to the shelf. */
+  restore(number: number, value: Buffer): void
+  /** The commit for which this number was read last is done. */
+  kept(number: number): void
+}
+
+/** Entries by number, of which their owner has little or nothing in memory. */
+export interface StoreShelf {
+  /**
+   * The entry is not what it was: it is read and kept with everything else of this turn.
+   * @param pending is held until the commit. One that can be refused is when the commit fails; another waits on.
+   */
+  changed(number: number, pending: Hold | undefined): void
+  /** It is on the disk as it should be, or not there as it should be: it need not be read. */
+  unchanged(number: number): void
+  /** What the last commits have left there, in bytes of its own. @throws StoreError */
+  get(number: number): Buffer | undefined
+}
+
 export interface Store {
   /** The last commit has failed, such as for want of room, and none has succeeded since. */
   readonly isFailing: boolean
 
   /** Before the store is loaded, which fills the contents. Names are unique. */
   table(name: string, contents: TableContents): StoreTable
+}
+
+/** A store on a disk of this node, which can be read at once. */
+export interface LocalStore extends Store {
+  /** As `table`; both have one set of names. What was made first is loaded first. */
+  shelf(name: string, contents: ShelfContents): StoreShelf
 }

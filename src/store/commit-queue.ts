@@ -6,18 +6,20 @@
  * long as the store has patience, then is refused; from then on the store is `failing` until a commit succeeds.
  */
 
-import type { Keeping } from '../broker/store-port.js'
+import type { Hold, Keeping } from '../broker/store-port.js'
 import type { Logger } from '../telemetry/logger.js'
 import { asError, NodeError } from '../util/errors.js'
 import type { TurnQueue, TurnTask } from '../util/turn.js'
-import type { DueTable, OnChange } from './due-table.js'
+import type { DueKeys, OnChange } from './due-table.js'
 import type { CommitFailure, StoreMetrics } from './metrics.js'
 
-/** The keys of one table that go with a commit. */
-export type TakenKeys<Table> = readonly [table: Table, keys: Set<string>]
+/** The keys of one table or shelf that go with a commit. */
+export type TakenKeys<Table extends Part> = readonly [table: Table, keys: ReturnType<Table['takeDue']>]
+
+type Part = DueKeys<string | number>
 
 /** What a store keeps its data in, as the queue sees it. */
-export interface CommitPlace<Table> {
+export interface CommitPlace<Table extends Part> {
   /** What log lines say of it, such as its directory. */
   readonly logFields: Readonly<Record<string, string>>
   /**
@@ -43,14 +45,16 @@ export interface CommitQueueModules {
   readonly log: Logger
 }
 
-export class CommitQueue<Table extends DueTable> implements TurnTask {
+export class CommitQueue<Table extends Part> implements TurnTask {
   isQueued = false
   isFailing = false
   /** What has failed most recently; undefined when all is well. */
   failure: Error | undefined
   private readonly tableList = new Map<string, Table>()
   /** Who waits for the next commit. */
-  private waiting: Keeping[] = []
+  private waiting: Hold[] = []
+  /** Who cannot be refused, and waits for the next commit that succeeds. Bounded by what links have under way. */
+  private patient: Hold[] = []
   /** The commit that is on its way. */
   private committing: Promise<void> | undefined
   private retryTimer: NodeJS.Timeout | undefined
@@ -60,7 +64,7 @@ export class CommitQueue<Table extends DueTable> implements TurnTask {
   private isStopped = false
   /** Somebody else writes in this place now: nothing of ours ever will be kept there. */
   private isFenced = false
-  private readonly onChange: OnChange = (keeping) => this.wake(keeping)
+  private readonly onChange: OnChange = (pending) => this.wake(pending)
 
   constructor(
     private readonly place: CommitPlace<Table>,
@@ -69,7 +73,7 @@ export class CommitQueue<Table extends DueTable> implements TurnTask {
   ) {}
 
   /** Makes a table with `create`. @throws NodeError TABLE_EXISTS */
-  add(name: string, create: (onChange: OnChange) => Table): Table {
+  add<One extends Table>(name: string, create: (onChange: OnChange) => One): One {
     if (this.tableList.has(name))
       throw new NodeError(`there is a table ${name} already`, { code: 'TABLE_EXISTS', name })
     const table = create(this.onChange)
@@ -85,7 +89,7 @@ export class CommitQueue<Table extends DueTable> implements TurnTask {
   get gauges(): { pendingEntries(): number; pendingPublishes(): number; isFailing(): boolean } {
     return {
       pendingEntries: () => Array.from(this.tableList.values()).reduce((sum, table) => sum + table.length, 0),
-      pendingPublishes: () => this.waiting.length,
+      pendingPublishes: () => this.waiting.length + this.patient.length,
       isFailing: () => this.isFailing,
     }
   }
@@ -126,13 +130,13 @@ export class CommitQueue<Table extends DueTable> implements TurnTask {
     return this.waiting.length > 0
   }
 
-  private wake(keeping: Keeping | undefined): void {
-    if (keeping !== undefined) {
-      keeping.hold()
-      this.waiting.push(keeping)
+  private wake(pending: Hold | undefined): void {
+    if (pending !== undefined) {
+      pending.hold()
+      this.waiting.push(pending)
     }
     // In trouble it is time that tries again; a store that fails is tried for those who wait, and for nobody else.
-    if (this.troubleSince === undefined || (this.isFailing && keeping !== undefined)) this.modules.turn.add(this)
+    if (this.troubleSince === undefined || (this.isFailing && pending !== undefined)) this.modules.turn.add(this)
   }
 
   private begin(): void {
@@ -144,7 +148,10 @@ export class CommitQueue<Table extends DueTable> implements TurnTask {
   private async commit(): Promise<void> {
     const { metrics } = this.modules
     const waiting = this.takeWaiting()
-    const taken = Array.from(this.tableList.values(), (table) => [table, table.takeDue()] as const)
+    const taken = Array.from(
+      this.tableList.values(),
+      (table) => [table, table.takeDue()] as unknown as TakenKeys<Table>,
+    )
     const startedAt = performance.now()
     try {
       metrics.bytes.value += await this.place.write(taken, this.patienceLeft(startedAt))
@@ -152,7 +159,7 @@ export class CommitQueue<Table extends DueTable> implements TurnTask {
       metrics.commits.value += 1
       metrics.seconds.observe((performance.now() - startedAt) / 1000)
       this.recovered()
-      for (const keeping of waiting) keeping.release()
+      this.tellKept(taken, [...this.patient.splice(0), ...waiting])
     } catch (error) {
       for (const [table, keys] of taken) table.putBack(keys)
       this.waiting = waiting.concat(this.waiting)
@@ -163,6 +170,16 @@ export class CommitQueue<Table extends DueTable> implements TurnTask {
       if (this.troubleSince === undefined ? this.isDue : this.isFailing && this.waiting.length > 0) {
         this.modules.turn.add(this)
       }
+    }
+  }
+
+  /** What an owner or a publisher does with the news must not look like a commit that has failed. */
+  private tellKept(taken: readonly TakenKeys<Table>[], waiting: readonly Hold[]): void {
+    try {
+      for (const [table, keys] of taken) table.tellKept(keys)
+      for (const pending of waiting) pending.release()
+    } catch (error) {
+      this.modules.log.error({ err: asError(error) }, 'what follows a commit of the store has failed')
     }
   }
 
@@ -218,17 +235,25 @@ export class CommitQueue<Table extends DueTable> implements TurnTask {
     return this.troubleSince === undefined || this.isFailing ? patience : this.troubleSince + patience - now
   }
 
-  private takeWaiting(): Keeping[] {
+  private takeWaiting(): Hold[] {
     const { waiting } = this
     this.waiting = []
     return waiting
   }
 
-  private refuse(waiting: readonly Keeping[]): void {
-    this.modules.metrics.refused.value += waiting.length
-    for (const keeping of waiting) {
-      keeping.refuse()
-      keeping.release()
+  private refuse(waiting: readonly Hold[]): void {
+    for (const pending of waiting) {
+      if (!isKeeping(pending)) {
+        this.patient.push(pending)
+        continue
+      }
+      this.modules.metrics.refused.value += 1
+      pending.refuse()
+      pending.release()
     }
   }
+}
+
+function isKeeping(pending: Hold): pending is Keeping {
+  return 'refuse' in pending
 }

@@ -4,9 +4,10 @@
  */
 
 import { statfsSync } from 'node:fs'
-import type { Store, StoreTable, TableContents } from '../broker/store-port.js'
+import type { LocalStore, ShelfContents, StoreShelf, StoreTable, TableContents } from '../broker/store-port.js'
 import type { AlarmCondition } from '../telemetry/alarms.js'
 import { type CommitPlace, CommitQueue, type CommitQueueModules, type TakenKeys } from './commit-queue.js'
+import { EmbeddedShelf } from './embedded-shelf.js'
 import { EmbeddedTable } from './embedded-table.js'
 import { Engine, type EngineWrite } from './engine.js'
 import type { CommitFailure } from './metrics.js'
@@ -32,8 +33,8 @@ export interface EmbeddedStoreOptions {
 
 export type EmbeddedStoreModules = CommitQueueModules
 
-export class EmbeddedStore implements Store {
-  private readonly queue: CommitQueue<EmbeddedTable>
+export class EmbeddedStore implements LocalStore {
+  private readonly queue: CommitQueue<EmbeddedTable | EmbeddedShelf>
   private isStopped = false
 
   private constructor(
@@ -41,7 +42,7 @@ export class EmbeddedStore implements Store {
     private readonly options: EmbeddedStoreOptions,
     private readonly modules: EmbeddedStoreModules,
   ) {
-    const place: CommitPlace<EmbeddedTable> = {
+    const place: CommitPlace<EmbeddedTable | EmbeddedShelf> = {
       logFields: { directory: options.directory },
       write: (taken) => engine.write(writesOf(taken), options.durability === 'fsync'),
       reasonOf: (error) => this.reasonOf(error),
@@ -64,7 +65,12 @@ export class EmbeddedStore implements Store {
     return this.queue.add(name, (onChange) => new EmbeddedTable(name, this.engine.table(name), contents, onChange))
   }
 
-  /** Gives every table what was kept of it; other work has its turns meanwhile. @throws StoreError STORE_DAMAGED */
+  shelf(name: string, contents: ShelfContents): StoreShelf {
+    const { engine } = this
+    return this.queue.add(name, (onChange) => new EmbeddedShelf(engine, engine.table(name), contents, onChange))
+  }
+
+  /** Gives every table and shelf what was kept of it; other work has its turns meanwhile. @throws StoreError STORE_DAMAGED */
   async load(): Promise<void> {
     const startedAt = performance.now()
     let entries = 0
@@ -110,6 +116,11 @@ export class EmbeddedStore implements Store {
   }
 }
 
-function* writesOf(taken: readonly TakenKeys<EmbeddedTable>[]): Generator<EngineWrite> {
-  for (const [table, keys] of taken) yield* table.writes(keys)
+function* writesOf(taken: readonly TakenKeys<EmbeddedTable | EmbeddedShelf>[]): Generator<EngineWrite> {
+  for (const [table, keys] of taken) yield* (table as Writes).writes(keys)
+}
+
+/** Each has taken keys of its own kind. */
+interface Writes {
+  writes(keys: Iterable<string | number>): Generator<EngineWrite>
 }

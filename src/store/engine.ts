@@ -87,6 +87,15 @@ export class Engine {
     }
   }
 
+  /** One entry, in bytes of its own. @throws StoreError STORE_DAMAGED */
+  get(table: Pick<EngineTable, 'get'>, key: Buffer): Buffer | undefined {
+    try {
+      return table.get(key)
+    } catch (error) {
+      throw failureOf(this.directory, 'read', error)
+    }
+  }
+
   /**
    * One transaction; resolves when it has committed, with its size in bytes of keys and values.
    * @param isFlushed when the disk has it, rather than the operating system
@@ -113,7 +122,7 @@ export class Engine {
   }
 
   private checkSchema(): void {
-    const found = this.read(SCHEMA_KEY)
+    const found = this.get(this.root, SCHEMA_KEY)
     if (found === undefined) return this.begin()
     const version = found.length === 4 ? found.readUInt32BE(0) : 0
     if (version === SCHEMA_VERSION) return
@@ -123,14 +132,6 @@ export class Engine {
       `the store in ${directory} has version ${version}; this version of ShoalMQ reads ${SCHEMA_VERSION}`,
       { code: 'STORE_NEWER', directory },
     )
-  }
-
-  private read(key: Buffer): Buffer | undefined {
-    try {
-      return this.root.get(key)
-    } catch (error) {
-      throw failureOf(this.directory, 'read', error)
-    }
   }
 
   private begin(): void {

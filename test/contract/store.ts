@@ -2,13 +2,13 @@
 
 import assert from 'node:assert/strict'
 import { describe, it, type TestContext } from 'node:test'
-import type { Store, TableContents } from '../../src/broker/store-port.js'
+import type { Hold, LocalStore, ShelfContents, StoreShelf, TableContents } from '../../src/broker/store-port.js'
 import { eventually } from '../support/eventually.js'
 import { CountingHold } from '../unit/mqtt/session/recording-outlet.js'
 
 /** A store in one of its lives. */
 export interface StoreLife {
-  readonly store: Store
+  readonly store: LocalStore
   load(): Promise<void>
   stop(): Promise<void>
 }
@@ -23,6 +23,7 @@ export class TestTable implements TableContents {
   readonly entries = new Map<string, Buffer>()
   /** Keys that were read for a commit. */
   readonly reads: string[] = []
+  kept?: (key: string) => void
 
   read(key: string): Buffer | undefined {
     this.reads.push(key)
@@ -63,6 +64,65 @@ export class OpenTable {
     // The publish path's own hold, as after its turn.
     hold.release()
     return hold
+  }
+}
+
+/** A shelf whose owner forgets what is kept. */
+export class TestShelf implements ShelfContents {
+  /** Not kept yet; undefined where something is to be removed. */
+  readonly fresh = new Map<number, string | undefined>()
+  readonly restored: [number, string][] = []
+  /** Numbers that were read for a commit. */
+  readonly reads: number[] = []
+  readonly shelf: StoreShelf
+
+  constructor(readonly life: StoreLife) {
+    this.shelf = life.store.shelf('messages', this)
+  }
+
+  static async open(bed: StoreBed): Promise<TestShelf> {
+    const open = new TestShelf(await bed.open())
+    await open.life.load()
+    return open
+  }
+
+  set(number: number, value: string | undefined): CountingHold {
+    this.fresh.set(number, value)
+    const hold = new CountingHold()
+    this.shelf.changed(number, hold)
+    hold.release()
+    return hold
+  }
+
+  read(number: number): Buffer | undefined {
+    this.reads.push(number)
+    const value = this.fresh.get(number)
+    return value === undefined ? undefined : Buffer.from(value)
+  }
+
+  kept(number: number): void {
+    this.fresh.delete(number)
+  }
+
+  restore(number: number, value: Buffer): void {
+    this.restored.push([number, value.toString()])
+  }
+
+  at(number: number): string | undefined {
+    return this.shelf.get(number)?.toString()
+  }
+}
+
+/** Somebody who waits and cannot be refused, such as a peer. */
+export class PlainHold implements Hold {
+  holds = 1
+
+  hold(): void {
+    this.holds += 1
+  }
+
+  release(): void {
+    this.holds -= 1
   }
 }
 
@@ -134,9 +194,85 @@ export function describeStore(name: string, bedFor: (context: TestContext) => St
       await second.life.stop()
     })
 
+    it('tells a table which keys are kept, before it releases who waited for them', async (t) => {
+      const open = await OpenTable.open(bedFor(t))
+      const told: string[] = []
+      open.table.kept = (key) => told.push(key)
+      const hold = open.set('a', '1')
+      open.set('b', '2')
+      assert.deepEqual(told, [])
+      await untilReleased(hold)
+      assert.deepEqual(told, ['a', 'b'])
+      await open.life.stop()
+    })
+
+    it('gives back what is on a shelf, one by one and in the order of the numbers', async (t) => {
+      const bed = bedFor(t)
+      const first = await TestShelf.open(bed)
+      const numbers = [3, 1, 2 ** 48 - 1, 256, 2 ** 32, 255]
+      const holds = numbers.map((number) => first.set(number, `entry ${number}`))
+      assert.deepEqual([first.at(3), holds[0]?.isReleased], [undefined, false])
+      await untilReleased(...holds)
+      assert.deepEqual([first.at(3), first.at(2 ** 32), first.at(4)], ['entry 3', `entry ${2 ** 32}`, undefined])
+      await untilReleased(first.set(256, undefined), first.set(3, 'another'))
+      assert.deepEqual([first.at(256), first.at(3)], [undefined, 'another'])
+      await first.life.stop()
+      const second = await TestShelf.open(bed)
+      const kept = [1, 3, 255, 2 ** 32, 2 ** 48 - 1]
+      assert.deepEqual(
+        second.restored,
+        kept.map((number) => [number, number === 3 ? 'another' : `entry ${number}`]),
+      )
+      await second.life.stop()
+    })
+
+    it('does not ask for what needs not be written after all', async (t) => {
+      const open = await TestShelf.open(bedFor(t))
+      const hold = open.set(1, 'x')
+      open.shelf.unchanged(1)
+      await untilReleased(hold, open.set(2, 'y'))
+      assert.deepEqual([open.reads, open.at(1), open.at(2)], [[2], undefined, 'y'])
+      await open.life.stop()
+    })
+
+    it('keeps what has changed in one turn in tables and on shelves in one step', async (t) => {
+      const bed = bedFor(t)
+      const life = await bed.open()
+      const order: string[] = []
+      const table = new TestTable()
+      const words = life.store.table('words', {
+        read: (key) => {
+          order.push(`read ${key}`)
+          return table.read(key)
+        },
+        restore: () => undefined,
+        kept: (key) => order.push(`kept ${key}`),
+      })
+      const shelf = life.store.shelf('messages', {
+        read: (number) => {
+          order.push(`read ${number}`)
+          // What is changed while a commit is read or on its way is for the next one.
+          return Buffer.from('x')
+        },
+        restore: () => undefined,
+        kept: (number) => order.push(`kept ${number}`),
+      })
+      await life.load()
+      table.entries.set('a', Buffer.from('1'))
+      const plain = new PlainHold()
+      words.changed('a', undefined)
+      shelf.changed(7, plain)
+      plain.release()
+      await eventually(() => assert.equal(plain.holds, 0))
+      assert.deepEqual(order, ['read a', 'read 7', 'kept a', 'kept 7'])
+      await life.stop()
+    })
+
     it('refuses a second table of one name', async (t) => {
       const { life } = await OpenTable.open(bedFor(t))
       assert.throws(() => life.store.table('words', new TestTable()), { code: 'TABLE_EXISTS' })
+      const contents = { read: () => undefined, restore: () => undefined, kept: () => undefined }
+      assert.throws(() => life.store.shelf('words', contents), { code: 'TABLE_EXISTS' })
       await life.stop()
     })
   })
