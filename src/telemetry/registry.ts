@@ -82,6 +82,8 @@ export class MetricRegistry {
       registers: [this.registry],
       collect() {
         metric.reset()
+        // Without labels prom-client makes 0 of nothing.
+        metric.remove({})
         for (const [labels, value] of read()) metric.inc({ ...labels }, value)
       },
     })
@@ -98,7 +100,7 @@ export class MetricRegistry {
     })
   }
 
-  /** A gauge with labels, read at scrape. */
+  /** A gauge with labels, or one that may have no value, read at scrape. */
   gaugeOf(
     description: MetricDescription,
     labelNames: readonly string[],
@@ -111,6 +113,8 @@ export class MetricRegistry {
       registers: [this.registry],
       collect() {
         metric.reset()
+        // Without labels prom-client makes 0 of nothing.
+        metric.remove({})
         for (const [labels, value] of read()) metric.set({ ...labels }, value)
       },
     })

@@ -31,6 +31,16 @@ test('gauges are read at scrape, and a label set that is gone is not shown any m
   assert.doesNotMatch(text, /peer="n2"/)
 })
 
+test('a gauge without labels that has no value is not there', async () => {
+  const registry = new MetricRegistry()
+  let expiresAt: number | undefined
+  const description = { name: 'expiry_seconds', help: 'Expiry.' }
+  registry.gaugeOf(description, [], () => (expiresAt === undefined ? [] : [[{}, expiresAt]]))
+  assert.doesNotMatch(await registry.scrape(), /^shoalmq_expiry_seconds/m)
+  expiresAt = 7
+  assert.match(await registry.scrape(), /^shoalmq_expiry_seconds 7$/m)
+})
+
 test('the event loop and the process are measured', async () => {
   const registry = new MetricRegistry()
   registry.collectProcessMetrics()
