@@ -75,6 +75,11 @@ export function shoalmqCommand(): string[] {
   return isBuilt() ? [process.execPath, BUILT_CLI] : [process.execPath, '--import', 'tsx', SOURCE_CLI]
 }
 
+/** Environment of a node that loads this module before its own: for a fault that nothing outside of a node can cause. */
+export function preloading(module: URL): Record<string, string> {
+  return { NODE_OPTIONS: `${isBuilt() ? '' : '--import tsx '}--import ${module.href}` }
+}
+
 /** Our own environment without what would configure a node, such as the settings of these tests, and with this instead. */
 export function shoalmqEnvironment(own: Readonly<Record<string, string>>): NodeJS.ProcessEnv {
   const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('SHOALMQ_'))
