@@ -234,6 +234,7 @@ export class Node {
       metrics: this.metrics,
       isApart: incarnation > 0 && this.departure.isMarked,
       connectionCount: () => this.broker.connectedClients,
+      isDraining: () => this.drain.isActive,
     })
     this.cluster = cluster
     this.broker.forwardThrough(cluster.forwarder)
@@ -295,10 +296,12 @@ export class Node {
       join: (address) => this.join(address),
       leave: () => this.beginDeparture(),
       forget: (node) => this.cluster?.forget(node) ?? false,
-      drain: () => void this.drain.begin(),
+      drain: () => void this.letGo(),
       // A node that stops goes on doing so.
       undrain: () => {
-        if (this.isServing) this.drain.cancel()
+        if (!this.isServing) return
+        this.drain.cancel()
+        this.cluster?.endHandover()
       },
     }
   }
@@ -331,10 +334,17 @@ export class Node {
 
   private async depart(cluster: Cluster): Promise<void> {
     const wasDraining = this.drain.isActive
-    await this.drain.begin()
+    await this.letGo()
     await cluster.depart()
     // An operator's drain stays, and that of a node that stops.
     if (!wasDraining && this.isServing) this.drain.cancel()
+  }
+
+  /** Clients go to other nodes, and the sessions of those that are away. */
+  private async letGo(): Promise<void> {
+    await this.drain.begin()
+    // Not when it was told to go on meanwhile.
+    if (this.drain.isActive) await this.cluster?.handOver(this.config.drain.offer)
   }
 
   private *listRoutes(): Generator<RouteDescription> {
@@ -351,7 +361,7 @@ export class Node {
     this.isServing = false
     // The listeners' ends are awaited after the broker has closed its connections: they wait for each socket.
     const closed = this.listeners.map((listener) => listener.stop())
-    if (wasServing) await this.drain.begin()
+    if (wasServing) await this.letGo()
     await new Promise<void>((resolve) => this.broker.close(resolve))
     await Promise.all(closed)
     this.access.stop()

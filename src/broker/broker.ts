@@ -59,7 +59,6 @@ import { SubscriptionDesk } from './subscribe.js'
 import type { Subscriber } from './subscriber.js'
 import type { SysSource } from './sys/sys-topic.js'
 import { SysTopics } from './sys/sys-topics.js'
-import { willMessage } from './will.js'
 
 export interface BrokerOptions {
   /** The node's name; Aedes' `id`. */
@@ -163,8 +162,8 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
       timers,
       metrics: metrics.session,
       brokerMetrics: metrics,
-      publishWill: ({ will, connection }) =>
-        this.host.publishing.publishWill(connection, willMessage(will, connection.clientId)),
+      publishWill: (armed) => this.host.publishing.publishWill(armed),
+      mayPublishWill: (armed) => this.host.publishing.mayPublishWill(armed),
       onEnding: (session) => {
         desk.unsubscribeAll(session)
         if (!this.closed) redispatch.sessionEnding(session)

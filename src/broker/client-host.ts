@@ -190,7 +190,7 @@ export class ClientHost implements Host, AccessReviewer {
   }
 
   authorizePublish(
-    connection: Connection,
+    connection: Connection | undefined,
     message: Message,
     done: (reasonCode: number, message: Message) => void,
   ): void {

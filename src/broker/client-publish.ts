@@ -20,6 +20,8 @@ import type { DeliveryReview } from './delivery-review.js'
 import { type Hooks, isReservedTopic } from './hooks.js'
 import type { BrokerMetrics } from './metrics.js'
 import type { Publisher } from './publish.js'
+import type { ArmedWill } from './session-registry.js'
+import { willMessage } from './will.js'
 
 export interface ClientPublishingModules {
   /** On whom `publish` is emitted. */
@@ -64,16 +66,18 @@ export class ClientPublishing {
     this.packetOf = modules.packetOf
   }
 
-  /** See `Host`. */
+  /** See `Host`. @param connection undefined of a will that came from another node */
   authorizePublish(
-    connection: Connection,
+    connection: Connection | undefined,
     message: Message,
     done: (reasonCode: number, message: Message) => void,
   ): void {
     const packet = this.packetOf(message)
     const shown = { ...packet }
-    this.hooks.authorizePublish(this.clientOf(connection), packet, (error) => {
+    const client = connection === undefined ? null : this.clientOf(connection)
+    this.hooks.authorizePublish(client, packet, (error) => {
       if (error !== undefined) {
+        if (connection === undefined) return done(ReasonCode.NotAuthorized, message)
         // Before MQTT 5 a refusal ends the connection, and is told as its error.
         if (connection.isV5 || connection.state === 'closed') this.events.failed(connection, error)
         else connection.closeError = error
@@ -119,17 +123,18 @@ export class ClientPublishing {
   }
 
   /** A will is its client's last message, and needs the same permission as the others. The connection is closed. */
-  publishWill(connection: Connection, message: Message): void {
-    const { rights } = connection
-    if (rights !== undefined && !rights.mayPublish(message.topic, message.qos, message.retain)) {
+  publishWill(armed: ArmedWill): void {
+    if (!this.mayPublishWill(armed)) {
       this.refused.access_denied.value++
       return
     }
+    const { clientId, connection } = armed
+    const message = willMessage(armed.will, clientId)
     const decide = (isAllowed: boolean, allowed: Message): void => {
       if (isAllowed) {
         this.wills.value++
         if (allowed.delay === 0) this.publishFor(connection, allowed, undefined)
-        else this.delayWill(connection, allowed)
+        else this.delayWill(clientId, allowed)
       } else {
         this.refused.not_authorized.value++
       }
@@ -140,7 +145,15 @@ export class ClientPublishing {
     })
   }
 
-  private delayWill({ clientId }: Connection, message: Message): void {
+  /** Whether the rules allow it; of a will that came from another node, that node has asked its own. */
+  mayPublishWill({ will, clientId, connection }: ArmedWill): boolean {
+    const rights = connection?.rights
+    if (rights === undefined) return true
+    const { topic, qos, retain } = willMessage(will, clientId)
+    return rights.mayPublish(topic, qos, retain)
+  }
+
+  private delayWill(clientId: string, message: Message): void {
     const reasonCode = this.delayed.take(message, undefined)
     if (reasonCode === ReasonCode.Success) return
     const refusal = publishRefusalOf(reasonCode, true)
@@ -160,11 +173,17 @@ export class ClientPublishing {
     }
   }
 
-  private publishFor(connection: Connection, message: Message, pending: Keeping | undefined): boolean {
+  /** @param connection undefined where the client is not known here */
+  private publishFor(connection: Connection | undefined, message: Message, pending: Keeping | undefined): boolean {
     this.deliveries.watch()
     const isMatched = this.publisher.publish(message, pending)
     if (this.hooks.isPublishedAsked || this.aedes.listenerCount('publish') > 0) {
-      this.announcePublished(message, this.clientOf(connection), pending, (error) => {
+      const client = connection === undefined ? null : this.clientOf(connection)
+      this.announcePublished(message, client, pending, (error) => {
+        if (connection === undefined) {
+          this.log.warn({ err: error, topic: message.topic }, 'the published hook failed for a will')
+          return
+        }
         connection.closeError ??= error
         connection.close('administrative', ReasonCode.ImplementationSpecificError, error.message)
       })

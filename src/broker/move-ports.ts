@@ -4,7 +4,7 @@
  */
 
 import type { Message } from '../mqtt/wire/message.js'
-import type { QoS, SubscriptionOptions } from '../mqtt/wire/packets.js'
+import type { QoS, SubscriptionOptions, Will } from '../mqtt/wire/packets.js'
 import type { NodeId } from '../router/route-table.js'
 
 /** A message of a session, as its client is to get it. */
@@ -41,6 +41,16 @@ export interface MovedState {
   readonly unsettled: readonly number[]
   /** Topic filters whose retained messages the client has not got in full. */
   readonly retainedFeeds: readonly string[]
+  /** Undefined while its client is connected. */
+  readonly waits: MovedWaits | undefined
+}
+
+/** What becomes of a session whose client stays away, and when: in milliseconds from now. */
+export interface MovedWaits {
+  /** Until the session ends; Infinity: never. */
+  readonly endsIn: number
+  /** A will that waits for its delay, which its client may publish. [MQTT-3.1.3-9] */
+  readonly will: { readonly will: Will; readonly dueIn: number } | undefined
 }
 
 /** A session that leaves. It stays whole here, and gets the messages that are still its, until `commit` or `abort`. */
@@ -58,8 +68,10 @@ export interface LeavingSession {
   close(): void
   /** Calls `settled` as each of the unsettled packet ids is kept. */
   watchUnsettled(settled: (packetId: number) => void): void
-  /** The taker has everything. */
+  /** The taker has everything, and a client may have had it there. */
   commit(): void
+  /** It has ended before its client got it: its will is due. */
+  end(): void
   /** It stays here: gets messages again and waits for its client. */
   abort(): void
 }
@@ -83,8 +95,25 @@ export interface ArrivingSession {
   drop(): void
 }
 
+/** A session whose client is away, for another node to have. */
+export interface OfferedSession {
+  readonly clientId: string
+  /** The user whose session it is; undefined for an anonymous client. */
+  readonly owner?: string | undefined
+}
+
 /** The half of the broker that moves ask. */
 export interface SessionMoves {
+  /** Whether there are sessions here whose clients are away, those on their way to another node included. */
+  readonly hasWaiting: boolean
+  /** How many of them; looks at every session. */
+  countWaiting(): number
+  /** Whether that one is here, and its client away. */
+  isWaiting(clientId: string): boolean
+  /** Those of them that are not on their way, as long as nobody changes them. */
+  waiting(): Iterable<OfferedSession>
+  /** Gets the session that a node offers as if its client had come here; false when there is no room. */
+  adopt(session: OfferedSession, from: NodeId): boolean
   /**
    * The session of a client whose connection here has been closed.
    * @param epoch of the connection that it is to go to

@@ -12,7 +12,7 @@ import type { ConnectPacket } from '../mqtt/wire/packets.js'
 import { ReasonCode } from '../mqtt/wire/reason-codes.js'
 import { provenUsername } from './access-desk.js'
 import type { BrokerMetrics } from './metrics.js'
-import { NO_TAKEOVERS, type Takeovers } from './move-ports.js'
+import { NO_TAKEOVERS, type OfferedSession, type Takeovers } from './move-ports.js'
 import { type Directory, LONE_DIRECTORY, type NodeId } from './ports.js'
 import type { MovableSessions } from './session-moves.js'
 import { type ArmedWill, SessionEntry, type SessionLifecycle, SessionRegistry } from './session-registry.js'
@@ -20,6 +20,8 @@ import { type ArmedWill, SessionEntry, type SessionLifecycle, SessionRegistry } 
 export interface SessionOpenerModules extends SessionModules {
   readonly brokerMetrics: BrokerMetrics
   readonly publishWill: (armed: ArmedWill) => void
+  /** Whether its client has the right to. */
+  readonly mayPublishWill: (armed: ArmedWill) => boolean
   /** The session is about to end: its subscriptions go, and what others may have of its messages. */
   readonly onEnding: (session: Session) => void
   /** The session goes on at another node: its subscriptions here go. */
@@ -36,10 +38,12 @@ const FETCH_TIME_MS = 1_500
 
 type OpenedCallback = (opened: OpenedSession | undefined) => void
 
-/** A CONNECT whose session is on its way here. */
+/** A CONNECT whose session is on its way here, or a session that comes without its client. */
 interface Expectant {
-  connection: Connection
-  packet: ConnectPacket
+  readonly clientId: string
+  readonly owner: string | undefined
+  /** Undefined where the session comes without its client. */
+  readonly connect: { readonly connection: Connection; readonly packet: ConnectPacket } | undefined
   epoch: number
   /**
    * Who may have the session, as far as the directory knows, most likely first; of a CONNECT that has joined others
@@ -57,6 +61,8 @@ export class SessionOpener implements SessionLifecycle, MovableSessions {
   private takeovers: Takeovers = NO_TAKEOVERS
   /** By client ID; one each, the last to come. */
   private readonly expectants = new Map<string, Expectant>()
+  /** Sessions that are claimed without their clients, and not decided on yet. */
+  private adoptions = 0
   private readonly sessionOptions: SessionOptions
 
   constructor(
@@ -88,17 +94,35 @@ export class SessionOpener implements SessionLifecycle, MovableSessions {
         return
       }
       const holders = holder === undefined ? [] : [holder]
-      const expectant = { connection, packet, epoch, holders, since: performance.now(), done }
+      const owner = provenUsername(connection)
+      const connect = { connection, packet }
+      const expectant = { clientId, owner, connect, epoch, holders, since: performance.now(), done }
       if (this.expectants.has(clientId)) this.join(expectant)
       else if (packet.cleanStart) this.proceed(expectant)
       else this.fetch(expectant)
     })
   }
 
+  adopt({ clientId, owner }: OfferedSession, from: NodeId): boolean {
+    const expected = this.registry.size + this.expectants.size + this.adoptions
+    if (this.registry.get(clientId) !== undefined || this.expectants.has(clientId)) return true
+    if (expected >= this.options.maximumSessions) return false
+    const done = (epoch: number | undefined, holder: NodeId | undefined): void => {
+      this.adoptions -= 1
+      // Its client has come somewhere meanwhile, and gets it.
+      if (epoch === undefined || this.expectants.has(clientId)) return
+      const holders = holder === undefined ? [] : [holder]
+      this.fetch({ clientId, owner, connect: undefined, epoch, holders, since: performance.now(), done() {} })
+    }
+    this.adoptions += 1
+    this.directory.claim(clientId, false, done, from)
+    return true
+  }
+
   /** The client ID has connected to another node. */
   evict(clientId: string, discard: boolean): boolean {
     const expectant = this.expectants.get(clientId)
-    expectant?.connection.close('taken_over', ReasonCode.SessionTakenOver)
+    expectant?.connect?.connection.close('taken_over', ReasonCode.SessionTakenOver)
     if (expectant !== undefined && !discard) return true
     this.expectants.delete(clientId)
     if (expectant !== undefined) this.takeovers.discard(clientId)
@@ -113,15 +137,14 @@ export class SessionOpener implements SessionLifecycle, MovableSessions {
     return entry?.isMoving === true && !entry.session.isArriving
   }
 
-  private proceed({ connection, packet, epoch, done }: Expectant): void {
-    if (connection.state === 'opening') done(this.enter(connection, packet, epoch))
-    else this.forgo(connection.clientId, epoch)
+  private proceed({ clientId, connect, epoch, done }: Expectant): void {
+    if (connect?.connection.state === 'opening') done(this.enter(connect.connection, connect.packet, epoch))
+    else this.forgo(clientId, epoch)
   }
 
   /** Where its session is on another node it comes here, also when the connection does not wait for it any more. */
   private fetch(expectant: Expectant): void {
-    const { connection, epoch, holders, since } = expectant
-    const { clientId } = connection
+    const { clientId, owner, epoch, holders, since } = expectant
     const holder = performance.now() - since > FETCH_TIME_MS ? undefined : holders.shift()
     if (holder === undefined) return this.proceed(expectant)
     if (this.registry.size >= this.options.maximumSessions && this.registry.get(clientId) === undefined) {
@@ -130,7 +153,7 @@ export class SessionOpener implements SessionLifecycle, MovableSessions {
       return expectant.done(undefined)
     }
     this.expectants.set(clientId, expectant)
-    this.takeovers.fetch({ clientId, epoch, holder, owner: provenUsername(connection) }, (isHere) => {
+    this.takeovers.fetch({ clientId, epoch, holder, owner }, (isHere) => {
       const last = this.expectants.get(clientId)
       this.expectants.delete(clientId)
       if (last === undefined) return
@@ -141,10 +164,10 @@ export class SessionOpener implements SessionLifecycle, MovableSessions {
 
   /** One more connection of a client whose session is on its way here. */
   private join(expectant: Expectant): void {
-    const { clientId } = expectant.connection
+    const { clientId } = expectant
     const before = this.expectants.get(clientId)
-    before?.connection.close('taken_over')
-    if (expectant.packet.cleanStart) {
+    before?.connect?.connection.close('taken_over')
+    if (expectant.connect?.packet.cleanStart === true) {
       this.expectants.delete(clientId)
       this.takeovers.discard(clientId)
       return this.proceed(expectant)
@@ -206,7 +229,7 @@ export class SessionOpener implements SessionLifecycle, MovableSessions {
     const { expiryInterval } = entry.session
     // The will is due after its delay or when the session ends, whichever comes first. [MQTT-3.1.3-9]
     const isWillDue = will !== undefined && (will.delayInterval === 0 || expiryInterval === 0)
-    const armed = will === undefined ? undefined : { will, connection }
+    const armed = will === undefined ? undefined : { will, clientId: connection.clientId, connection }
     if (isWillDue && armed !== undefined) this.modules.publishWill(armed)
     if (expiryInterval === 0) this.endSession(entry, 'discarded')
     else entry.wait(isWillDue ? undefined : armed)
@@ -234,6 +257,14 @@ export class SessionOpener implements SessionLifecycle, MovableSessions {
 
   find(clientId: string): SessionEntry | undefined {
     return this.registry.get(clientId)
+  }
+
+  mayPublishWill(armed: ArmedWill): boolean {
+    return this.modules.mayPublishWill(armed)
+  }
+
+  all(): Iterable<SessionEntry> {
+    return this.registry.values()
   }
 
   make(clientId: string, epoch: number, owner: string | undefined): SessionEntry {

@@ -81,8 +81,15 @@ export interface Directory {
    * at once and never much later than a second; with the epoch of the connection, or with undefined when the client ID
    * has come to another node meanwhile. With it comes the name of the node that has a session of the client, if any.
    * @param discard the client wants nothing of what it had before: a session on another node ends
+   * @param onlyFrom there is no client, and the session of that node is to come here: undefined comes also when the client
+   * ID is not that node's any more, or nobody knows
    */
-  claim(clientId: string, discard: boolean, done: (epoch: number | undefined, holder: NodeId | undefined) => void): void
+  claim(
+    clientId: string,
+    discard: boolean,
+    done: (epoch: number | undefined, holder: NodeId | undefined) => void,
+    onlyFrom?: NodeId,
+  ): void
 
   /** Nothing of the client is left here; nothing happens when it has come again since that epoch. */
   release(clientId: string, epoch: number): void

@@ -20,10 +20,12 @@ import type {
   MovedMessage,
   MovedState,
   MovedSubscription,
+  MovedWaits,
+  OfferedSession,
   SessionMoves,
 } from './move-ports.js'
 import type { DeliverySource } from './publish.js'
-import type { ArmedWill, SessionEntry } from './session-registry.js'
+import type { ArmedWill, Deadlines, SessionEntry } from './session-registry.js'
 import type { SubscriptionDesk } from './subscribe.js'
 import type { Subscriber } from './subscriber.js'
 
@@ -33,6 +35,12 @@ const SETTLING_MS = 30_000
 /** What moves ask of the sessions by client ID; see `SessionOpener`. */
 export interface MovableSessions {
   find(clientId: string): SessionEntry | undefined
+  all(): Iterable<SessionEntry>
+  /** See `SessionMoves.adopt`. */
+  adopt(session: OfferedSession, from: NodeId): boolean
+  publishWill(armed: ArmedWill): void
+  /** Whether the client may publish the will that waits. */
+  mayPublishWill(armed: ArmedWill): boolean
   /** A new session without a connection. */
   make(clientId: string, epoch: number, owner: string | undefined): SessionEntry
   /** The session is on another node now. */
@@ -54,6 +62,32 @@ export interface SessionMovesModules {
 
 export class MovingSessions implements SessionMoves {
   constructor(private readonly modules: SessionMovesModules) {}
+
+  get hasWaiting(): boolean {
+    for (const { connection } of this.modules.sessions.all()) if (connection === undefined) return true
+    return false
+  }
+
+  isWaiting(clientId: string): boolean {
+    const entry = this.modules.sessions.find(clientId)
+    return entry !== undefined && entry.connection === undefined
+  }
+
+  countWaiting(): number {
+    let count = 0
+    for (const { connection } of this.modules.sessions.all()) if (connection === undefined) count += 1
+    return count
+  }
+
+  *waiting(): IterableIterator<OfferedSession> {
+    for (const { connection, isMoving, session, owner } of this.modules.sessions.all()) {
+      if (connection === undefined && !isMoving) yield { clientId: session.clientId, owner }
+    }
+  }
+
+  adopt(session: OfferedSession, from: NodeId): boolean {
+    return this.modules.sessions.adopt(session, from)
+  }
 
   leave(clientId: string, epoch: number, owner: string | undefined): LeavingSession | undefined {
     const entry = this.modules.sessions.find(clientId)
@@ -112,7 +146,7 @@ class Leaving implements LeavingSession {
   private readonly gate: MoveGate
   private readonly session: Session
   private readonly will: ArmedWill | undefined
-  private readonly waits: { endsAt: number; willAt: number }
+  private readonly waits: Deadlines
   private isOver = false
 
   constructor(
@@ -149,6 +183,7 @@ class Leaving implements LeavingSession {
       received: ids.map(([packetId]) => packetId),
       unsettled: ids.flatMap(([packetId, { isSettled }]) => (isSettled ? [] : [packetId])),
       retainedFeeds: [...retainedFeeds],
+      waits: this.remaining(),
     }
   }
 
@@ -180,6 +215,12 @@ class Leaving implements LeavingSession {
     this.modules.sessions.moved(this.entry)
   }
 
+  end(): void {
+    if (!this.leaveGate()) return
+    if (this.will !== undefined) this.modules.sessions.publishWill(this.will)
+    this.modules.sessions.moved(this.entry)
+  }
+
   abort(): void {
     if (!this.leaveGate() || this.session.isEnded) return
     this.session.gate = undefined
@@ -187,8 +228,18 @@ class Leaving implements LeavingSession {
     for (const [filter, options] of this.session.subscriptions) {
       this.modules.desk.restore(this.session, filter, options)
     }
-    this.entry.waitAgain(this.waits, this.will)
+    this.entry.waitUntil(this.waits, this.will)
     this.modules.sessions.keep(this.entry)
+  }
+
+  private remaining(): MovedWaits {
+    const { waits, will } = this
+    const now = performance.now()
+    const isWillMoved = will !== undefined && this.modules.sessions.mayPublishWill(will)
+    return {
+      endsIn: waits.endsAt - now,
+      will: isWillMoved ? { will: will.will, dueIn: waits.willAt - now } : undefined,
+    }
   }
 
   private leaveGate(): boolean {
@@ -204,6 +255,8 @@ class Arriving implements ArrivingSession {
   private readonly gate: MoveGate
   private readonly session: Session
   private hasGate = true
+  /** What it has waited for at the other node, if its client does not come. */
+  private waits: { readonly deadlines: Deadlines; readonly will: ArmedWill | undefined } | undefined
 
   constructor(
     private readonly entry: SessionEntry,
@@ -223,6 +276,7 @@ class Arriving implements ArrivingSession {
   restore(state: MovedState, inFlight: readonly MovedInFlight[]): void {
     const { session } = this
     session.expiryInterval = state.expiryInterval
+    if (state.waits !== undefined) this.waits = this.waitsOf(state.waits)
     const packets = inFlight.map(
       (packet): InFlight => ({ ...packet, share: this.groupOf(packet.share), isSent: false }),
     )
@@ -263,13 +317,24 @@ class Arriving implements ArrivingSession {
     this.entry.isMoving = false
     this.session.endArrival()
     const { connection, isWaiting } = this.entry
-    if (connection === undefined && !isWaiting && !this.session.isEnded) this.entry.wait(undefined)
+    if (connection !== undefined || isWaiting || this.session.isEnded) return
+    if (this.waits === undefined) this.entry.wait(undefined)
+    else this.entry.waitUntil(this.waits.deadlines, this.waits.will)
   }
 
   drop(): void {
     this.openGate()
     this.entry.isMoving = false
     this.modules.sessions.forget(this.entry)
+  }
+
+  private waitsOf({ endsIn, will }: MovedWaits): NonNullable<Arriving['waits']> {
+    const now = performance.now()
+    const { clientId } = this.session
+    return {
+      deadlines: { endsAt: now + endsIn, willAt: now + (will?.dueIn ?? Number.POSITIVE_INFINITY) },
+      will: will && { will: will.will, clientId, connection: undefined },
+    }
   }
 
   /** The group here, of which the session is a member by now. */

@@ -16,10 +16,18 @@ export interface SessionLifecycle {
   endSession(entry: SessionEntry, cause: 'expired' | 'discarded'): void
 }
 
-/** A will and the connection it came with, in whose name it is published. */
+/** A will that waits, and in whose name it is published. */
 export interface ArmedWill {
   readonly will: Will
-  readonly connection: Connection
+  readonly clientId: string
+  /** Undefined of a will that has come from another node, which has seen to the client's rights. */
+  readonly connection: Connection | undefined
+}
+
+/** Times of `performance.now()`; Infinity: never. */
+export interface Deadlines {
+  readonly willAt: number
+  readonly endsAt: number
 }
 
 export class SessionEntry extends TimerEntry {
@@ -56,13 +64,13 @@ export class SessionEntry extends TimerEntry {
     this.arm()
   }
 
-  /** Until when it waits; see `waitAgain`. */
-  get deadlines(): { willAt: number; endsAt: number } {
+  /** Until when it waits; see `waitUntil`. */
+  get deadlines(): Deadlines {
     return { willAt: this.willAt, endsAt: this.endsAt }
   }
 
-  /** As before a `resume` that came to nothing. */
-  waitAgain({ willAt, endsAt }: { willAt: number; endsAt: number }, armed: ArmedWill | undefined): void {
+  /** Goes on waiting: after a `resume` that came to nothing, or on another node than before. */
+  waitUntil({ willAt, endsAt }: Deadlines, armed: ArmedWill | undefined): void {
     this.isWaiting = true
     this.armed = armed
     this.willAt = willAt

@@ -38,6 +38,8 @@ export interface ClusterModules {
   metrics: MetricRegistry
   /** Live MQTT connections of this node. */
   connectionCount: () => number
+  /** True while the node lets its clients go, and takes nobody else's. */
+  isDraining?: () => boolean
   /** True when the node left its cluster in a life before, and was not told to join since. */
   isApart?: boolean
   /** The one protocol version to speak, where a test plays a node of another time. */

@@ -114,6 +114,7 @@ export class Cluster {
       connectionCount: modules.connectionCount,
       routeCount: () => this.routeLog.digest().count,
       isReady: () => this.isReady,
+      isDraining: () => modules.isDraining?.() === true,
       look: () => viewOf(this.membership.peers.values()),
     })
     this.membership = this.createMembership()
@@ -141,6 +142,7 @@ export class Cluster {
       self: modules.node,
       send: (to, body) => this.membership.peers.get(to)?.send(body),
       isLinked: (peer) => this.membership.peers.get(peer)?.isLinked === true,
+      knowsOffers: (peer) => this.membership.peers.get(peer)?.speaks('handover') === true,
       sink: modules.clients,
       turns: this.turns,
       metrics: modules.metrics,
@@ -155,6 +157,8 @@ export class Cluster {
       routeVersionOf: (peer) => this.membership.peers.get(peer)?.exchange.mirror.version ?? 0,
       turns: this.turns,
       sessions: modules.moves,
+      isTaking: () => !this.isStopping && modules.isDraining?.() !== true,
+      takers: () => this.takers(),
       metrics: modules.metrics,
       log,
     })
@@ -263,9 +267,10 @@ export class Cluster {
     if (address !== '') this.membership.join(address)
   }
 
-  /** Whether another node can be reached. */
+  /** Whether another node can be reached that takes clients. */
   get hasPeers(): boolean {
-    return this.reachablePeers().length > 0
+    for (const peer of this.membership.peers.values()) if (peer.isReachable && peer.isTaking) return true
+    return false
   }
 
   /** True from the beginning of `depart` until `join`. */
@@ -321,6 +326,20 @@ export class Cluster {
   /** Sends the peers digests of own routes and of the maps now, as happens every ten seconds anyway. */
   compareDigests(): void {
     for (const peer of this.membership.peers.values()) peer.exchange.check()
+  }
+
+  /**
+   * Hands the sessions of absent clients to the other nodes, before this one stops or leaves.
+   * @param within milliseconds
+   * @returns how many are left
+   */
+  handOver(within: number): Promise<number> {
+    return this.moves.handOver(within)
+  }
+
+  /** This node goes on after all; idempotent. */
+  endHandover(): void {
+    this.moves.endHandover()
   }
 
   /** A clean leave: what is under way is sent, the peers are told and drop our routes at once. */
@@ -390,6 +409,10 @@ export class Cluster {
 
   private reachablePeers(): NodeId[] {
     return Array.from(this.membership.peers.values()).flatMap((peer) => (peer.isReachable ? [peer.name] : []))
+  }
+
+  private takers(): NodeId[] {
+    return this.reachablePeers().filter((name) => this.membership.peers.get(name)?.isHeir === true)
   }
 
   private wakePeers(): void {

@@ -8,6 +8,8 @@ export const FEATURES = {
   departure: 2,
   /** Entries of batches that are PUBLISH packets of MQTT 3.1.1, and runs of packets: an older peer cannot read them. */
   shortEntries: 2,
+  /** `SessionOffer`, and claims that are good only while a certain node holds the client ID. */
+  handover: 2,
 } as const satisfies Record<string, number>
 
 /** @param protocol the version that the handshake agreed on */

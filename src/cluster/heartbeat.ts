@@ -13,6 +13,8 @@ export interface BeatStatus {
   /** Seconds. */
   uptime: number
   ready: boolean
+  /** It lets its clients go, and takes nobody else's. */
+  draining: boolean
   /** Whom the node sees. The same object as long as nothing has changed: it is sent only then. */
   view: View | undefined
 }
@@ -82,8 +84,8 @@ export class Heartbeat {
     if (beat.echo > 0) this.measure(now - beat.echo - beat.held)
     this.echo = beat.sent
     this.echoReceivedAt = now
-    const { connections, routes, uptime, ready, view, held } = beat
-    this.listener.onBeat({ connections, routes, uptime, ready, view, unheard: held }, isFirst)
+    const { connections, routes, uptime, ready, draining, view, held } = beat
+    this.listener.onBeat({ connections, routes, uptime, ready, draining, view, unheard: held }, isFirst)
   }
 
   /** Ends without telling the listener. */

@@ -16,6 +16,8 @@ export interface OwnNodeModules {
   readonly connectionCount: () => number
   readonly routeCount: () => number
   readonly isReady: () => boolean
+  /** Whether it lets its clients go. */
+  readonly isDraining: () => boolean
   /** How it sees its peers. */
   readonly look: () => View
 }
@@ -66,6 +68,7 @@ export class OwnNode {
       routes: this.modules.routeCount(),
       uptime: Math.floor((performance.now() - this.startedAt) / 1000),
       ready: this.modules.isReady(),
+      draining: this.modules.isDraining(),
       view: this.view,
     }
   }

@@ -13,7 +13,7 @@ import type { NodeId } from '../router/route-table.js'
 import type { Reach } from '../router/shared-group.js'
 import { asError } from '../util/errors.js'
 import type { Exchange } from './exchange.js'
-import { speaks } from './features.js'
+import { type FEATURES, speaks } from './features.js'
 import { Flapping } from './flapping.js'
 import type { GiveUpReason, Handoff } from './handoff.js'
 import type { BeatStatus, HeardBeat } from './heartbeat.js'
@@ -126,6 +126,21 @@ export class Peer implements LinkOwner, PeerMetrics, SeenPeer {
   /** True when it lives, and what is sent to it goes out now. */
   get isReachable(): boolean {
     return this.current === 'up' && this.link?.state === 'up'
+  }
+
+  /** Whether sessions may be handed to it. */
+  get isHeir(): boolean {
+    return this.isTaking && this.speaks('handover')
+  }
+
+  /** Whether it takes clients, as its last beat said. */
+  get isTaking(): boolean {
+    return this.status?.draining !== true
+  }
+
+  /** Whether the link to it is of a version that knows this. */
+  speaks(feature: keyof typeof FEATURES): boolean {
+    return this.link !== undefined && speaks(this.link.protocol, feature)
   }
 
   /** Whether its members of shared subscriptions are chosen. */

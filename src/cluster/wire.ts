@@ -44,6 +44,7 @@ export type {
   RouteSnapshot,
   SessionMessage,
   SessionSubscription,
+  SessionWill,
   View,
 } from './generated/cluster/v1/cluster.js'
 export type { SessionPart, TakeoverMark }

@@ -14,12 +14,17 @@ export const drainSchema = z.strictObject({
   timeout: duration(
     '30s',
     ['0', '1h'],
-    'How long that may take; a node that stops then closes the rest at once. Give the node more than grace, timeout and handover together before it is killed.',
+    'How long that may take; a node that stops then closes the rest at once. Give the node more than grace, timeout, handover and offer together before it is killed.',
   ),
   handover: duration(
     '5s',
     ['0', '10m'],
     'How long a node that has closed its clients waits for those with a session to come to other nodes, which take the session over. It goes on as soon as the last one has; without other nodes it does not wait.',
+  ),
+  offer: duration(
+    '10s',
+    ['0', '1h'],
+    'How long a node that stops or leaves takes, after that, to have other nodes take the sessions whose clients are away. It goes on as soon as the last one is gone; 0: they end with the node.',
   ),
 })
 

@@ -7,6 +7,7 @@ import { useCluster } from '../support/cluster.js'
 import { eventually } from '../support/eventually.js'
 import type { NodeProcess } from '../support/node-process.js'
 import { deliveryFaults } from '../support/numbered.js'
+import { PacketClient } from '../support/packet-client.js'
 import { publishSteadily } from '../support/steady-publisher.js'
 
 const NODES = [1, 2, 3]
@@ -14,7 +15,10 @@ const NODES = [1, 2, 3]
 const AWAY_LIMIT_MS = 10_000
 const PATIENTLY = { within: 30_000 }
 
-const cluster = useCluster({ nodes: 3, config: { drain: { grace: '300ms', rate: 20, handover: '15s' } } })
+const cluster = useCluster({
+  nodes: 3,
+  config: { mqtt: { queueLength: 100_000 }, drain: { grace: '300ms', rate: 20, handover: '15s', offer: '30s' } },
+})
 
 /** A client with a session that goes to another node when it loses its own, as a real one does. */
 class Roamer {
@@ -59,6 +63,54 @@ class Roamer {
   }
 }
 
+/** The session of a client that is away while all nodes restart, and only looks in now and then. */
+class Absentee {
+  readonly received: string[] = []
+  private readonly seen = new Set<string>()
+
+  private constructor(
+    readonly name: string,
+    private readonly context: TestContext,
+  ) {}
+
+  static async leave(t: TestContext, name: string, node: number, qos: 1 | 2): Promise<Absentee> {
+    const absentee = new Absentee(name, t)
+    const client = await absentee.connect(node)
+    await client.subscribe('rolling/#', qos)
+    await client.disconnect()
+    return absentee
+  }
+
+  /** It comes, takes so many messages of those that wait, and is gone without a word. */
+  async lookIn(node: number, count: number): Promise<void> {
+    const client = await this.connect(node)
+    assert.equal(client.connack?.sessionPresent, true, `${this.name} finds its session`)
+    await this.take(client, count)
+    client.drop()
+  }
+
+  /** It stays until it has so many different messages. */
+  async comeBack(node: number, total: number): Promise<void> {
+    const client = await this.connect(node)
+    assert.equal(client.connack?.sessionPresent, true, `${this.name} finds its session`)
+    while (this.seen.size < total) await this.take(client, 1)
+    await client.disconnect()
+  }
+
+  private async take(client: PacketClient, count: number): Promise<void> {
+    for (const message of await client.receive(count)) {
+      const payload = message.payload.toString()
+      this.received.push(payload)
+      this.seen.add(payload)
+    }
+  }
+
+  private connect(node: number): Promise<PacketClient> {
+    const fields = { clientId: this.name, clean: false, properties: { sessionExpiryInterval: 600 } }
+    return PacketClient.connect(this.context, cluster().node(node).ports.mqtt, 5, fields)
+  }
+}
+
 async function readiness(node: NodeProcess): Promise<number> {
   return (await fetch(`http://127.0.0.1:${node.ports.admin}/readyz`)).status
 }
@@ -73,6 +125,10 @@ test('all nodes restart one after the other while publishers send: nothing ackno
       await roamer.client.subscribe('rolling/#', which === 'a' ? 1 : 2)
       subscribers.push(roamer)
     }
+  }
+  const absentees: Absentee[] = []
+  for (const node of NODES) {
+    for (const qos of [1, 2] as const) absentees.push(await Absentee.leave(t, `absent-${node}-qos${qos}`, node, qos))
   }
   const publishers = await Promise.all(NODES.map((node) => Roamer.connect(t, `publisher-${node}`, node)))
   const stops = publishers.map(({ name, client }) =>
@@ -92,6 +148,8 @@ test('all nodes restart one after the other while publishers send: nothing ackno
     await node.start()
     await node.whenReady()
     await cluster().whenWhole()
+    // One of each node looks in at the node that has just come back, wherever its session is.
+    for (const absentee of absentees.filter(({ name }) => name.endsWith('qos1'))) await absentee.lookIn(number, 10)
   }
 
   const sent = Object.fromEntries(
@@ -109,6 +167,12 @@ test('all nodes restart one after the other while publishers send: nothing ackno
       assert.deepEqual({ lost, foreign, disordered }, { lost: [], foreign: [], disordered: [] }, name)
     }
   }, PATIENTLY)
+  const total = Object.values(sent).reduce((sum, count) => sum + count, 0)
+  for (const [index, absentee] of absentees.entries()) {
+    await absentee.comeBack(1 + (index % 3), total)
+    const { lost, foreign, disordered } = deliveryFaults(sent, absentee.received)
+    assert.deepEqual({ lost, foreign, disordered }, { lost: [], foreign: [], disordered: [] }, absentee.name)
+  }
   assert.ok(away < AWAY_LIMIT_MS, `a client was away for ${away} ms`)
   // Each of the three nodes was left by whoever was there; two of a client's three nodes are never its third.
   for (const { name, reconnects } of all) assert.ok(reconnects >= 1, `${name} was never told to go`)

@@ -26,6 +26,8 @@ interface PendingClaim {
   readonly done: ClaimCallback
   readonly deadline: number
   ringNode: NodeId
+  /** There is no client: a session of this node is to come here. Nothing is claimed without the ring node. */
+  readonly onlyFrom: NodeId | undefined
 }
 
 interface Holding {
@@ -46,6 +48,8 @@ export interface ClaimsModules {
   readonly ring: () => ClientRing
   /** Closes the connection of a client that is held here; with `discard` its session ends too. True when one is left. */
   readonly evict: (clientId: string, discard: boolean) => boolean
+  /** Whether that ring node knows claims without a client; an older one would take it for a client's. */
+  readonly knowsOffers: (ringNode: NodeId) => boolean
   /** Its session is on its way to another node. */
   readonly isLeaving: (clientId: string) => boolean
   readonly metrics: DirectoryMetrics
@@ -71,13 +75,17 @@ export class Claims {
     return this.pending.size
   }
 
-  /** `done` is called once, perhaps at once. */
-  claim(clientId: string, discard: boolean, done: ClaimCallback): void {
+  /**
+   * `done` is called once, perhaps at once.
+   * @param onlyFrom the claim is for a session of that node, without a client; lost where the client is elsewhere
+   */
+  claim(clientId: string, discard: boolean, done: ClaimCallback, onlyFrom?: NodeId): void {
     const request = this.nextRequest()
     const ringNode = this.modules.ring().nodeOf(clientId)
     const deadline = performance.now() + CLAIM_TIMEOUT_MS
-    this.pending.set(request, { clientId, discard, done, deadline, ringNode })
-    this.ask(ringNode, request, clientId, discard)
+    const claim = { clientId, discard, done, deadline, ringNode, onlyFrom }
+    this.pending.set(request, claim)
+    this.ask(request, claim)
   }
 
   release(clientId: string, epoch: number): void {
@@ -129,7 +137,7 @@ export class Claims {
     for (const [request, claim] of this.pending) {
       if (ring.has(claim.ringNode)) continue
       claim.ringNode = ring.nodeOf(claim.clientId)
-      this.ask(claim.ringNode, request, claim.clientId, claim.discard)
+      this.ask(request, claim)
     }
   }
 
@@ -163,7 +171,8 @@ export class Claims {
       if (claim.deadline > now) return
       this.pending.delete(request)
       this.modules.metrics.claims.timed_out.value++
-      this.hold(claim, nextEpoch(this.held.get(claim.clientId)?.epoch ?? 0), true, undefined)
+      if (claim.onlyFrom !== undefined) claim.done(undefined, undefined)
+      else this.hold(claim, nextEpoch(this.held.get(claim.clientId)?.epoch ?? 0), true, undefined)
     }
   }
 
@@ -171,7 +180,7 @@ export class Claims {
   stop(): void {
     for (const [request, claim] of this.pending) {
       this.pending.delete(request)
-      claim.done(nextEpoch(0), undefined)
+      claim.done(claim.onlyFrom === undefined ? nextEpoch(0) : undefined, undefined)
     }
   }
 
@@ -215,8 +224,13 @@ export class Claims {
     }
   }
 
-  private ask(ringNode: NodeId, request: number, clientId: string, discard: boolean): void {
-    this.modules.send(ringNode, { $case: 'directoryClaim', value: { request, clientId, discard } })
+  private ask(request: number, { ringNode, clientId, discard, onlyFrom, done }: PendingClaim): void {
+    if (onlyFrom !== undefined && !this.modules.knowsOffers(ringNode)) {
+      this.pending.delete(request)
+      return done(undefined, undefined)
+    }
+    const value = { request, clientId, discard, ...(onlyFrom === undefined ? {} : { onlyFrom }) }
+    this.modules.send(ringNode, { $case: 'directoryClaim', value })
   }
 
   private tell(ringNode: NodeId, holdings: { clientId: string; epoch: number }[]): void {

@@ -27,6 +27,8 @@ export interface DirectoryModules {
   readonly send: (to: NodeId, body: LinkBody) => void
   /** Whether there is a link to a peer, be it silent at the moment. */
   readonly isLinked: (peer: NodeId) => boolean
+  /** Whether a peer knows claims without a client. */
+  readonly knowsOffers: (peer: NodeId) => boolean
   readonly sink: DirectorySink
   readonly turns: TurnQueue
   readonly metrics: MetricRegistry
@@ -57,6 +59,7 @@ export class ClientDirectory implements Directory, TurnTask {
       metrics,
       evict: (clientId, discard) => sink.evict(clientId, discard),
       isLeaving: (clientId) => sink.isLeaving(clientId),
+      knowsOffers: (node) => node === self || modules.knowsOffers(node),
     })
   }
 
@@ -76,8 +79,8 @@ export class ClientDirectory implements Directory, TurnTask {
     this.claims.stop()
   }
 
-  claim(clientId: string, discard: boolean, done: ClaimCallback): void {
-    this.claims.claim(clientId, discard, done)
+  claim(clientId: string, discard: boolean, done: ClaimCallback, onlyFrom?: NodeId): void {
+    this.claims.claim(clientId, discard, done, onlyFrom)
     if (this.isStopped) this.claims.stop()
   }
 

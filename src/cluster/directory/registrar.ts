@@ -53,9 +53,12 @@ export class Registrar {
     return this.entries.size
   }
 
-  claim(from: NodeId, { request, clientId, discard }: LinkBodyOf<'directoryClaim'>['value']): void {
+  claim(from: NodeId, { request, clientId, discard, onlyFrom }: LinkBodyOf<'directoryClaim'>['value']): void {
     const before = this.entries.get(clientId)
     const epoch = nextEpoch(before?.epoch ?? 0)
+    if (onlyFrom !== undefined && (before?.node !== onlyFrom || before.waiting !== undefined)) {
+      return this.answer(from, request, before?.epoch ?? 0, '', true)
+    }
     if (before === undefined) {
       this.entries.set(clientId, { node: from, epoch, waiting: undefined })
       return this.answer(from, request, epoch)

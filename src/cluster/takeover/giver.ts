@@ -233,12 +233,13 @@ export class Giver implements TurnTask {
   }
 
   /** The taker does not want it any more. */
-  ended(from: NodeId, { move, discard }: LinkBodyOf<'takeoverEnd'>['value']): void {
+  ended(from: NodeId, { move, discard, unseen }: LinkBodyOf<'takeoverEnd'>['value']): void {
     const giving = this.find(from, move)
     if (giving === undefined) return
     if (!discard) return this.abort(giving)
     this.givings.delete(keyOf(from, move))
-    giving.session.commit()
+    if (unseen) giving.session.end()
+    else giving.session.commit()
   }
 
   /** The client is here again. */
@@ -296,7 +297,7 @@ export class Giver implements TurnTask {
   }
 
   private refuse(taker: NodeId, move: number): void {
-    this.modules.send(taker, { $case: 'takeoverEnd', value: { move, fromTaker: false, discard: false } })
+    this.modules.send(taker, { $case: 'takeoverEnd', value: { move, fromTaker: false, discard: false, unseen: false } })
   }
 
   private find(taker: NodeId, move: number): Giving | undefined {

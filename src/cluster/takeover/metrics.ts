@@ -35,6 +35,10 @@ export interface TakeoverMetrics {
   readonly waits: Histogram
   /** Marks that did not come in time: messages of that moment may have been delivered twice. */
   readonly marksMissed: Counter
+  /** Sessions that nodes which stop have offered to this one. */
+  readonly offers: { readonly taken: Counter; readonly declined: Counter }
+  /** Sessions that no node has taken when this one stopped. */
+  readonly left: Counter
 }
 
 export function createTakeoverMetrics(registry: MetricRegistry, gauges: TakeoverGauges): TakeoverMetrics {
@@ -54,6 +58,18 @@ export function createTakeoverMetrics(registry: MetricRegistry, gauges: Takeover
     messages: registry.counter({
       name: 'session_move_messages_total',
       help: 'Messages, queued and in flight, that came here with sessions.',
+    }),
+    offers: registry.counters(
+      {
+        name: 'session_offers_total',
+        help: 'Sessions of absent clients that nodes which drain, stop or leave have offered to this one: taken, or declined, because it drains itself or has as many as it may.',
+      },
+      'outcome',
+      ['taken', 'declined'],
+    ),
+    left: registry.counter({
+      name: 'sessions_left_total',
+      help: 'Sessions that no other node had taken when this one had drained, before it stopped or left: nobody was there to take them, or drain.offer was over.',
     }),
     bytes: registry.counter({ name: 'session_move_bytes_total', help: 'Bytes that came here with sessions.' }),
     waits: registry.histogram(

@@ -6,13 +6,17 @@ import type {
   MovedMessage,
   MovedState,
   MovedSubscription,
+  MovedWaits,
 } from '../../broker/move-ports.js'
+import { NEVER_EXPIRES } from '../../mqtt/session/session.js'
 import { Message } from '../../mqtt/wire/message.js'
+import type { Will } from '../../mqtt/wire/packets.js'
+import { decodePublishProperties, encodePublishProperties } from '../../mqtt/wire/publish-frame.js'
 import { decodePublish, decodeTopic, PublishHeader } from '../../mqtt/wire/publish-header.js'
 import { MqttError } from '../../mqtt/wire/reason-codes.js'
 import { readVariableInteger, variableIntegerSize } from '../../mqtt/wire/variable-integer.js'
 import { NodeError } from '../../util/errors.js'
-import type { SessionMessage, SessionPart, SessionSubscription } from '../wire.js'
+import type { SessionMessage, SessionPart, SessionSubscription, SessionWill } from '../wire.js'
 
 /** Bytes of messages in a part, about; one message may be more. */
 const PART_BYTES = 16 * 1024
@@ -20,6 +24,7 @@ const PART_BYTES = 16 * 1024
 const PART_ITEMS = 500
 /** Rough cost of a message besides payload and topic, in bytes. */
 const MESSAGE_OVERHEAD_BYTES = 48
+const NO_BYTES = Buffer.alloc(0)
 
 /** A part with nothing in it. */
 export function emptyPart(): SessionPart {
@@ -34,12 +39,13 @@ export function emptyPart(): SessionPart {
     stateComplete: false,
     queue: [],
     last: false,
+    will: undefined,
   }
 }
 
 /** Everything but the queue; the last part says so. */
 export function* stateParts(session: LeavingSession): Generator<SessionPart> {
-  const { expiryInterval, lastPacketId, received, unsettled, retainedFeeds } = session.state
+  const { expiryInterval, lastPacketId, received, unsettled, retainedFeeds, waits } = session.state
   for (const subscriptions of chunks(session.subscriptions, PART_ITEMS)) {
     yield { ...emptyPart(), subscriptions: subscriptions.map(encodeSubscription) }
   }
@@ -65,6 +71,7 @@ export function* stateParts(session: LeavingSession): Generator<SessionPart> {
     lastPacketId,
     expiryInterval,
     stateComplete: true,
+    ...(waits === undefined ? {} : encodeWaits(waits)),
   }
 }
 
@@ -118,8 +125,34 @@ export function decodeState({
   received,
   unsettled,
   retainedFeeds,
+  endsIn = expiryInterval === NEVER_EXPIRES ? Number.POSITIVE_INFINITY : expiryInterval * 1000,
+  will,
 }: SessionPart): MovedState {
-  return { expiryInterval, lastPacketId, received, unsettled, retainedFeeds }
+  const waits = { endsIn, will: will && { will: decodeWill(will), dueIn: will.dueIn } }
+  return { expiryInterval, lastPacketId, received, unsettled, retainedFeeds, waits }
+}
+
+function encodeWaits({ endsIn, will }: MovedWaits): Pick<SessionPart, 'endsIn' | 'will'> {
+  return {
+    ...(endsIn === Number.POSITIVE_INFINITY ? {} : { endsIn }),
+    will: will && encodeWill(will.will, will.dueIn),
+  }
+}
+
+function encodeWill({ topic, payload, qos, retain, properties }: Will, dueIn: number): SessionWill {
+  return { topic, payload, qos, retain, properties: encodePublishProperties(properties) ?? NO_BYTES, dueIn }
+}
+
+function decodeWill({ topic, payload, qos, retain, properties, dueIn }: SessionWill): Will {
+  return {
+    topic,
+    // In bytes of its own: the part that it came in must not be kept for it.
+    payload: Buffer.from(payload),
+    qos: upToTwo(qos),
+    retain,
+    delayInterval: dueIn / 1000,
+    properties: decodePublishProperties(Buffer.from(properties)),
+  }
 }
 
 function encodeSubscription({ filter, options }: MovedSubscription): SessionSubscription {

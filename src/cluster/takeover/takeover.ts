@@ -14,6 +14,7 @@ import type { MetricRegistry } from '../../telemetry/registry.js'
 import type { TurnQueue } from '../../util/turn.js'
 import type { LinkBody, LinkBodyOf, TakeoverMark } from '../wire.js'
 import { Giver } from './giver.js'
+import { Handover } from './handover.js'
 import { createTakeoverMetrics } from './metrics.js'
 import { Taker } from './taker.js'
 
@@ -35,6 +36,10 @@ export interface SessionTakeoverModules {
   readonly routeVersionOf: (peer: NodeId) => number
   readonly turns: Pick<TurnQueue, 'add'>
   readonly sessions: SessionMoves
+  /** Whether this node takes sessions that others hand over. */
+  readonly isTaking: () => boolean
+  /** Nodes to which this one may hand its sessions. */
+  readonly takers: () => readonly NodeId[]
   readonly metrics: MetricRegistry
   readonly log: Logger
 }
@@ -49,6 +54,7 @@ interface WaitingCut {
 export class SessionTakeover implements Takeovers {
   private readonly giver: Giver
   private readonly taker: Taker
+  private readonly handover: Handover
   private cuts: WaitingCut[] = []
   private timer: NodeJS.Timeout | undefined
   private isStopped = false
@@ -61,6 +67,8 @@ export class SessionTakeover implements Takeovers {
       arriving: () => this.taker.size,
     })
     this.giver = new Giver({ send, turns, sessions, log })
+    const { isTaking, takers } = modules
+    this.handover = new Handover({ send, takers, sessions, isTaking, metrics, log })
     this.taker = new Taker({ self, send, peers, routeVersion, sessions, metrics, log })
   }
 
@@ -77,6 +85,7 @@ export class SessionTakeover implements Takeovers {
   stop(): void {
     this.isStopped = true
     clearInterval(this.timer)
+    this.handover.stop()
     this.taker.stop()
     this.giver.stop()
   }
@@ -98,6 +107,16 @@ export class SessionTakeover implements Takeovers {
 
   reclaim(clientId: string): void {
     this.giver.reclaim(clientId)
+  }
+
+  /** See `Handover.run`. */
+  handOver(within: number): Promise<number> {
+    return this.handover.run(within)
+  }
+
+  /** Sessions that are not on their way stay here. */
+  endHandover(): void {
+    this.handover.stop()
   }
 
   /** False for what it knows nothing about. */
@@ -127,6 +146,12 @@ export class SessionTakeover implements Takeovers {
       case 'takeoverEnd':
         if (body.value.fromTaker) this.giver.ended(from, body.value)
         else this.taker.ended(from, body.value.move)
+        return true
+      case 'sessionOffer':
+        this.handover.offered(from, body.value)
+        return true
+      case 'sessionDecline':
+        this.handover.declined(from)
         return true
       case 'takeoverSettled':
         this.modules.sessions.settle(body.value.clientId, body.value.packetIds)
@@ -159,6 +184,7 @@ export class SessionTakeover implements Takeovers {
   /** A peer is down, has left or has begun anew. */
   nodeGone(node: NodeId): void {
     this.cuts = this.cuts.filter(({ taker }) => taker !== node)
+    this.handover.nodeGone(node)
     this.taker.nodeGone(node)
     this.giver.nodeGone(node)
   }

@@ -112,7 +112,7 @@ export class Taker {
     const arrival = this.find(from, move)
     if (arrival === undefined) {
       // It came too late: its client has begun anew.
-      const value = { move, fromTaker: true, discard: false }
+      const value = { move, fromTaker: true, discard: false, unseen: false }
       return this.modules.send(from, { $case: 'takeoverEnd', value })
     }
     arrival.heardAt = performance.now()
@@ -289,8 +289,9 @@ export class Taker {
     else this.modules.log.warn(fields, 'session has not come whole from another node')
   }
 
-  private tellEnd({ move, request }: Arrival, discard: boolean): void {
-    this.modules.send(request.holder, { $case: 'takeoverEnd', value: { move, fromTaker: true, discard } })
+  private tellEnd({ move, request, done }: Arrival, discard: boolean): void {
+    const value = { move, fromTaker: true, discard, unseen: discard && done !== undefined }
+    this.modules.send(request.holder, { $case: 'takeoverEnd', value })
   }
 
   private requestOf(move: number, { clientId, epoch, owner }: FetchRequest): LinkBodyOf<'takeoverRequest'> {

@@ -27,6 +27,7 @@ class DirectoryNode {
       self: name,
       send: (to, body) => network.send(name, to, body),
       isLinked: (to) => !network.isCut(name, to),
+      knowsOffers: () => true,
       sink: {
         evict: (clientId) => {
           this.connections.delete(clientId)
@@ -228,6 +229,32 @@ describe('the client directory', () => {
       assert.equal(await second, true)
     })
   }
+
+  it('gives a session that a node offers to the node that takes it, unless its client has come somewhere meanwhile', async (t) => {
+    const network = new Network(NAMES)
+    t.after(() => network.stop())
+    const adopt = (name: string, clientId: string, from: string): Promise<boolean> =>
+      new Promise((resolve) => {
+        network.node(name).directory.claim(clientId, false, (epoch) => resolve(epoch !== undefined), from)
+      })
+    for (const ringNode of NAMES) {
+      const clientId = clientOf(ringNode)
+      const claims: Promise<boolean>[] = [network.node('n1@a').connect(clientId)]
+      await network.settle()
+      claims.push(adopt('n2@b', clientId, 'n1@a'))
+      await network.settle()
+      assert.deepEqual(network.holders(clientId), [], 'it is no connection')
+      claims.push(network.node('n3@c').connect(clientId))
+      await network.settle()
+      // Too late, and from a node that has nothing of it.
+      claims.push(adopt('n2@b', clientId, 'n1@a'), adopt('n1@a', 'never-seen', 'n2@b'))
+      await network.settle()
+      assert.deepEqual(await Promise.all(claims), [true, true, true, false, false], ringNode)
+      assert.deepEqual(network.holders(clientId), ['n3@c'], 'its client stays where it is')
+      network.node('n3@c').disconnect(clientId)
+      await network.settle()
+    }
+  })
 
   it('lets the last one have a client ID that comes to all nodes at once, and tells the others', async (t) => {
     const network = new Network(NAMES)

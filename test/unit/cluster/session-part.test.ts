@@ -23,13 +23,38 @@ function leaving(parts: {
     clientId: 'c',
     subscriptions,
     inFlight,
-    state: { expiryInterval: 77, lastPacketId: 9, received: [1, 65_535], unsettled: [1], retainedFeeds: ['r/#'] },
+    state: {
+      expiryInterval: 77,
+      lastPacketId: 9,
+      received: [1, 65_535],
+      unsettled: [1],
+      retainedFeeds: ['r/#'],
+      waits: {
+        endsIn: 12_345.5,
+        will: {
+          will: {
+            topic: 'gone/c',
+            payload: Buffer.from('c is gone'),
+            qos: 2,
+            retain: true,
+            delayInterval: 2.5,
+            properties: {
+              messageExpiryInterval: 0,
+              correlationData: Buffer.from([1, 2]),
+              userProperties: [['k', 'v']],
+            },
+          },
+          dueIn: 2_500,
+        },
+      },
+    },
     queueLength: queue.length,
     messageAt: (place) => queue[place],
     cut() {},
     close() {},
     watchUnsettled() {},
     commit() {},
+    end() {},
     abort() {},
   }
 }

@@ -86,6 +86,8 @@ export class ModelNode implements MovableSessions {
         source: this.source,
         timers: this.timers,
       }),
+      isTaking: () => false,
+      takers: () => [],
       metrics: this.metrics,
       log: pino({ level: 'silent' }),
     })
@@ -153,6 +155,20 @@ export class ModelNode implements MovableSessions {
 
   find(clientId: string): SessionEntry | undefined {
     return this.entries.get(clientId)
+  }
+
+  all(): Iterable<SessionEntry> {
+    return this.entries.values()
+  }
+
+  adopt(): boolean {
+    return false
+  }
+
+  publishWill(): void {}
+
+  mayPublishWill(): boolean {
+    return true
   }
 
   make(clientId: string): SessionEntry {

@@ -47,6 +47,11 @@ const SUBSCRIPTION = {
 
 /** Of a node without clients. */
 const NO_SESSIONS: SessionMoves = {
+  hasWaiting: false,
+  countWaiting: () => 0,
+  isWaiting: () => false,
+  waiting: () => [],
+  adopt: () => false,
   leave: () => undefined,
   arrive() {
     throw new Error('no session comes here')

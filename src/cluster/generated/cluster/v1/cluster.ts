@@ -73,6 +73,10 @@ export interface LinkMessage {
     | { $case: "takeoverEnd"; value: TakeoverEnd }
     | { $case: "takeoverSettled"; value: TakeoverSettled }
     | { $case: "takeoverResume"; value: TakeoverResume }
+    | //
+    /** Sessions of absent clients that a node hands to another before it stops. */
+    { $case: "sessionOffer"; value: SessionOffer }
+    | { $case: "sessionDecline"; value: SessionDecline }
     | undefined;
 }
 
@@ -309,6 +313,26 @@ export interface DirectoryClaim {
   clientId: string;
   /** The client wants nothing of what it had before: a session that waits for it elsewhere ends. */
   discard: boolean;
+  /**
+   * There is no client: the sender takes over a session that this node offers. Where another node holds the client ID by
+   * now, or one waits for it, the claim is lost (superseded) and changes nothing.
+   */
+  onlyFrom?: string | undefined;
+}
+
+/** The sender is about to stop: the receiver is to take over these sessions, whose clients are away, as if they had come. */
+export interface SessionOffer {
+  sessions: SessionOffer_Session[];
+}
+
+export interface SessionOffer_Session {
+  clientId: string;
+  /** The user whose session it is; none for an anonymous client. */
+  owner?: string | undefined;
+}
+
+/** The receiver of an offer takes no (more) sessions: it is about to stop itself, or is full. */
+export interface SessionDecline {
 }
 
 export interface DirectoryAnswer {
@@ -412,6 +436,8 @@ export interface TakeoverEnd {
   /** Of the sender: it was the taker of this move. */
   fromTaker: boolean;
   discard: boolean;
+  /** With discard: the session has ended before a client got it, so that its will is due. */
+  unseen: boolean;
 }
 
 /** QoS 2 messages that the client has sent to the giver are kept by now: the taker may say so to the client. */
@@ -443,6 +469,27 @@ export interface SessionPart {
   stateComplete: boolean;
   queue: SessionMessage[];
   last: boolean;
+  /**
+   * With the state, of a session whose client is away: milliseconds until it ends; absent when it never does, or when that
+   * begins anew.
+   */
+  endsIn?:
+    | number
+    | undefined;
+  /** With the state: the will that waits for its delay. */
+  will: SessionWill | undefined;
+}
+
+/** The will of a client that is away. That the client may publish it was seen to by the node where it was connected. */
+export interface SessionWill {
+  topic: string;
+  payload: Uint8Array;
+  qos: number;
+  retain: boolean;
+  /** Properties of an MQTT 5 PUBLISH packet, without their length. */
+  properties: Uint8Array;
+  /** Milliseconds until it is published. */
+  dueIn: number;
 }
 
 export interface SessionSubscription {
@@ -492,6 +539,8 @@ export interface Beat {
   /** Seconds since the start of the sender. */
   uptime: number;
   ready: boolean;
+  /** It lets its clients go, and takes nobody else's. */
+  draining: boolean;
   /** Whom the sender sees and how: in the first beat, and again when that has changed. */
   view: View | undefined;
 }
@@ -676,6 +725,12 @@ export const LinkMessage: MessageFns<LinkMessage> = {
         break;
       case "takeoverResume":
         TakeoverResume.encode(message.body.value, writer.uint32(506).fork()).join();
+        break;
+      case "sessionOffer":
+        SessionOffer.encode(message.body.value, writer.uint32(602).fork()).join();
+        break;
+      case "sessionDecline":
+        SessionDecline.encode(message.body.value, writer.uint32(610).fork()).join();
         break;
     }
     return writer;
@@ -980,6 +1035,22 @@ export const LinkMessage: MessageFns<LinkMessage> = {
             }
 
             message.body = { $case: "takeoverResume", value: TakeoverResume.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 75: {
+            if (tag !== 602) {
+              break;
+            }
+
+            message.body = { $case: "sessionOffer", value: SessionOffer.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 76: {
+            if (tag !== 610) {
+              break;
+            }
+
+            message.body = { $case: "sessionDecline", value: SessionDecline.decode(reader, reader.uint32()) };
             continue;
           }
         }
@@ -2653,7 +2724,7 @@ export const MapCheck: MessageFns<MapCheck> = {
 };
 
 function createBaseDirectoryClaim(): DirectoryClaim {
-  return { request: 0, clientId: "", discard: false };
+  return { request: 0, clientId: "", discard: false, onlyFrom: undefined };
 }
 
 export const DirectoryClaim: MessageFns<DirectoryClaim> = {
@@ -2666,6 +2737,9 @@ export const DirectoryClaim: MessageFns<DirectoryClaim> = {
     }
     if (message.discard !== false) {
       writer.uint32(24).bool(message.discard);
+    }
+    if (message.onlyFrom !== undefined) {
+      writer.uint32(34).string(message.onlyFrom);
     }
     return writer;
   },
@@ -2707,6 +2781,152 @@ export const DirectoryClaim: MessageFns<DirectoryClaim> = {
             message.discard = reader.bool();
             continue;
           }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.onlyFrom = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseSessionOffer(): SessionOffer {
+  return { sessions: [] };
+}
+
+export const SessionOffer: MessageFns<SessionOffer> = {
+  encode(message: SessionOffer, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.sessions) {
+      SessionOffer_Session.encode(v!, writer.uint32(10).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SessionOffer {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSessionOffer();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.sessions.push(SessionOffer_Session.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseSessionOffer_Session(): SessionOffer_Session {
+  return { clientId: "", owner: undefined };
+}
+
+export const SessionOffer_Session: MessageFns<SessionOffer_Session> = {
+  encode(message: SessionOffer_Session, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.clientId !== "") {
+      writer.uint32(10).string(message.clientId);
+    }
+    if (message.owner !== undefined) {
+      writer.uint32(18).string(message.owner);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SessionOffer_Session {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSessionOffer_Session();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.clientId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.owner = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseSessionDecline(): SessionDecline {
+  return {};
+}
+
+export const SessionDecline: MessageFns<SessionDecline> = {
+  encode(_: SessionDecline, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SessionDecline {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSessionDecline();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -3482,7 +3702,7 @@ export const TakeoverDone: MessageFns<TakeoverDone> = {
 };
 
 function createBaseTakeoverEnd(): TakeoverEnd {
-  return { move: 0, fromTaker: false, discard: false };
+  return { move: 0, fromTaker: false, discard: false, unseen: false };
 }
 
 export const TakeoverEnd: MessageFns<TakeoverEnd> = {
@@ -3495,6 +3715,9 @@ export const TakeoverEnd: MessageFns<TakeoverEnd> = {
     }
     if (message.discard !== false) {
       writer.uint32(24).bool(message.discard);
+    }
+    if (message.unseen !== false) {
+      writer.uint32(32).bool(message.unseen);
     }
     return writer;
   },
@@ -3534,6 +3757,14 @@ export const TakeoverEnd: MessageFns<TakeoverEnd> = {
             }
 
             message.discard = reader.bool();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.unseen = reader.bool();
             continue;
           }
         }
@@ -3689,6 +3920,8 @@ function createBaseSessionPart(): SessionPart {
     stateComplete: false,
     queue: [],
     last: false,
+    endsIn: undefined,
+    will: undefined,
   };
 }
 
@@ -3731,6 +3964,12 @@ export const SessionPart: MessageFns<SessionPart> = {
     }
     if (message.last !== false) {
       writer.uint32(80).bool(message.last);
+    }
+    if (message.endsIn !== undefined) {
+      writer.uint32(89).double(message.endsIn);
+    }
+    if (message.will !== undefined) {
+      SessionWill.encode(message.will, writer.uint32(98).fork()).join();
     }
     return writer;
   },
@@ -3846,6 +4085,123 @@ export const SessionPart: MessageFns<SessionPart> = {
             }
 
             message.last = reader.bool();
+            continue;
+          }
+          case 11: {
+            if (tag !== 89) {
+              break;
+            }
+
+            message.endsIn = reader.double();
+            continue;
+          }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.will = SessionWill.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseSessionWill(): SessionWill {
+  return { topic: "", payload: new Uint8Array(0), qos: 0, retain: false, properties: new Uint8Array(0), dueIn: 0 };
+}
+
+export const SessionWill: MessageFns<SessionWill> = {
+  encode(message: SessionWill, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.topic !== "") {
+      writer.uint32(10).string(message.topic);
+    }
+    if (message.payload.length !== 0) {
+      writer.uint32(18).bytes(message.payload);
+    }
+    if (message.qos !== 0) {
+      writer.uint32(24).uint32(message.qos);
+    }
+    if (message.retain !== false) {
+      writer.uint32(32).bool(message.retain);
+    }
+    if (message.properties.length !== 0) {
+      writer.uint32(42).bytes(message.properties);
+    }
+    if (message.dueIn !== 0) {
+      writer.uint32(49).double(message.dueIn);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): SessionWill {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseSessionWill();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.topic = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.payload = reader.bytes();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.qos = reader.uint32();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.retain = reader.bool();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.properties = reader.bytes();
+            continue;
+          }
+          case 6: {
+            if (tag !== 49) {
+              break;
+            }
+
+            message.dueIn = reader.double();
             continue;
           }
         }
@@ -4142,6 +4498,7 @@ function createBaseBeat(): Beat {
     routes: 0,
     uptime: 0,
     ready: false,
+    draining: false,
     view: undefined,
   };
 }
@@ -4171,6 +4528,9 @@ export const Beat: MessageFns<Beat> = {
     }
     if (message.ready !== false) {
       writer.uint32(64).bool(message.ready);
+    }
+    if (message.draining !== false) {
+      writer.uint32(72).bool(message.draining);
     }
     if (message.view !== undefined) {
       View.encode(message.view, writer.uint32(562).fork()).join();
@@ -4253,6 +4613,14 @@ export const Beat: MessageFns<Beat> = {
             }
 
             message.ready = reader.bool();
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.draining = reader.bool();
             continue;
           }
           case 70: {
