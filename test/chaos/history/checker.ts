@@ -1,0 +1,67 @@
+/**
+ * Holds a history to what was promised. Pure: the same history and guarantees give the same violations. One pass; each rule
+ * keeps what it needs, and all of them ask the same `Sessions` what a client may expect to be there.
+ */
+
+import type { HistoryEvent } from './events.js'
+import type { Guarantees } from './guarantees.js'
+import { ConnectionRule } from './rules/connections.js'
+import { DeliveryRule } from './rules/deliveries.js'
+import { QueueRule } from './rules/queues.js'
+import { RetainedRule } from './rules/retained.js'
+import { Sessions } from './rules/sessions.js'
+
+export const VIOLATION_KINDS = [
+  /** Acknowledged to its publisher, and not there. */
+  'missing',
+  /** A session that was promised to be there is not. */
+  'session lost',
+  /** A message of QoS 2, twice. */
+  'duplicate',
+  /** A message of QoS 1 twice, where nobody had a reason to send it again. */
+  'repeat',
+  /** A message for the first time, after a later one of its stream. */
+  'order',
+  /** A message that nobody has sent. */
+  'unknown',
+  /** Two connections of one client ID. */
+  'two connections',
+  /** A queue above its bound. */
+  'queue',
+  /** A retained message that is not the last one, or not the same everywhere. */
+  'retained',
+] as const
+export type ViolationKind = (typeof VIOLATION_KINDS)[number]
+
+export interface Violation {
+  readonly kind: ViolationKind
+  /** What it is about: the same in every history that has this violation. */
+  readonly key: string
+  /** For people. */
+  readonly text: string
+  /** Events that show it, in their order; by themselves a history with the same violation. */
+  readonly evidence: readonly HistoryEvent[]
+}
+
+export interface Rule {
+  take(event: HistoryEvent): void
+}
+
+/** Everything that is wrong, in the order in which it was found. */
+export function check(history: Iterable<HistoryEvent>, guarantees: Guarantees): Violation[] {
+  const violations: Violation[] = []
+  const found = (violation: Violation): void => void violations.push(violation)
+  const sessions = new Sessions(guarantees, found)
+  const rules: Rule[] = [
+    sessions,
+    new DeliveryRule(sessions, found),
+    new ConnectionRule(guarantees, found),
+    new QueueRule(found),
+    new RetainedRule(guarantees, found),
+  ]
+  for (const event of history) for (const rule of rules) rule.take(event)
+  return violations
+}
+
+/** What a history tells about one kind of mistake. */
+export type Found = (violation: Violation) => void

@@ -1,0 +1,128 @@
+/** Which sessions have to be there, and since when which subscription counts. */
+
+import type { Found, Rule } from '../checker.js'
+import type { EventOf, HistoryEvent } from '../events.js'
+import type { Guarantees } from '../guarantees.js'
+
+/** A session as its client may expect it. */
+export class ClientSession {
+  /** Filter → since when messages are promised: its SUBACK, and later when the session had to be found again. */
+  readonly subscriptions = new Map<string, EventOf<'subscribed' | 'connected'>>()
+  /** Filter → its SUBACK. */
+  readonly subscribed = new Map<string, EventOf<'subscribed'>>()
+  /** Where the client was let in last. */
+  node = ''
+  /** Where it was before, as long as something may be on its way from there. */
+  private before = ''
+  private movedAt = 0
+  connection: number | undefined
+  /** Attempts that have no answer: the session may be on its way. */
+  readonly attempts = new Map<number, string>()
+  /** It may be gone with its node: nothing is promised until the client is back. */
+  mayBeGone = false
+
+  constructor(readonly client: string) {}
+
+  isOn(node: string, at: number, moveMs: number): boolean {
+    if (this.node === node || (this.before === node && at - this.movedAt < moveMs)) return true
+    return [...this.attempts.values()].includes(node)
+  }
+
+  arrive({ node, at, connection }: EventOf<'connected'>): void {
+    if (this.node !== node) {
+      this.before = this.node
+      this.movedAt = at
+    }
+    this.node = node
+    this.connection = connection
+  }
+}
+
+export class Sessions implements Rule {
+  private readonly sessions = new Map<string, ClientSession>()
+
+  constructor(
+    private readonly guarantees: Guarantees,
+    private readonly found: Found,
+  ) {}
+
+  /** Those that have subscribed and that must have everything. */
+  *promised(): Generator<ClientSession> {
+    for (const session of this.sessions.values()) if (!session.mayBeGone) yield session
+  }
+
+  of(client: string): ClientSession | undefined {
+    return this.sessions.get(client)
+  }
+
+  take(event: HistoryEvent): void {
+    switch (event.kind) {
+      case 'connect':
+        this.obtain(event.client).attempts.set(event.connection, event.node)
+        break
+      case 'connected':
+        this.connected(event)
+        break
+      case 'closed':
+        this.closed(event)
+        break
+      case 'subscribed': {
+        const session = this.obtain(event.client)
+        session.subscribed.set(event.filter, event)
+        session.subscriptions.set(event.filter, event)
+        break
+      }
+      case 'fault':
+        this.fault(event)
+        break
+      default:
+    }
+  }
+
+  private obtain(client: string): ClientSession {
+    let session = this.sessions.get(client)
+    if (session === undefined) {
+      session = new ClientSession(client)
+      this.sessions.set(client, session)
+    }
+    return session
+  }
+
+  private connected(event: EventOf<'connected'>): void {
+    const session = this.obtain(event.client)
+    session.attempts.delete(event.connection)
+    if (event.sessionPresent) {
+      // It was not gone. What was published meanwhile was not promised to be in it.
+      if (session.mayBeGone) for (const filter of session.subscriptions.keys()) session.subscriptions.set(filter, event)
+    } else {
+      const [subscribed] = session.subscribed.values()
+      if (subscribed !== undefined && !session.mayBeGone) {
+        this.found({
+          kind: 'session lost',
+          key: `session lost: ${event.client}, connection ${event.connection}`,
+          text: `${event.client} comes to ${event.node}, and its session is not there`,
+          evidence: [subscribed, event],
+        })
+      }
+      session.subscriptions.clear()
+      session.subscribed.clear()
+    }
+    session.mayBeGone = false
+    session.arrive(event)
+  }
+
+  private closed({ client, connection }: EventOf<'closed'>): void {
+    const session = this.sessions.get(client)
+    session?.attempts.delete(connection)
+    if (session?.connection === connection) session.connection = undefined
+  }
+
+  private fault({ fault, nodes, at }: EventOf<'fault'>): void {
+    const { sessionsOutliveKill, awaySessionsOutliveDrain, moveMs } = this.guarantees
+    for (const session of this.sessions.values()) {
+      if (!nodes.some((node) => session.isOn(node, at, moveMs))) continue
+      if (fault === 'killed' && !sessionsOutliveKill) session.mayBeGone = true
+      if (fault === 'drained' && session.connection === undefined && !awaySessionsOutliveDrain) session.mayBeGone = true
+    }
+  }
+}
