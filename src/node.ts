@@ -27,9 +27,9 @@ import { RouteTable } from './router/route-table.js'
 import { PUBLISHERS_ROUTE, SubscriptionTable } from './router/subscription-table.js'
 import { Departure } from './store/departure.js'
 import { DirectoryLock } from './store/directory-lock.js'
-import { EmbeddedStore } from './store/embedded-store.js'
 import { createStoreMetrics, type StoreMetrics } from './store/metrics.js'
 import { type NodeIdentity, openNodeIdentity } from './store/node-identity.js'
+import { type NodeStore, openStore } from './store/node-store.js'
 import { Alarms } from './telemetry/alarms.js'
 import { Health } from './telemetry/health.js'
 import { createLogger, type Logger } from './telemetry/logger.js'
@@ -66,7 +66,7 @@ export class Node {
   private identity: NodeIdentity | undefined
   private lock: DirectoryLock | undefined
   private readonly storeMetrics: StoreMetrics
-  private store: EmbeddedStore | undefined
+  private store: NodeStore | undefined
   /** Of a node with a store and without a cluster. */
   private maps: ReplicatedMaps | undefined
   private startedAt = 0
@@ -174,7 +174,7 @@ export class Node {
 
   /**
    * Resolves when clients are served; the mesh forms in the background, `/readyz` tells when it is whole.
-   * @throws AccessFileError, IdentityError, StoreError, ListenError, AdminListenError, or what the cluster says of its port; all is stopped then.
+   * @throws AccessFileError, IdentityError, StoreError, RedisStoreError, ListenError, AdminListenError, or what the cluster says of its port; all is stopped then.
    */
   async start(): Promise<void> {
     try {
@@ -183,7 +183,7 @@ export class Node {
       this.startedAt = Date.now()
       await this.access.start()
       await this.admin.start()
-      await this.openStore()
+      await this.openStore(this.identity.incarnation)
       if (this.config.cluster.listen !== '') this.createCluster(this.identity.incarnation)
       else this.keepRetained(this.identity.incarnation)
       // What was kept is there before any client or peer can ask for it.
@@ -243,13 +243,13 @@ export class Node {
     return cluster
   }
 
-  private async openStore(): Promise<void> {
-    const { data, store } = this.config
-    if (store.kind === 'memory') return
-    this.store = await EmbeddedStore.open(
-      { directory: data, durability: store.durability },
-      { turn: this.turn, metrics: this.storeMetrics, log: this.log.child({ room: 'store' }) },
-    )
+  private async openStore(incarnation: number): Promise<void> {
+    this.store = await openStore(this.config, incarnation, {
+      turn: this.turn,
+      metrics: this.storeMetrics,
+      log: this.log.child({ room: 'store' }),
+    })
+    if (this.store === undefined) return
     this.broker.keepDelayedIn(this.store)
   }
 

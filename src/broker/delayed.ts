@@ -138,6 +138,10 @@ export class DelayedMessages extends TimerEntry implements TableContents {
     return delayed && encodeDelayed(delayed)
   }
 
+  *keys(): Generator<string> {
+    for (const number of this.entries.keys()) yield keyOf(number)
+  }
+
   restore(key: string, value: Buffer): void {
     this.add(decodeDelayed(Number(key), Buffer.from(value)))
     this.arm()
@@ -204,7 +208,7 @@ export class DelayedMessages extends TimerEntry implements TableContents {
   }
 
   private changed({ number }: Delayed, keeping: Keeping | undefined): void {
-    this.table?.changed(String(number).padStart(KEY_DIGITS, '0'), keeping)
+    this.table?.changed(keyOf(number), keeping)
   }
 
   private arm(): void {
@@ -252,6 +256,10 @@ class Settling implements Keeping {
 
   /** It cannot be retained, say: its subscribers have it, and there is no publisher to tell. The store counts it. */
   refuse(): void {}
+}
+
+function keyOf(number: number): string {
+  return String(number).padStart(KEY_DIGITS, '0')
 }
 
 function describe({ number, dueAt, message }: Delayed): DelayedDescription {

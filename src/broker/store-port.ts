@@ -17,6 +17,11 @@ export interface TableContents {
   restore(key: string, value: Buffer): void
   /** The commit for which this key was read last is done. */
   kept?(key: string): void
+  /**
+   * Every key that `read` has something for; may change meanwhile. Asked by a store that has lost what it had kept, to
+   * keep it again: of a table that cannot say, only what changes from then on.
+   */
+  keys?(): Iterable<string>
 }
 
 /** A table as the store sees it. */

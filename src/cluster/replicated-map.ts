@@ -85,6 +85,7 @@ export class ReplicatedMap implements Replica {
     this.table = modules.store?.table(`map.${name}`, {
       read: (key) => this.stored(key),
       restore: (key, value) => this.restore(key, value),
+      keys: () => this.writes.keys(),
     })
   }
 

@@ -33,10 +33,47 @@ export interface ConfigSources {
 /** A value longer than this is cut in messages. */
 const LONGEST_SHOWN_VALUE = 120
 
-const SECRET_FILE_KEY = 'cluster.secretFile'
+/** Secrets that may stand in a file of their own: its key, its path, and where its content goes. */
+const SECRET_FILES: readonly {
+  key: string
+  path(config: Loaded): string
+  secret(config: Loaded): string
+  put(config: Loaded, secret: string): void
+}[] = [
+  {
+    key: 'cluster.secretFile',
+    path: ({ cluster }) => cluster.secretFile,
+    secret: ({ cluster }) => cluster.secret,
+    put: ({ cluster }, secret) => {
+      cluster.secret = secret
+    },
+  },
+  {
+    key: 'store.redis.passwordFile',
+    path: ({ store }) => store.redis.passwordFile,
+    secret: ({ store }) => store.redis.password,
+    put: ({ store }, secret) => {
+      store.redis.password = secret
+    },
+  },
+  {
+    key: 'store.redis.sentinelPasswordFile',
+    path: ({ store }) => store.redis.sentinelPasswordFile,
+    secret: ({ store }) => store.redis.sentinelPassword,
+    put: ({ store }, secret) => {
+      store.redis.sentinelPassword = secret
+    },
+  },
+]
+
+type Loaded = z.output<typeof configSchema>
+
+/** The user and the password in a URL: they do not belong there, but an error must not show them all the same. */
+const URL_CREDENTIALS = /:\/\/[^/@\s"]*@/g
 
 /**
- * Loads and checks the configuration. `cluster.secret` has the content of `cluster.secretFile` when that is set.
+ * Loads and checks the configuration. A secret has the content of its file, such as `cluster.secret` that of
+ * `cluster.secretFile`, when that is set.
  * @throws ConfigError with all problems at once.
  */
 export function loadConfig({ values, file, env, flags }: ConfigSources): Config {
@@ -66,10 +103,11 @@ export function loadConfig({ values, file, env, flags }: ConfigSources): Config 
     for (const message of check(config)) problems.push({ key, ...originOf(settings.get(key)), message })
   }
 
-  if (config.cluster.secretFile !== '' && config.cluster.secret === '') {
-    const secret = readSecret(config.cluster.secretFile, settings.get(SECRET_FILE_KEY))
-    if (typeof secret === 'string') config.cluster.secret = secret
-    else problems.push(secret)
+  for (const { key, path, secret, put } of SECRET_FILES) {
+    if (path(config) === '' || secret(config) !== '') continue
+    const read = readSecret(key, path(config), settings.get(key))
+    if (typeof read === 'string') put(config, read)
+    else problems.push(read)
   }
 
   if (problems.length > 0) throw new ConfigError(problems)
@@ -96,7 +134,7 @@ function reasonsOf(error: z.ZodError | undefined): string[] {
 
 function writtenValue(option: CatalogEntry, value: unknown): string | undefined {
   if (option.kind === 'secret') return undefined
-  const written = JSON.stringify(value) ?? String(value)
+  const written = (JSON.stringify(value) ?? String(value)).replace(URL_CREDENTIALS, '://***@')
   return written.length > LONGEST_SHOWN_VALUE ? `${written.slice(0, LONGEST_SHOWN_VALUE)}…` : written
 }
 
@@ -104,8 +142,8 @@ function originOf(setting: Setting | undefined): { origin: string } {
   return { origin: setting?.origin ?? 'default' }
 }
 
-function readSecret(path: string, setting: Setting | undefined): string | ConfigProblem {
-  const problem = { key: SECRET_FILE_KEY, value: path, ...originOf(setting) }
+function readSecret(key: string, path: string, setting: Setting | undefined): string | ConfigProblem {
+  const problem = { key, value: path, ...originOf(setting) }
   const text = readTextFile(path, problem)
   if (typeof text !== 'string') return text
   return text.trim() === '' ? { ...problem, message: 'the file is empty' } : text.trim()

@@ -5,6 +5,7 @@ import { listenerSettings } from './listener-options.js'
 import { listenerProblems, openListeners } from './listener-rules.js'
 import { meshTlsProblems, meshTlsSchema } from './mesh-tls-options.js'
 import type { Config } from './options.js'
+import { REDIS_KEYS, redisProblems } from './redis-options.js'
 import { tlsSchema } from './tls-options.js'
 import { formatDuration, formatSize } from './units.js'
 
@@ -25,6 +26,10 @@ export const RULES: readonly Rule[] = [
     keys: ['mqtt.connectBurst', 'mqtt.connectRate'],
     check: ({ mqtt }) =>
       mqtt.connectBurst > 0 && mqtt.connectRate === 0 ? ['it says nothing without mqtt.connectRate'] : [],
+  },
+  {
+    keys: ['store.kind', ...REDIS_KEYS],
+    check: ({ store }) => redisProblems(store.kind, store.redis),
   },
   {
     keys: ['cluster.secret', 'cluster.secretFile', 'cluster.listen'],

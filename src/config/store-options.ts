@@ -1,20 +1,22 @@
-/** What a node keeps on its disk, and how safely. */
+/** What a node keeps, where, and how safely. */
 
 import { z } from 'zod'
 import type { DeepReadonly } from './deep-freeze.js'
 import { choice } from './option.js'
+import { redisSchema } from './redis-options.js'
 
 export const storeSchema = z.strictObject({
   kind: choice(
     'embedded',
-    ['embedded', 'memory'],
-    '`embedded` keeps retained messages in the data directory, so that they outlive the process. `memory` keeps nothing: a cluster that stops as a whole has lost them.',
+    ['embedded', 'redis', 'memory'],
+    '`embedded` keeps retained messages in the data directory, so that they outlive the process. `redis` keeps them in Redis (`store.redis`), so that they outlive the disk, too. `memory` keeps nothing: a cluster that stops as a whole has lost them.',
   ),
   durability: choice(
     'commit',
     ['commit', 'fsync'],
-    'When a message counts as kept, and its publisher is answered: `commit` once the operating system has it, which outlives the process but not a loss of power; `fsync` once the disk has.',
+    'When a message counts as kept, and its publisher is answered: `commit` once the operating system has it, which outlives the process but not a loss of power; `fsync` once the disk has. Of the embedded store only.',
   ),
+  redis: redisSchema.prefault({}),
 })
 
 export type StoreOptions = DeepReadonly<z.output<typeof storeSchema>>

@@ -62,6 +62,8 @@ export class CommitQueue<Table extends Part> implements TurnTask {
   /** By `performance.now()`: since when nothing could be kept. */
   private troubleSince: number | undefined
   private isStopped = false
+  /** A commit is wanted even if nothing is due. */
+  private isDemanded = false
   /** Somebody else writes in this place now: nothing of ours ever will be kept there. */
   private isFenced = false
   private readonly onChange: OnChange = (pending) => this.wake(pending)
@@ -105,11 +107,15 @@ export class CommitQueue<Table extends Part> implements TurnTask {
     this.failed(error, performance.now())
   }
 
-  /** The place is there again: what is due is tried now. */
+  /** The place is there again: a commit shows now whether it can keep what is due. */
   found(): void {
-    if (this.isStopped || this.troubleSince === undefined) return
-    if (this.isDue) this.modules.turn.add(this)
-    else this.recovered()
+    if (this.troubleSince !== undefined) this.demand()
+  }
+
+  /** A commit in the next turn, also when nothing is due. */
+  demand(): void {
+    this.isDemanded = true
+    this.modules.turn.add(this)
   }
 
   /** Commits what is due; what cannot be kept is refused. Idempotent. */
@@ -127,7 +133,7 @@ export class CommitQueue<Table extends Part> implements TurnTask {
 
   private get isDue(): boolean {
     for (const table of this.tableList.values()) if (table.length > 0) return true
-    return this.waiting.length > 0
+    return this.waiting.length > 0 || this.isDemanded
   }
 
   private wake(pending: Hold | undefined): void {
@@ -153,6 +159,7 @@ export class CommitQueue<Table extends Part> implements TurnTask {
       (table) => [table, table.takeDue()] as unknown as TakenKeys<Table>,
     )
     const startedAt = performance.now()
+    this.isDemanded = false
     try {
       metrics.bytes.value += await this.place.write(taken, this.patienceLeft(startedAt))
       for (const [, keys] of taken) metrics.entries.value += keys.size
@@ -206,8 +213,8 @@ export class CommitQueue<Table extends Part> implements TurnTask {
     const { failure, isFailing, waiting } = this
     if (failure === undefined) return
     if (!isFailing && this.patienceLeft(performance.now()) <= 0) this.giveUp(failure, waiting.length)
-    if (this.isDue) this.modules.turn.add(this)
-    else if (!this.isFailing) this.retryIn(this.options.patience)
+    if (this.isDue || this.isFailing) this.demand()
+    else this.retryIn(this.options.patience)
   }
 
   /** @param tried how many of those who wait had waited for what has failed */

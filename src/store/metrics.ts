@@ -27,9 +27,21 @@ export interface StoreMetrics {
   readonly bytes: Counter
   readonly refused: Counter
   readonly seconds: Histogram
+  readonly redis: RedisStoreMetrics
   /** Connects the gauges to the store they read. */
   bind(gauges: StoreGauges): void
 }
+
+/** What only the store in Redis counts. */
+export interface RedisStoreMetrics {
+  readonly roundTrips: Counter
+  /** Entries of one round trip. */
+  readonly entries: Histogram
+  readonly reconnects: Counter
+  readonly losses: Counter
+}
+
+const ROUND_TRIP_ENTRIES = [0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1_000, 10_000] as const
 
 /** From a write that the operating system takes at once to a disk that is far behind. */
 const COMMIT_SECONDS = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5] as const
@@ -65,8 +77,30 @@ export function createStoreMetrics(registry: MetricRegistry): StoreMetrics {
       },
       COMMIT_SECONDS,
     ),
+    redis: createRedisMetrics(registry),
     bind(from) {
       gauges = from
     },
+  }
+}
+
+function createRedisMetrics(registry: MetricRegistry): RedisStoreMetrics {
+  return {
+    roundTrips: registry.counter({
+      name: 'store_redis_round_trips_total',
+      help: 'Steps that the store has sent to Redis, each with all that a turn had brought.',
+    }),
+    entries: registry.histogram(
+      { name: 'store_redis_round_trip_entries', help: 'Entries that one round trip to Redis has written or removed.' },
+      ROUND_TRIP_ENTRIES,
+    ),
+    reconnects: registry.counter({
+      name: 'store_redis_reconnects_total',
+      help: 'Times that the connection to Redis was up again.',
+    }),
+    losses: registry.counter({
+      name: 'store_redis_losses_total',
+      help: 'Times that Redis had lost what it had acknowledged, and everything was written again.',
+    }),
   }
 }

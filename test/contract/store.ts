@@ -2,20 +2,20 @@
 
 import assert from 'node:assert/strict'
 import { describe, it, type TestContext } from 'node:test'
-import type { Hold, LocalStore, ShelfContents, StoreShelf, TableContents } from '../../src/broker/store-port.js'
+import type { Hold, LocalStore, ShelfContents, Store, StoreShelf, TableContents } from '../../src/broker/store-port.js'
 import { eventually } from '../support/eventually.js'
 import { CountingHold } from '../unit/mqtt/session/recording-outlet.js'
 
 /** A store in one of its lives. */
-export interface StoreLife {
-  readonly store: LocalStore
+export interface StoreLife<Kind extends Store = Store> {
+  readonly store: Kind
   load(): Promise<void>
   stop(): Promise<void>
 }
 
 /** Where a store has its data, for one test: each `open` is a new life on the data of the one before. */
-export interface StoreBed {
-  open(): Promise<StoreLife>
+export interface StoreBed<Kind extends Store = Store> {
+  open(): Promise<StoreLife<Kind>>
 }
 
 /** A table in memory, as owners of tables have it. */
@@ -33,6 +33,10 @@ export class TestTable implements TableContents {
   restore(key: string, value: Buffer): void {
     // As owners must: the store may use the bytes again.
     this.entries.set(key, Buffer.from(value))
+  }
+
+  keys(): Iterable<string> {
+    return this.entries.keys()
   }
 
   content(): [string, string][] {
@@ -76,11 +80,11 @@ export class TestShelf implements ShelfContents {
   readonly reads: number[] = []
   readonly shelf: StoreShelf
 
-  constructor(readonly life: StoreLife) {
+  constructor(readonly life: StoreLife<LocalStore>) {
     this.shelf = life.store.shelf('messages', this)
   }
 
-  static async open(bed: StoreBed): Promise<TestShelf> {
+  static async open(bed: StoreBed<LocalStore>): Promise<TestShelf> {
     const open = new TestShelf(await bed.open())
     await open.life.load()
     return open
@@ -206,6 +210,17 @@ export function describeStore(name: string, bedFor: (context: TestContext) => St
       await open.life.stop()
     })
 
+    it('refuses a second table of one name', async (t) => {
+      const { life } = await OpenTable.open(bedFor(t))
+      assert.throws(() => life.store.table('words', new TestTable()), { code: 'TABLE_EXISTS' })
+      await life.stop()
+    })
+  })
+}
+
+/** What a store on a disk of this node has to do beside. */
+export function describeShelves(name: string, bedFor: (context: TestContext) => StoreBed<LocalStore>): void {
+  describe(`the shelves of the ${name} store`, () => {
     it('gives back what is on a shelf, one by one and in the order of the numbers', async (t) => {
       const bed = bedFor(t)
       const first = await TestShelf.open(bed)
@@ -268,9 +283,9 @@ export function describeStore(name: string, bedFor: (context: TestContext) => St
       await life.stop()
     })
 
-    it('refuses a second table of one name', async (t) => {
-      const { life } = await OpenTable.open(bedFor(t))
-      assert.throws(() => life.store.table('words', new TestTable()), { code: 'TABLE_EXISTS' })
+    it('have no name that a table has', async (t) => {
+      const life = await bedFor(t).open()
+      life.store.table('words', new TestTable())
       const contents = { read: () => undefined, restore: () => undefined, kept: () => undefined }
       assert.throws(() => life.store.shelf('words', contents), { code: 'TABLE_EXISTS' })
       await life.stop()

@@ -4,11 +4,12 @@ import { readFileSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
 import { open } from 'lmdb'
-import { describeStore, OpenTable, untilReleased } from '../../contract/store.js'
+import { describeShelves, describeStore, OpenTable, untilReleased } from '../../contract/store.js'
 import { type EmbeddedLife, embeddedBed, openEmbedded } from './store-bed.js'
 
 for (const durability of ['commit', 'fsync'] as const) {
   describeStore(`embedded (${durability})`, (context) => embeddedBed(context, durability))
+  describeShelves(`embedded (${durability})`, (context) => embeddedBed(context, durability))
 }
 
 /** A store with something in it that is not open, and its data file. */

@@ -9,8 +9,7 @@ import { MetricRegistry } from '../../../src/telemetry/registry.js'
 import { TurnQueue } from '../../../src/util/turn.js'
 import type { StoreBed, StoreLife } from '../../contract/store.js'
 
-export interface EmbeddedLife extends StoreLife {
-  readonly store: EmbeddedStore
+export interface EmbeddedLife extends StoreLife<EmbeddedStore> {
   readonly metrics: StoreMetrics
   readonly log: { level: number; msg: string }[]
 }
@@ -52,7 +51,7 @@ export async function openEmbedded(
 export function embeddedBed(
   context: TestContext,
   durability: EmbeddedStoreOptions['durability'],
-): StoreBed & { readonly directory: string; open(): Promise<EmbeddedLife> } {
+): StoreBed<EmbeddedStore> & { readonly directory: string; open(): Promise<EmbeddedLife> } {
   const directory = directoryFor(context)
   return { directory, open: () => openEmbedded(directory, durability) }
 }
