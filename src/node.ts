@@ -395,6 +395,7 @@ export class Node {
           routes: this.subscriptions.filterCount,
           rtt: null,
           address: '',
+          ...(this.drain.isActive ? { draining: true } : {}),
         },
       ],
     }

@@ -224,10 +224,18 @@ function addClusterCommands(cluster: Command, environment: CommandEnvironment): 
 
 function addDrainCommands(node: Command, { print }: CommandEnvironment): void {
   addNodeFlags(
-    node.command('drain').description('take no new clients and close those there are, so many a second'),
+    node
+      .command('drain')
+      .description(
+        'take no new clients, close those there are, so many a second, and hand their sessions to other nodes',
+      ),
   ).action(async (flags: NodeFlags) => {
     const answer = await askNode(flags.admin, { method: 'POST', path: 'node/drain' })
-    print(flags.json === true ? toJson(answer) : 'draining; `shoalmq node undrain` ends it')
+    print(
+      flags.json === true
+        ? toJson(answer)
+        : 'draining; `shoalmq cluster status` shows its connections, `shoalmq clients list` the sessions that are left, `shoalmq node undrain` ends it',
+    )
   })
   addNodeFlags(node.command('undrain').description('let clients come again')).action(async (flags: NodeFlags) => {
     const answer = await askNode(flags.admin, { method: 'DELETE', path: 'node/drain' })
@@ -255,7 +263,9 @@ async function printPage<Row>(
   if (json === true) return print(toJson(answer))
   print(formatTable(columns, answer.data).join('\n'))
   const first = (answer.page - 1) * answer.limit + 1
-  if (answer.data.length < answer.count) print(`\n${first} to ${first + answer.data.length - 1} of ${answer.count}`)
+  if (answer.data.length === 0 && answer.count > 0) print(`\nnothing on page ${answer.page}: there are ${answer.count}`)
+  else if (answer.data.length < answer.count)
+    print(`\n${first} to ${first + answer.data.length - 1} of ${answer.count}`)
 }
 
 /** One line per field. */

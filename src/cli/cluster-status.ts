@@ -13,7 +13,7 @@ const NOTHING = '-'
 
 const COLUMNS: readonly Column<NodeStatus>[] = [
   { title: 'NODE', read: (node) => node.name },
-  { title: 'STATUS', read: (node) => (node.reason === undefined ? node.state : `${node.state} (${node.reason})`) },
+  { title: 'STATUS', read: statusOf },
   { title: 'VERSION', read: (node) => node.version || NOTHING },
   { title: 'UPTIME', read: (node) => (isGone(node) ? NOTHING : formatUptime(node.uptime)), alignRight: true },
   { title: 'CONNECTIONS', read: (node) => (isGone(node) ? NOTHING : String(node.connections)), alignRight: true },
@@ -55,4 +55,9 @@ function inOrder(left: NodeStatus, right: NodeStatus): number {
 
 function isGone(node: NodeStatus): boolean {
   return node.state === 'stopped'
+}
+
+function statusOf({ state, reason, draining }: NodeStatus): string {
+  const why = reason ?? (draining === true ? 'draining' : undefined)
+  return why === undefined ? state : `${state} (${why})`
 }

@@ -75,7 +75,7 @@ export class OwnNode {
 
   /** For the status. */
   describe(): NodeStatus {
-    const { connections, routes, uptime } = this.beat()
+    const { connections, routes, uptime, draining } = this.beat()
     return {
       name: this.modules.node,
       state: 'running',
@@ -87,6 +87,7 @@ export class OwnNode {
       routes,
       rtt: null,
       address: this.advertised,
+      ...(draining ? { draining } : {}),
     }
   }
 }

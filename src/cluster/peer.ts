@@ -288,6 +288,7 @@ export class Peer implements LinkOwner, PeerMetrics, SeenPeer {
       rtt: rtt === undefined ? null : Math.round(rtt * 1000) / 1000,
       address: this.address,
       ...(this.link === undefined ? {} : { protocol: this.link.protocol }),
+      ...(isRunning && !this.isTaking ? { draining: true } : {}),
       ...(this.stoppedReason === undefined ? {} : { reason: this.stoppedReason }),
     }
   }

@@ -31,6 +31,8 @@ export interface NodeStatus {
   address: string
   /** Version of the link protocol that is spoken with a peer; undefined without a link. */
   protocol?: number
+  /** True of a running node that drains: it lets its clients go, and takes no others; not said by nodes before 0.2. */
+  draining?: boolean
   /** left | down | unreachable, for a stopped node; undefined otherwise. */
   reason?: string
 }

@@ -31,6 +31,9 @@ test('a node that drains is not ready, refuses new clients and closes those it h
   const started = performance.now()
   assert.equal((await drain(node, 'drain')).code, 0)
   await eventually(async () => assert.equal(await readiness(node), 503))
+  const statusAt = async (number: number): Promise<boolean | undefined> =>
+    (await cluster().node(number).statusOf(node.name)).draining
+  await eventually(async () => assert.deepEqual([await statusAt(1), await statusAt(2)], [true, true]))
   const late = await PacketClient.open(t, node.ports.mqtt)
   late.sendConnect()
   assert.equal((await late.next('connack')).reasonCode, SERVER_UNAVAILABLE)
@@ -41,6 +44,7 @@ test('a node that drains is not ready, refuses new clients and closes those it h
   assert.equal((await drain(node, 'undrain')).code, 0)
   await eventually(async () => assert.equal(await readiness(node), 200))
   await (await PacketClient.connect(t, node.ports.mqtt)).expectNothing()
+  await eventually(async () => assert.deepEqual([await statusAt(1), await statusAt(2)], [undefined, undefined]))
 })
 
 test('with a server reference clients are told where to go: those that are closed, and those that come', async (t) => {
@@ -99,4 +103,18 @@ test('a node that stops waits a while for clients to come to other nodes, then h
   assert.ok(performance.now() - closed > 500, `waited ${performance.now() - closed} ms for the other`)
   const late = await PacketClient.connect(t, n2.ports.mqtt, 5, { ...kept, clientId: 'stays-away' })
   assert.equal(late.connack?.sessionPresent, true)
+})
+
+test('in the grace time the balancer is told and nobody is closed; clients are closed after it', async (t) => {
+  const stopping = await clusterFor(t, { nodes: 1, config: { drain: { grace: '3s' } } })
+  const node = stopping.node(1)
+  const client = await PacketClient.connect(t, node.ports.mqtt)
+  const started = performance.now()
+  const exit = node.stop()
+  await eventually(async () => assert.equal(await readiness(node), 503))
+  await client.expectNothing()
+  assert.ok(performance.now() - started < 3_000, 'the grace time is not over')
+  await client.closedFor(SERVER_SHUTTING_DOWN)
+  assert.ok(performance.now() - started >= 2_900, `closed after ${performance.now() - started} ms`)
+  assert.deepEqual(await exit, { code: 0, signal: null })
 })

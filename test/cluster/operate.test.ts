@@ -39,6 +39,8 @@ test('clients are listed, filtered, paged, shown and closed', async (t) => {
   assert.deepEqual(named(await askJson(node, 'clients', 'list', '--username', 'valv')), ['valve/1'])
   const page = await ask(node, 'clients', 'list', '--limit', '3')
   assert.match(page.stdout, /\n1 to 3 of 4\n$/)
+  const beyond = await ask(node, 'clients', 'list', '--limit', '3', '--page', '7')
+  assert.match(beyond.stdout, /\nnothing on page 7: there are 4\n$/)
   assert.match((await ask(node, 'clients', 'show', 'valve/1')).stdout, /^clientId +valve\/1$/m)
   const missing = await ask(node, 'clients', 'show', 'nobody')
   assert.equal(missing.code, 1)
