@@ -6,7 +6,7 @@ import { setTimeout as delay } from 'node:timers/promises'
  */
 export async function eventually<T>(
   check: () => T | Promise<T>,
-  { within = 5_000, every = 20 }: { within?: number; every?: number } = {},
+  { within = 10_000, every = 20 }: { within?: number; every?: number } = {},
 ): Promise<T> {
   const deadline = performance.now() + within
   for (;;) {

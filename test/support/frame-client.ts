@@ -7,7 +7,7 @@ import { packet, properties, text, twoBytes } from './mqtt-bytes.js'
 import { uniqueClientId } from './packet-client.js'
 
 /** For one packet of a node under load on a shared core. */
-const ANSWER_TIMEOUT_MS = 5_000
+const ANSWER_TIMEOUT_MS = 15_000
 
 const PINGREQ = Buffer.from([0xc0, 0])
 const PINGRESP = 'd000'

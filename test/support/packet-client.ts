@@ -13,7 +13,7 @@ import mqttPacket, {
 import type { QoS, Version } from './client.js'
 
 /** For one packet of a node under load on a shared core. */
-const ANSWER_TIMEOUT_MS = 5_000
+const ANSWER_TIMEOUT_MS = 15_000
 
 export type ConnectFields = Partial<Omit<IConnectPacket, 'cmd' | 'protocolVersion'>>
 export type PublishFields = Partial<Omit<IPublishPacket, 'cmd'>> & { topic: string }
