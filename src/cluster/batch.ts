@@ -3,7 +3,7 @@
  * message. An entry is a byte of flags, an extension where the flags say so (two bytes of length, then that many
  * bytes, see `entry-extension.ts`), and the message as a PUBLISH packet, which knows its own length: of MQTT 5, or of
  * MQTT 3.1.1 where the flags say so, which is how most messages come in and so need not be made anew. Its packet
- * id, where it has one, is 1 and means nothing. An entry that is longer than a batch goes on in the next one.
+ * id, where it has one, means nothing. An entry that is longer than a batch goes on in the next one.
  */
 
 import { type Frame, Message } from '../mqtt/wire/message.js'
@@ -48,9 +48,9 @@ export class BatchWriter {
   private startedAt = 0
   private bytes = 0
   /**
-   * Messages of QoS 0 that lie one behind the other in one received chunk, as those of one publisher do, are copied
-   * together and need one entry, a run: where it begins in the chunk and in the batch. (A copy costs a call of some
-   * 100 ns, whatever its size. Bench: `bench:mesh`, 1 to 1, QoS 0.) Undefined when there is none.
+   * Messages that lie one behind the other in one received chunk, as those of one publisher do, are copied together and
+   * need one entry, a run: where it begins in the chunk and in the batch. (A copy costs a call of some 100 ns, whatever
+   * its size. Bench: `bench:mesh`, 1 to 1.) Undefined when there is none.
    */
   private runSource: Buffer | undefined = undefined
   private runHead: Buffer = PLAIN_HEAD
@@ -94,7 +94,7 @@ export class BatchWriter {
       }
       this.buffer ??= Buffer.allocUnsafeSlow(this.capacity)
       if (this.used === 0) this.startedAt = performance.now()
-      if (frame.packetIdOffset === -1 && (head === SHORT_HEAD || head === LONG_HEAD)) this.beginRun(frame, head)
+      if ((head === SHORT_HEAD || head === LONG_HEAD) && canGoAsItIs(frame)) this.beginRun(frame, head)
       else copyEntry(frame, head, this.buffer, this.used)
       this.used += size
     }
@@ -138,12 +138,7 @@ export class BatchWriter {
   }
 
   private joinsRun(frame: Frame, head: Buffer): boolean {
-    return (
-      frame.buffer === this.runSource &&
-      frame.start === this.runEnd &&
-      head === this.runHead &&
-      frame.packetIdOffset === -1
-    )
+    return frame.buffer === this.runSource && frame.start === this.runEnd && head === this.runHead && canGoAsItIs(frame)
   }
 
   private beginRun(frame: Frame, head: Buffer): void {
@@ -190,6 +185,11 @@ export class BatchWriter {
       })
     }
   }
+}
+
+/** The packet id means nothing to the receiver, but 0 would be none: only a message that came with one has another. */
+function canGoAsItIs({ buffer, packetIdOffset }: Frame): boolean {
+  return packetIdOffset === -1 || buffer[packetIdOffset] !== 0 || buffer[packetIdOffset + 1] !== 0
 }
 
 function copyEntry(frame: Frame, head: Buffer, target: Buffer, at: number): void {
@@ -306,7 +306,7 @@ export class BatchReader {
   ): Message {
     const { header } = this
     decodePublish(entries, firstByte, bodyStart, end, isV5, header)
-    const { expiryInterval, qos, retain } = header
+    const { duplicate, expiryInterval, qos, retain } = header
     const message = new Message({
       topic: decodeTopic(entries, header.topicStart, header.topicEnd),
       qos,
@@ -318,8 +318,10 @@ export class BatchReader {
       expiryInterval: expiryInterval === 0 ? 0 : leftOf(expiryInterval, waitedMs),
     })
     message.isAged = expiryInterval !== 0 && waitedMs >= AGED_AFTER_MS
-    // The bytes that came are already what QoS 0 subscribers of one version get.
-    if (qos === 0 && !message.isAged) message.adopt(isV5, retain, { buffer: entries, start, end, packetIdOffset: -1 })
+    // The bytes that came are already what subscribers of one version get, but for the packet id.
+    if (!message.isAged && !duplicate) {
+      message.adopt(isV5, { buffer: entries, start, end, packetIdOffset: qos === 0 ? -1 : header.topicEnd })
+    }
     return message
   }
 }

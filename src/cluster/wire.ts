@@ -3,7 +3,9 @@
  * messages to bytes and back.
  */
 
+import { variableIntegerSize, writeVariableInteger } from '../mqtt/wire/variable-integer.js'
 import {
+  Batch,
   Beat,
   type Farewell_Reason,
   Farewell_Reason as FarewellReason,
@@ -24,7 +26,6 @@ export {
 } from '../config/protocol-version.js'
 export type {
   Accepted,
-  Batch,
   BatchAck,
   Beat,
   Challenge,
@@ -47,7 +48,7 @@ export type {
   SessionWill,
   View,
 } from './generated/cluster/v1/cluster.js'
-export type { SessionPart, TakeoverMark }
+export type { Batch, SessionPart, TakeoverMark }
 
 export const REFUSAL_CODES = RefusalCode
 export type RefusalCodeValue = Refused_Code
@@ -68,7 +69,42 @@ export const HEARTBEAT_PATH = `/${MeshServiceDefinition.fullName}/${MeshServiceD
 
 /** A frame of one message. Frames one after the other are a frame of all their messages: protobuf merges lists so. */
 export function encodeLinkFrame(body: LinkBody): Buffer {
+  if (body.$case === 'batch' || body.$case === 'looseBatch') return encodeBatchFrame(body.$case, body.value)
   return asBuffer(LinkFrame.encode({ messages: [{ body }] }).finish())
+}
+
+/** Tags of fields with a length: `LinkFrame.messages`, `LinkMessage.batch` and `.loose_batch`, `Batch.entries`. */
+const MESSAGES_TAG = 10
+const BATCH_TAGS = { looseBatch: 194, batch: 202 } as const
+const ENTRIES_TAG = 18
+
+const NO_ENTRIES: Uint8Array = new Uint8Array(0)
+
+/**
+ * What the generated code makes, save that `entries` is the first field, in one allocation and one copy of the entries:
+ * a writer that grows as it is written to copies them several times. Protobuf's integers of variable length are MQTT's.
+ * Bench: `bench:mesh`, 50 pairs.
+ */
+function encodeBatchFrame(name: keyof typeof BATCH_TAGS, batch: Batch): Buffer {
+  const { entries } = batch
+  const rest = Batch.encode({ ...batch, entries: NO_ENTRIES }).finish()
+  const batchBytes = sizeWithLength(ENTRIES_TAG, entries.length) + rest.length
+  const messageBytes = sizeWithLength(BATCH_TAGS[name], batchBytes)
+  const frame = Buffer.allocUnsafeSlow(sizeWithLength(MESSAGES_TAG, messageBytes))
+  let at = writeTag(frame, 0, MESSAGES_TAG, messageBytes)
+  at = writeTag(frame, at, BATCH_TAGS[name], batchBytes)
+  at = writeTag(frame, at, ENTRIES_TAG, entries.length)
+  frame.set(entries, at)
+  frame.set(rest, at + entries.length)
+  return frame
+}
+
+function sizeWithLength(tag: number, bytes: number): number {
+  return variableIntegerSize(tag) + variableIntegerSize(bytes) + bytes
+}
+
+function writeTag(target: Buffer, at: number, tag: number, bytes: number): number {
+  return writeVariableInteger(target, writeVariableInteger(target, at, tag), bytes)
 }
 
 /**

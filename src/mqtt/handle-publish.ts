@@ -96,10 +96,10 @@ export function handlePublish(
   )
   if (delayed !== undefined) message.delay = delayed.delay
   modules.metrics.messagesReceived[qos].value++
+  if (!header.duplicate && header.topicAlias === 0 && delayed === undefined) {
+    message.adopt(connection.isV5, { buffer: chunk, start, end, packetIdOffset: qos === 0 ? -1 : header.topicEnd })
+  }
   if (qos === 0) {
-    if (!header.duplicate && header.topicAlias === 0 && delayed === undefined) {
-      message.adopt(connection.isV5, header.retain, { buffer: chunk, start, end, packetIdOffset: -1 })
-    }
     if (isDenied(connection, topic, qos, header.retain)) deny(connection, undefined)
     else if (connection.host.isPublishGuarded) publishGuarded(connection, message, undefined)
     else publish(connection, message, undefined)

@@ -13,6 +13,9 @@ const START_TIMEOUT_MS = 20_000
 const MOSQUITTO = 'allow_anonymous true\nlog_type none\nmax_queued_messages 0\nmax_inflight_messages 100\n'
 const CLI = join(ROOT, 'dist/cli/cli.js')
 
+// However a measurement is ended, its brokers end too: their listeners hear of the exit.
+for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1))
+
 /** @typedef {{ name: string, port: number, admin: string, pid: number, stop: () => Promise<void> }} Running */
 
 /** @returns {Promise<number>} a port that is free now */
@@ -132,7 +135,8 @@ export async function until(check, what, within = START_TIMEOUT_MS) {
 async function start({ name, port, admin, cores, directory, command }) {
   // A node takes every SHOALMQ_ variable for its own.
   const env = Object.fromEntries(Object.entries(process.env).filter(([key]) => !key.startsWith('SHOALMQ_')))
-  const child = spawn('taskset', ['-c', cores, ...command], { cwd: ROOT, env, stdio: ['ignore', 'inherit', 'inherit'] })
+  // What a broker logs is no part of the tables, which go to standard output.
+  const child = spawn('taskset', ['-c', cores, ...command], { cwd: ROOT, env, stdio: ['ignore', 2, 2] })
   const onExit = () => {
     child.kill('SIGKILL')
     rmSync(directory, { recursive: true, force: true })

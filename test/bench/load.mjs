@@ -10,21 +10,20 @@
  * --write keeps the result as test/bench/results/<date>.json and puts the table into docs/benchmarks.md.
  */
 
-import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, writeFileSync } from 'node:fs'
 import { cpus } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { build } from '../support/scripts/build.mjs'
 import { ROOT, runScript, ScriptError } from '../support/scripts/run-command.mjs'
 import { freePort, startMosquitto, startNats, startNode, statusOf, until } from './brokers.mjs'
+import { fillIn } from './document.mjs'
 import { compileGenerator, GENERATOR_CORE, load } from './generator.mjs'
 import { ACROSS, SCENARIOS } from './scenarios.mjs'
 
 const BROKER_CORE = '1'
 const PEERS = { mosquitto: startMosquitto, nats: startNats }
 const RESULTS = join(ROOT, 'test/bench/results')
-const DOCUMENT = join(ROOT, 'docs/benchmarks.md')
-const TABLE = /(<!-- measured: one node -->\n)[\s\S]*?(<!-- end -->)/
 
 async function main() {
   const { values } = parseArgs({
@@ -164,13 +163,7 @@ function keep(result, peers) {
   mkdirSync(RESULTS, { recursive: true })
   writeFileSync(join(RESULTS, `${date}.json`), `${JSON.stringify({ date, ...result }, undefined, 1)}\n`)
   const rows = result.alone.map((one) => tableRow(one, peers))
-  const table = `\n${date}: ${result.machine}.\n\n${[tableHead(peers), ...rows].join('\n')}\n\n`
-  const document = readFileSync(DOCUMENT, 'utf8')
-  if (!TABLE.test(document)) throw new ScriptError(`${DOCUMENT} has no place for the table.`)
-  writeFileSync(
-    DOCUMENT,
-    document.replace(TABLE, (_all, begin, end) => `${begin}${table}${end}`),
-  )
+  fillIn('one node', `${date}: ${result.machine}.\n\n${[tableHead(peers), ...rows].join('\n')}`)
 }
 
 function faults(runs) {

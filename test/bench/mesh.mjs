@@ -2,8 +2,9 @@
 /**
  * What the mesh costs: a million routes, messages from node to node, and sixteen nodes. Real processes on this machine.
  *
- *   npm run bench:mesh -- [--only routes,link,nodes] [--routes 1000000] [--nodes 16] [--kill 5] [--runs 3] [--seconds 5] [--cases 'QoS 1'] [--profiles DIRECTORY]
+ *   npm run bench:mesh -- [--only routes,link,nodes] [--routes 1000000] [--nodes 16] [--kill 5] [--runs 3] [--seconds 5] [--cases 'QoS 1'] [--profiles DIRECTORY] [--write]
  *
+ * --write puts each table into its place in docs/benchmarks.md.
  * --cases chooses among those of `link`, by a part of their names; --profiles leaves a CPU profile of each of its nodes.
  * Figures on a busy machine: processor time per message says more than messages per second.
  */
@@ -11,6 +12,7 @@
 import { parseArgs } from 'node:util'
 import { build } from '../support/scripts/build.mjs'
 import { runScript, ScriptError } from '../support/scripts/run-command.mjs'
+import { circumstances, fillIn } from './document.mjs'
 import { measureLink } from './mesh/link.mjs'
 import { measureNodes } from './mesh/nodes.mjs'
 import { measureRoutes } from './mesh/routes.mjs'
@@ -28,6 +30,7 @@ async function main() {
       seconds: { type: 'string', default: '5' },
       cases: { type: 'string', default: '' },
       profiles: { type: 'string', default: '' },
+      write: { type: 'boolean', default: false },
     },
   })
   const chosen = values.only.split(',')
@@ -42,7 +45,17 @@ async function main() {
     cases: values.cases,
     profiles: values.profiles,
   }
-  for (const name of chosen) await PARTS[name](options)
+  for (const name of chosen) {
+    const lines = []
+    const print = (line) => {
+      lines.push(line)
+      console.log(line)
+    }
+    console.log('')
+    print(`${circumstances()}.`)
+    await PARTS[name](options, print)
+    if (values.write) fillIn(name, lines.join('\n'))
+  }
   return 0
 }
 

@@ -98,12 +98,12 @@ export class Message {
   }
 
   /**
-   * Says that the bytes this message came in are already the frame of one variant.
-   * Only for a frame that would be sent on unchanged: QoS 0, no DUP, no Topic Alias.
+   * Says that the bytes this message came in are already the frame of the variant that has its own QoS and RETAIN.
+   * Only for a frame that would be sent on unchanged but for its packet id: no DUP, no Topic Alias.
    */
-  adopt(isV5: boolean, retain: boolean, frame: Frame): void {
+  adopt(isV5: boolean, frame: Frame): void {
     this.variants ??= new Array<Frame | undefined>(VARIANTS)
-    this.variants[variantIndex(isV5, 0, retain)] = frame
+    this.variants[variantIndex(isV5, this.qos, this.retain)] = frame
   }
 
   /** Whether the frame of this variant is there already. */
@@ -113,7 +113,7 @@ export class Message {
 
   /**
    * The encoded PUBLISH for this variant, made on first use and shared by all its receivers. Its packet id bytes
-   * (at `packetIdOffset`, for QoS 1 and 2) are zero: the outbox writes each receiver's own into its copy.
+   * (at `packetIdOffset`, for QoS 1 and 2) are nobody's: the outbox writes each receiver's own into its copy.
    */
   frame(isV5: boolean, qos: QoS, retain: boolean): Frame {
     this.variants ??= new Array<Frame | undefined>(VARIANTS)

@@ -19,7 +19,7 @@ const CASES = {
   '50 pairs, QoS 1, 5,000/s': `${PAIRS} --qos 1 --rate 5000`,
 }
 
-export async function measureLink({ runs, seconds, cases, profiles }) {
+export async function measureLink({ runs, seconds, cases, profiles }, print) {
   const options = { program: compileGenerator(), seconds, version: 4 }
   const [portA, portB] = [await freePort(), await freePort()]
   const one = await startNode({ name: 'one', cores: OTHER_CORE, clusterPort: await freePort() })
@@ -31,13 +31,11 @@ export async function measureLink({ runs, seconds, cases, profiles }) {
       const status = await statusOf(a)
       return status.nodes.filter(({ state }) => state === 'running').length === 2
     }, 'two nodes are linked')
-    console.log(
-      `\nOn one node, and from node A to node B: medians of ${runs} runs of ${seconds} s, node ${process.version}\n`,
+    print(`Medians of ${runs} runs of ${seconds} s, one node and two in turn.\n`)
+    print(
+      '| | one node | A to B | ratio | lost, repeated, disordered | processor: one node, A, B | p50, p99 one node | p50, p99 A to B |',
     )
-    console.log(
-      '| | one node | A to B | lost, repeated, disordered | CPU one | CPU A | CPU B | p50, p99 one | p50, p99 A to B |',
-    )
-    console.log('|---|--:|--:|--:|--:|--:|--:|--:|--:|')
+    print('|---|--:|--:|--:|--:|--:|--:|--:|')
     for (const [what, parameters] of Object.entries(CASES)) {
       if (!what.includes(cases)) continue
       const alone = []
@@ -48,7 +46,8 @@ export async function measureLink({ runs, seconds, cases, profiles }) {
         across.push(await runOnce(options, parameters, ports, { a, b }))
       }
       const rate = (list) => `${Math.round(median(list.map(({ result }) => result.delivered_s)) / 1_000)} k/s`
-      const cpu = (list, name) => `${median(list.map(({ cpu: each }) => each[name])).toFixed(2)} µs`
+      const ratio = median(across.map(({ result }, round) => result.delivered_s / alone[round].result.delivered_s))
+      const cpu = (list, name) => median(list.map(({ cpu: each }) => each[name])).toFixed(2)
       const late = (list) =>
         ['p50_us', 'p99_us']
           .map((field) => (median(list.map(({ result }) => result[field])) / 1_000).toFixed(2))
@@ -57,14 +56,11 @@ export async function measureLink({ runs, seconds, cases, profiles }) {
         Math.max(...across.map(({ result }) => result[field])),
       )
       const cells = [
-        rate(alone),
-        rate(across),
-        faults.join(', '),
-        cpu(alone, 'one'),
-        cpu(across, 'a'),
-        cpu(across, 'b'),
+        ...[rate(alone), rate(across), ratio.toFixed(2), faults.join(', ')],
+        `${[cpu(alone, 'one'), cpu(across, 'a'), cpu(across, 'b')].join(', ')} µs`,
+        ...[`${late(alone)} ms`, `${late(across)} ms`],
       ]
-      console.log(`| ${[what, ...cells, `${late(alone)} ms`, `${late(across)} ms`].join(' | ')} |`)
+      print(`| ${[what, ...cells].join(' | ')} |`)
     }
   } finally {
     for (const node of Object.values(nodes)) await node.stop()

@@ -4,7 +4,9 @@
  */
 
 import assert from 'node:assert/strict'
-import { spawnSync } from 'node:child_process'
+import { spawn, spawnSync } from 'node:child_process'
+import { once } from 'node:events'
+import { createInterface } from 'node:readline'
 import { setTimeout as delay } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import mqtt from 'mqtt'
@@ -18,14 +20,20 @@ const CLUSTER_PORT = 20_000
 /** Tells this file, run by itself, that it is in its namespace. */
 const INSIDE = 'inside'
 
-export async function measureNodes({ nodes, kill }) {
+export async function measureNodes({ nodes, kill }, print) {
   const command = [process.execPath, fileURLToPath(import.meta.url), INSIDE, `${nodes}`, `${kill}`]
   const isolated =
     process.getuid?.() === 0 && spawnSync('unshare', ['--net', 'ip', 'link', 'set', 'lo', 'up']).status === 0
   const [file, ...parameters] = isolated
     ? ['unshare', '--net', '--', 'sh', '-c', 'ip link set lo up && exec "$@"', 'sh', ...command]
     : command
-  const { status } = spawnSync(file, parameters, { stdio: 'inherit' })
+  const child = spawn(file, parameters, { stdio: ['ignore', 'pipe', 'inherit'] })
+  const onExit = () => child.kill('SIGTERM')
+  process.once('exit', onExit)
+  const ended = once(child, 'close')
+  for await (const line of createInterface({ input: child.stdout })) print(line)
+  const [status] = await ended
+  process.off('exit', onExit)
   if (status !== 0) throw new Error(`${nodes} nodes: failed`)
 }
 
@@ -45,7 +53,7 @@ async function measure(count, kill) {
   const running = []
   const clients = []
   try {
-    console.log(`\n${count} nodes, two of them everyone's seeds, node ${process.version}\n`)
+    console.log(`${count} nodes, two of them everyone's seeds, all on the same cores.\n`)
     console.log('| what | |\n|---|--:|')
     for (let index = 0; index < count - 1; index += 1) running.push(await startNumbered(index))
     await until(async () => isWhole(running, running.length), `${count - 1} nodes are a mesh`, LIMIT_MS)

@@ -16,7 +16,8 @@ const LIMIT_MS = 600_000
 const SETTLE_MS = 3_000
 const OWNER = 'a@127.0.0.1'
 
-export async function measureRoutes({ routes: count, seconds }) {
+export async function measureRoutes({ routes: count, seconds }, print) {
+  const row = (what, value) => print(`| ${what} | ${value} |`)
   const filters = Array.from({ length: count }, (_, index) =>
     index % 4 === 0 ? `plant/${index}/+/state` : `plant/${index}/machine`,
   )
@@ -40,8 +41,8 @@ export async function measureRoutes({ routes: count, seconds }) {
     await delay(SETTLE_MS)
     const before = [a, b].map(({ pid }) => residentBytes(pid))
 
-    console.log(`\n${count} routes: filters in ${SESSIONS} sessions on node A, node ${process.version}\n`)
-    console.log('| what | |\n|---|--:|')
+    print(`${count.toLocaleString('en')} filters in ${SESSIONS} sessions on node A.\n`)
+    print('| what | |\n|---|--:|')
     for (let session = 0; session < SESSIONS; session += 1) {
       subscribers.push(await Subscriber.connect(a.port, `routes-${session}`))
     }
@@ -73,7 +74,7 @@ export async function measureRoutes({ routes: count, seconds }) {
     await until(has(b, count + BURST), 'b has the burst', LIMIT_MS)
     row(`a burst of ${BURST} more, until B has them`, milliseconds(performance.now() - started))
 
-    await measurePublishing(a, b, subscribers, { seconds, count })
+    await measurePublishing(a, b, subscribers, { seconds, count }, row)
 
     await b.stop()
     running.splice(running.indexOf(b), 1)
@@ -106,7 +107,7 @@ export async function measureRoutes({ routes: count, seconds }) {
 }
 
 /** QoS 0 publishes on B, to topics that come again and to ever new ones; `many` matches ten filters on A and one on B. */
-async function measurePublishing(a, b, subscribers, { seconds, count }) {
+async function measurePublishing(a, b, subscribers, { seconds, count }, row) {
   const program = compileGenerator()
   const wanted = await Subscriber.connect(a.port, 'many')
   await wanted.subscribe([
@@ -142,10 +143,6 @@ async function measurePublishing(a, b, subscribers, { seconds, count }) {
       )
     }
   }
-}
-
-function row(what, value) {
-  console.log(`| ${what} | ${value} |`)
 }
 
 function milliseconds(value) {

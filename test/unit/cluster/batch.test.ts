@@ -70,13 +70,14 @@ describe('a batch', () => {
       form: fc.constantFrom('short', 'short', 'long', 'plain'),
       /** In a chunk of its own, so that a run ends before it. */
       isApart: fc.boolean(),
+      isNumbered: fc.boolean(),
     })
     fc.assert(
       fc.property(fc.array(sent, { maxLength: 40 }), fc.integer({ min: 64, max: 400 }), (messages, batchBytes) => {
         const lane = new LooseLane({ batchBytes, limitBytes: 1_000_000 })
         let chunk = Buffer.alloc(0)
         let end = 0
-        for (const { payload, qos, form, isApart } of messages) {
+        for (const { payload, qos, form, isApart, isNumbered } of messages) {
           const made = Message.from('t', Buffer.from(payload), { qos }).frame(form !== 'short', qos, false)
           const size = made.end - made.start
           if (isApart || end + size > chunk.length) {
@@ -85,6 +86,8 @@ describe('a batch', () => {
           }
           made.buffer.copy(chunk, end, made.start, made.end)
           const packetIdOffset = made.packetIdOffset === -1 ? -1 : made.packetIdOffset - made.start + end
+          // As a publisher numbers it, or as it is where it was made here.
+          if (packetIdOffset !== -1 && isNumbered) chunk[packetIdOffset] = 7
           const frame: Frame = { buffer: chunk, start: end, end: end + size, packetIdOffset }
           lane.offer(frame, { short: SHORT_HEAD, long: LONG_HEAD, plain: PLAIN_HEAD }[form])
           end += size
@@ -100,8 +103,11 @@ describe('a batch', () => {
         )
         for (const [index, message] of got.entries()) {
           const isShort = messages[index]?.form === 'short'
-          if (message.qos === 0)
-            assert.deepEqual([message.hasFrame(false, 0, false), message.hasFrame(true, 0, false)], [isShort, !isShort])
+          const { qos } = message
+          assert.deepEqual(
+            [message.hasFrame(false, qos, false), message.hasFrame(true, qos, false)],
+            [isShort, !isShort],
+          )
         }
         assert.deepEqual([lane.bytes, lane.length], [0, 0])
       }),

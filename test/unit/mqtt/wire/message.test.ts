@@ -37,13 +37,25 @@ describe('Message', () => {
   })
 
   test('sends the bytes it came in where it was told that they will do', () => {
-    const message = received()
-    const frame = { buffer: message.chunk, start: 1_000, end: message.payloadEnd, packetIdOffset: -1 }
-    message.adopt(true, false, frame)
-    assert.equal(message.frame(true, 0, false), frame)
-    assert.notEqual(message.frame(true, 0, true), frame)
-    assert.notEqual(message.frame(false, 0, false), frame)
-    assert.deepEqual(message.frame(true, 0, false).buffer.subarray(frame.start, frame.end), packetOf(message))
+    for (const [qos, firstByte, idBytes] of [
+      [0, 0x30, []],
+      [1, 0x32, [0, 7]],
+    ] as const) {
+      const chunk = packet(firstByte, text('t'), Buffer.from(idBytes), PAYLOAD)
+      const parts = { payloadStart: chunk.length - PAYLOAD.length, payloadEnd: chunk.length, properties: undefined }
+      const message = new Message({ topic: 't', qos, retain: false, chunk, expiryInterval: 0, ...parts }, 'publisher')
+      const packetIdOffset = qos === 0 ? -1 : 5
+      const frame = { buffer: chunk, start: 0, end: chunk.length, packetIdOffset }
+      message.adopt(false, frame)
+      assert.equal(message.frame(false, qos, false), frame)
+      assert.notEqual(message.frame(false, qos, true), frame)
+      assert.notEqual(message.frame(true, qos, false), frame)
+      const made = message.detach().frame(false, qos, false)
+      // Made anew it has no packet id.
+      if (qos !== 0) made.buffer[made.start + packetIdOffset + 1] = 7
+      assert.deepEqual(made.buffer.subarray(made.start, made.end), chunk)
+      assert.equal(made.packetIdOffset - made.start, qos === 0 ? -1 : packetIdOffset)
+    }
   })
 
   test('detached it says the same in bytes of its own, and all share the copy', () => {
