@@ -49,8 +49,8 @@ export class RedisServer {
       `port ${server.port}`,
       'bind 127.0.0.1',
       `sentinel monitor ${name} 127.0.0.1 ${master.port} 1`,
-      `sentinel down-after-milliseconds ${name} 1000`,
-      `sentinel failover-timeout ${name} 3000`,
+      `sentinel down-after-milliseconds ${name} 700`,
+      `sentinel failover-timeout ${name} 1000`,
     ]
     writeFileSync(join(server.directory, 'sentinel.conf'), `${lines.join('\n')}\n`)
     await server.resume()

@@ -224,8 +224,8 @@ function clientFor(options: RedisOptions): Redis | Cluster {
     ...(sentinelPassword === '' ? {} : { sentinelPassword }),
     ...(tls === undefined ? {} : { enableTLSForSentinelMode: true, sentinelTLS: tls }),
     sentinelCommandTimeout: waitTime,
-    // The way over all Sentinels is taken again by `retryStrategy`.
-    sentinelRetryStrategy: () => null,
+    // Without a pause the client would give up for good when no Sentinel answers.
+    sentinelRetryStrategy: pauseBefore,
     failoverDetector: true,
   })
 }

@@ -154,10 +154,12 @@ export class RedisStore implements Store {
 
   private async write(taken: readonly TakenKeys<RedisTable>[], within: number): Promise<number> {
     if (!this.client.isReady) throw this.client.away
+    // A try with little patience left is given the time of an answer all the same, or it would break the connection.
+    const enough = Math.max(within, this.options.redis.waitTime / 2)
     let bytes = 0
     // Read as a whole before the first answer is waited for: what is kept is how things are now.
     for (const writes of [...stepsOf(taken)]) {
-      await this.take(writes, within)
+      await this.take(writes, enough)
       bytes += writes.bytes
     }
     if (await this.restoration.advance()) this.queue.demand()

@@ -32,7 +32,7 @@ describe('the store in Redis', () => {
     }
     await untilReleased(...holds)
     assert.equal(metrics.entries.value, 1_200)
-    assert.ok(metrics.redis.roundTrips.value - before < 200)
+    assert.ok(metrics.redis.roundTrips.value - before < 200, 'a round trip for each turn')
   })
 
   it('takes more than one round trip for a turn that is too large for one, and gives all of it back', async (t) => {

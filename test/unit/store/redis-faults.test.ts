@@ -1,0 +1,387 @@
+import assert from 'node:assert/strict'
+import { createServer } from 'node:net'
+import { describe, it, type TestContext } from 'node:test'
+import { OpenTable, untilReleased } from '../../contract/store.js'
+import { CertificateAuthority } from '../../support/certificates.js'
+import { eventually } from '../../support/eventually.js'
+import { freePort } from '../../support/free-port.js'
+import { RedisCluster, RedisSentinels, type RedisServer, redisFor } from '../../support/redis.js'
+import type { CountingHold } from '../mqtt/session/recording-outlet.js'
+import { openRedis, type RedisLife, redisBed } from './redis-bed.js'
+
+const NODE = { name: 'n1@127.0.0.1', incarnation: 1 }
+
+/** Synchronous to the disk, so that what Redis has acknowledged outlives it. */
+const DURABLE = ['--appendonly', 'yes', '--appendfsync', 'always']
+
+const LONG = { within: 20_000 }
+
+function lifeOf(open: OpenTable): RedisLife {
+  return open.life as RedisLife
+}
+
+function errorsOf({ log }: RedisLife): string[] {
+  return log.filter(({ level }) => level >= 50).map(({ msg }) => msg)
+}
+
+async function openFor(t: TestContext, values: () => object): Promise<OpenTable> {
+  return OpenTable.open(redisBed(t, values))
+}
+
+/** Writes, some keys at a time, until told to end; those that were acknowledged, with the last value. */
+class Writer {
+  readonly acknowledged = new Map<string, number>()
+  refused = 0
+  private isRunning = true
+  private readonly ended: Promise<void>
+
+  constructor(open: OpenTable) {
+    this.ended = this.run(open)
+  }
+
+  async stop(): Promise<void> {
+    this.isRunning = false
+    await this.ended
+  }
+
+  private async run(open: OpenTable): Promise<void> {
+    for (let value = 1; this.isRunning; value += 1) {
+      const keys = Array.from({ length: 20 }, (_, count) => `key ${count}`)
+      const holds = keys.map((key) => ({ key, hold: open.set(key, String(value)) }))
+      await eventually(
+        () =>
+          assert.equal(
+            holds.find(({ hold }) => !hold.isReleased),
+            undefined,
+          ),
+        { ...LONG, every: 1 },
+      )
+      for (const { key, hold } of holds) {
+        if (hold.isRefused) this.refused += 1
+        else this.acknowledged.set(key, value)
+      }
+    }
+  }
+
+  get last(): number {
+    return Math.max(0, ...this.acknowledged.values())
+  }
+}
+
+/** What a later life finds must not be older than what was acknowledged. */
+function assertKept(writer: Writer, { table }: OpenTable): void {
+  for (const [key, value] of writer.acknowledged) {
+    const found = Number(table.entries.get(key)?.toString() ?? 0)
+    assert.ok(found >= value, `${key}: ${value} was acknowledged, ${found} is there`)
+  }
+}
+
+describe('the store in Redis, when Redis is away', () => {
+  it('lets those who wait go on waiting, and writes when Redis is back in time', async (t) => {
+    const server = await redisFor(t, ...DURABLE)
+    const open = await openFor(t, () => ({ url: server.url, waitTime: '20s' }))
+    await untilReleased(open.set('before', 'x'))
+    await server.kill()
+    const hold = open.set('meanwhile', 'x')
+    await eventually(() => assert.notEqual(lifeOf(open).metrics.failures.unreachable.value, 0))
+    assert.deepEqual([hold.isReleased, lifeOf(open).store.isFailing], [false, false])
+    await server.resume()
+    await eventually(() => assert.equal(hold.isReleased, true), LONG)
+    assert.deepEqual([hold.isRefused, lifeOf(open).metrics.redis.reconnects.value], [false, 1])
+    assert.deepEqual(errorsOf(lifeOf(open)), [])
+  })
+
+  it('refuses who has waited for long enough, then everybody at once, until it is back', async (t) => {
+    const server = await redisFor(t, ...DURABLE)
+    const bed = redisBed(t, () => ({ url: server.url, waitTime: '300ms' }))
+    const open = await OpenTable.open(bed)
+    const { store, metrics, log } = lifeOf(open)
+    await untilReleased(open.set('before', 'x'))
+    await server.kill()
+    const startedAt = performance.now()
+    const first = open.set('first', 'x')
+    await eventually(() => assert.equal(first.isReleased, true))
+    assert.ok(performance.now() - startedAt >= 250, 'refused before its time')
+    assert.deepEqual([first.isRefused, store.isFailing, metrics.refused.value], [true, true, 1])
+    const second = open.set('second', 'x')
+    await eventually(() => assert.equal(second.isReleased, true), { within: 200 })
+    assert.equal(second.isRefused, true)
+    open.set('nobody waits', 'x')
+    const [alarm] = store.alarms()
+    assert.deepEqual([alarm?.alarm, alarm?.subject], ['store_failing', server.url])
+    assert.match(alarm?.detail ?? '', /cannot be reached: connect ECONNREFUSED/)
+    await server.resume()
+    await eventually(() => assert.equal(store.isFailing, false), LONG)
+    assert.deepEqual([...store.alarms()], [])
+    assert.deepEqual(errorsOf(lifeOf(open)), ['the store cannot write'])
+    assert.equal(log.filter(({ msg }) => msg === 'the store can write again').length, 1)
+    await untilReleased(open.set('after', 'x'))
+    await open.life.stop()
+    // What was refused was due all the same.
+    assert.deepEqual([...(await OpenTable.open(bed)).table.entries.keys()].sort(), [
+      ...['after', 'before', 'first', 'nobody waits', 'second'],
+    ])
+  })
+
+  it('says so when nothing is due, too', async (t) => {
+    const server = await redisFor(t, ...DURABLE)
+    const open = await openFor(t, () => ({ url: server.url, waitTime: '100ms' }))
+    await server.kill()
+    await eventually(() => assert.equal(lifeOf(open).store.isFailing, true))
+    await server.resume()
+    await eventually(() => assert.equal(lifeOf(open).store.isFailing, false), LONG)
+  })
+
+  it('does not wait for a Redis that stands still, and what arrives there late changes nothing', async (t) => {
+    const server = await redisFor(t)
+    const bed = redisBed(t, () => ({ url: server.url, waitTime: '300ms' }))
+    const open = await OpenTable.open(bed)
+    await untilReleased(open.set('a', '1'))
+    server.freeze()
+    const stuck = open.set('a', '2')
+    await eventually(() => assert.equal(stuck.isReleased, true))
+    assert.deepEqual([stuck.isRefused, lifeOf(open).store.isFailing], [true, true])
+    open.set('a', '3')
+    server.thaw()
+    await eventually(() => assert.equal(lifeOf(open).store.isFailing, false), LONG)
+    const last = open.set('a', '4')
+    await untilReleased(last)
+    await open.life.stop()
+    assert.deepEqual((await OpenTable.open(bed)).table.content(), [['a', '4']])
+  })
+
+  it('stops all the same, and refuses what it cannot keep', async (t) => {
+    const server = await redisFor(t)
+    const open = await openFor(t, () => ({ url: server.url, waitTime: '20s' }))
+    await server.kill()
+    const hold = open.set('a', '1')
+    await open.life.stop()
+    assert.deepEqual([hold.isReleased, hold.isRefused], [true, true])
+  })
+
+  it('has kept what it acknowledged when Redis is killed again and again under load', async (t) => {
+    const server = await redisFor(t, ...DURABLE)
+    const bed = redisBed(t, () => ({ url: server.url, waitTime: '200ms' }))
+    const open = await OpenTable.open(bed)
+    const writer = new Writer(open)
+    for (let round = 1; round <= 3; round += 1) {
+      const seen = writer.last
+      await eventually(() => assert.ok(writer.last > seen + 50, 'nothing is written'), LONG)
+      await server.kill()
+      await eventually(() => assert.equal(lifeOf(open).store.isFailing, true), LONG)
+      await server.resume()
+      await eventually(() => assert.equal(lifeOf(open).store.isFailing, false), LONG)
+    }
+    await writer.stop()
+    assert.notEqual(writer.refused, 0)
+    assert.equal(lifeOf(open).metrics.redis.losses.value, 0)
+    await open.life.stop()
+    assertKept(writer, await OpenTable.open(bed))
+  })
+})
+
+describe('the store in Redis, when Redis has lost what it had', () => {
+  async function lose(t: TestContext, server: RedisServer, lossOf: () => Promise<void>): Promise<void> {
+    const bed = redisBed(t, () => ({ url: server.url, waitTime: '5s' }))
+    const open = await OpenTable.open(bed)
+    const holds: CountingHold[] = []
+    for (let count = 0; count < 12_000; count += 1) holds.push(open.set(`key ${count}`, `value ${count}`))
+    await untilReleased(...holds)
+    await untilReleased(open.set('key 0', undefined), open.set('key 1', 'changed'))
+    await lossOf()
+    await untilReleased(open.set('after', 'x'))
+    const { metrics } = lifeOf(open)
+    assert.equal(metrics.redis.losses.value, 1)
+    const state = `shoalmq:{test/${bed.name}}:table:words`
+    await eventually(async () => assert.equal(await server.ask('hlen', state), '12000'), LONG)
+    assert.deepEqual(errorsOf(lifeOf(open)), ['Redis has lost what it had kept, it is written again'])
+    await open.life.stop()
+    const { entries } = (await OpenTable.open(bed)).table
+    assert.deepEqual(
+      [entries.size, entries.has('key 0'), entries.get('key 1')?.toString(), entries.get('key 11999')?.toString()],
+      [12_000, false, 'changed', 'value 11999'],
+    )
+  }
+
+  it('writes all of it again after a restart without a file', async (t) => {
+    const server = await redisFor(t)
+    await lose(t, server, async () => {
+      await server.kill()
+      await server.resume()
+    })
+  })
+
+  it('writes all of it again when somebody has emptied it', async (t) => {
+    const server = await redisFor(t)
+    await lose(t, server, async () => {
+      await server.ask('flushall')
+    })
+  })
+
+  it('removes what has come back, after a return to an earlier state', async (t) => {
+    const server = await redisFor(t)
+    const bed = redisBed(t, () => ({ url: server.url }))
+    const open = await OpenTable.open(bed)
+    await untilReleased(open.set('removed', 'x'), open.set('kept', '1'))
+    const keys = ['state', 'table:words'].map((key) => `shoalmq:{test/${bed.name}}:${key}`)
+    for (const key of keys) await server.ask('copy', key, `${key}:earlier`)
+    await untilReleased(open.set('removed', undefined), open.set('kept', '2'))
+    await untilReleased(open.set('new', 'x'))
+    for (const key of keys) await server.ask('copy', `${key}:earlier`, key, 'replace')
+    await untilReleased(open.set('after', 'x'))
+    await eventually(async () => assert.equal(await server.ask('hexists', keys[1] ?? '', 'removed'), '0'))
+    await eventually(async () => assert.equal(await server.ask('hexists', keys[1] ?? '', 'new'), '1'))
+    await open.life.stop()
+    assert.deepEqual((await OpenTable.open(bed)).table.content(), [
+      ['after', 'x'],
+      ['kept', '2'],
+      ['new', 'x'],
+    ])
+  })
+})
+
+describe('the store behind Sentinels', () => {
+  it('follows the master that is named next, and has what it acknowledged', async (t) => {
+    const sentinels = await RedisSentinels.start()
+    t.after(() => sentinels.stop())
+    const bed = redisBed(t, () => ({ ...sentinels.options, waitTime: '500ms' }))
+    const open = await OpenTable.open(bed)
+    const writer = new Writer(open)
+    await eventually(() => assert.ok(writer.last > 50, 'nothing is written'), LONG)
+    await sentinels.master.kill()
+    await eventually(() => assert.equal(lifeOf(open).store.isFailing, true), LONG)
+    await eventually(() => assert.equal(lifeOf(open).store.isFailing, false), LONG)
+    const before = writer.last
+    await eventually(() => assert.ok(writer.last > before + 50, 'nothing is written'), LONG)
+    await writer.stop()
+    await open.life.stop()
+    assert.match(await sentinels.replica.ask('info', 'replication'), /role:master/)
+    assertKept(writer, await OpenTable.open(bed))
+  })
+
+  it('acknowledges what a replica has, where that is asked for, and refuses without one', async (t) => {
+    const sentinels = await RedisSentinels.start()
+    t.after(() => sentinels.stop())
+    const open = await openFor(t, () => ({ ...sentinels.options, waitTime: '500ms', waitReplicas: 1 }))
+    const hold = open.set('a', '1')
+    await untilReleased(hold)
+    assert.equal(hold.isRefused, false)
+    sentinels.replica.freeze()
+    const refused = open.set('a', '2')
+    await untilReleased(refused)
+    assert.equal(refused.isRefused, true)
+    const why = /NOREPLICAS 0 of 1 replicas have it \(store\.redis\.waitReplicas\)/
+    await eventually(() => assert.match([...lifeOf(open).store.alarms()][0]?.detail ?? '', why))
+    sentinels.replica.thaw()
+    await eventually(() => assert.equal(lifeOf(open).store.isFailing, false), LONG)
+  })
+})
+
+describe('the store in a Redis Cluster', () => {
+  it('refuses while the master of its slot is away, and goes on when it is back', async (t) => {
+    const cluster = await RedisCluster.start()
+    t.after(() => cluster.stop())
+    const bed = redisBed(t, () => ({ ...cluster.options, waitTime: '300ms' }))
+    const open = await OpenTable.open(bed)
+    await untilReleased(open.set('a', '1'))
+    const master = await cluster.masterOf(`shoalmq:{test/${bed.name}}:state`)
+    master.freeze()
+    const refused = open.set('a', '2')
+    await untilReleased(refused)
+    assert.deepEqual([refused.isRefused, lifeOf(open).store.isFailing], [true, true])
+    master.thaw()
+    await eventually(() => assert.equal(lifeOf(open).store.isFailing, false), LONG)
+    await untilReleased(open.set('b', '3'))
+    await open.life.stop()
+    assert.deepEqual((await OpenTable.open(bed)).table.content(), [
+      ['a', '2'],
+      ['b', '3'],
+    ])
+  })
+})
+
+describe('the store in Redis, at the start', () => {
+  it('ends with the address and the reason when nobody is there in time, and never shows the password', async (t) => {
+    const port = await freePort()
+    const url = `redis://127.0.0.1:${port}`
+    const nobody = openRedis({ url, password: 'geheim', connectTimeout: '300ms' }, NODE)
+    await assert.rejects(nobody, {
+      code: 'REDIS_UNREACHABLE',
+      message: `Redis at ${url} cannot be reached: connect ECONNREFUSED 127.0.0.1:${port}`,
+    })
+    const silent = createServer(() => undefined).listen(0, '127.0.0.1')
+    t.after(() => silent.close())
+    await eventually(() => assert.equal(silent.listening, true))
+    const { port: silentPort } = silent.address() as { port: number }
+    for (const values of [
+      { url: `redis://127.0.0.1:${silentPort}` },
+      { sentinels: [`127.0.0.1:${port}`], name: 'shoal' },
+      { cluster: [`127.0.0.1:${port}`] },
+    ]) {
+      const opened = openRedis({ ...values, password: 'geheim', connectTimeout: '500ms', waitTime: '200ms' }, NODE)
+      await assert.rejects(opened, (error: Error & { code?: string }) => {
+        assert.equal(error.code, 'REDIS_UNREACHABLE')
+        assert.match(error.message, /^Redis at .*127\.0\.0\.1:\d+ cannot be reached: ./)
+        assert.doesNotMatch(error.message, /geheim/)
+        return true
+      })
+    }
+  })
+
+  it('waits for a Redis that comes in time', async (t) => {
+    const server = await redisFor(t)
+    await server.kill()
+    const opening = openRedis({ url: server.url }, NODE)
+    await server.resume()
+    await (await opening).stop()
+  })
+
+  it('says at once that the password is wrong, or missing', async (t) => {
+    const server = await redisFor(t, '--requirepass', 'geheim')
+    const wrong = openRedis({ url: server.url, password: 'falsch' }, NODE)
+    await assert.rejects(wrong, { code: 'REDIS_DENIED', message: /denies access: WRONGPASS/ })
+    await assert.rejects(openRedis({ url: server.url }, NODE), { code: 'REDIS_DENIED', message: /NOAUTH/ })
+    await (await openRedis({ url: server.url, password: 'geheim' }, NODE)).stop()
+  })
+
+  it('uses a database of its own, and TLS with a certificate on each side', async (t) => {
+    const authority = new CertificateAuthority()
+    const [ofServer, ofNode, port] = [authority.server(), authority.issue({ subject: '/CN=n1' }), await freePort()]
+    await redisFor(
+      t,
+      ...['--tls-port', String(port), '--tls-cert-file', ofServer.certFile, '--tls-key-file', ofServer.keyFile],
+      ...['--tls-ca-cert-file', authority.caFile, '--tls-auth-clients', 'yes'],
+    )
+    const url = `rediss://127.0.0.1:${port}`
+    const tls = { caFile: authority.caFile, ...ofNode }
+    const open = await openFor(t, () => ({ url, tls, db: 3 }))
+    await untilReleased(open.set('a', '1'))
+    await open.life.stop()
+    const strangers = openRedis({ url, connectTimeout: '300ms' }, NODE)
+    await assert.rejects(strangers, { code: 'REDIS_UNREACHABLE', message: /certificate|self.signed/i })
+  })
+
+  it('warns of a Redis that forgets', async (t) => {
+    const forgetful = await redisFor(t, '--maxmemory', '100mb', '--maxmemory-policy', 'allkeys-lru')
+    const life = await openRedis({ url: forgetful.url }, NODE)
+    await life.stop()
+    const warnings = life.log.filter(({ level }) => level === 40).map(({ msg }) => msg)
+    assert.equal(warnings.length, 2)
+    assert.match(warnings[0] ?? '', /removes keys when its memory is full/)
+    assert.match(warnings[1] ?? '', /has no append-only file/)
+  })
+
+  it('says that Redis is full, and goes on when there is room', async (t) => {
+    const server = await redisFor(t)
+    const open = await openFor(t, () => ({ url: server.url, waitTime: '100ms' }))
+    await untilReleased(open.set('a', 'x'.repeat(100_000)))
+    await server.ask('config', 'set', 'maxmemory', '1mb')
+    const refused = open.set('b', 'x')
+    await untilReleased(refused)
+    assert.equal(refused.isRefused, true)
+    assert.notEqual(lifeOf(open).metrics.failures.full.value, 0)
+    assert.match([...lifeOf(open).store.alarms()][0]?.detail ?? '', /is full: OOM/)
+    await server.ask('config', 'set', 'maxmemory', '0')
+    await eventually(() => assert.equal(lifeOf(open).store.isFailing, false), LONG)
+  })
+})
