@@ -26,7 +26,7 @@ export type Happening =
   | ({ readonly kind: 'acked' } & Numbered)
   /** PUBACK or PUBREC with an error. */
   | ({ readonly kind: 'refused'; readonly code: number } & Numbered)
-  /** CONNECT, never with a clean start. */
+  /** CONNECT was sent. */
   | { readonly kind: 'connect'; readonly client: string; readonly connection: number; readonly node: string }
   | {
       readonly kind: 'connected'
@@ -34,6 +34,8 @@ export type Happening =
       readonly connection: number
       readonly node: string
       readonly sessionPresent: boolean
+      /** Whether it wanted no session: nothing outlives the connection then. */
+      readonly clean: boolean
     }
   /** By whomever. A connection that was never let in closes too. */
   | { readonly kind: 'closed'; readonly client: string; readonly connection: number; readonly why: string }

@@ -82,7 +82,8 @@ export function assertHealthy(nodes: readonly NodeProcess[]): void {
   }
 }
 
-async function assertLinked(nodes: readonly NodeProcess[]): Promise<void> {
+/** Every node sees every other, and has a link to it. */
+export async function assertLinked(nodes: readonly NodeProcess[]): Promise<void> {
   for (const node of nodes) {
     const { nodes: seen } = await node.status()
     for (const { name } of nodes) {

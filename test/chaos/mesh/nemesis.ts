@@ -5,18 +5,34 @@ import { setTimeout as delay } from 'node:timers/promises'
 import { eventually } from '../../support/eventually.js'
 import type { NodeProcess } from '../../support/node-process.js'
 import { assertHealthy, assertNobodyDown, assertViewsDiffer } from './checks.js'
-import type { Load } from './load.js'
-import type { Network } from './network.js'
+import type { WireRule } from './network.js'
 import type { Fault } from './schedule.js'
 
 /** A link that flaps is cut and whole by turns of this length. */
 const FLAP_MS = 300
 
+/** What stands between the nodes. */
+export interface Wires {
+  /** Replaces all rules; takes effect at once. */
+  set(rules: readonly WireRule[]): Promise<void>
+}
+
+/** Those who live with the faults. */
+export interface Bystanders {
+  /** What is published at this node from now on is kept by nobody else: its publishers say nothing until `unmute`. */
+  mute(node: NodeProcess): void
+  unmute(): void
+  /** Whether its publishers wait for no acknowledgement. */
+  isSettled(node: NodeProcess): boolean
+  /** The node ends now. */
+  vacate(node: NodeProcess, how: 'killed' | 'drained'): void
+}
+
 export class Nemesis {
   constructor(
-    private readonly network: Network,
+    private readonly network: Wires,
     private readonly nodes: readonly NodeProcess[],
-    private readonly load: Load,
+    private readonly load: Bystanders,
   ) {}
 
   /** One fault from its beginning to its end: the network is whole then, and every node runs. */
@@ -27,6 +43,10 @@ export class Nemesis {
       case 'kill':
       case 'kill in a split':
         return this.kill(fault)
+      case 'kill behind a cut':
+        return this.killBehindCut(fault)
+      case 'drain':
+        return this.drain(fault)
       case 'freeze':
         return this.freeze(fault)
       default:
@@ -64,13 +84,32 @@ export class Nemesis {
       await this.network.set(rules)
       await delay(lasts)
     }
-    this.load.vacate(node)
+    this.load.vacate(node, 'killed')
     await node.kill()
     await delay(lasts)
     await node.start()
     if (rules.length > 0) await delay(lasts)
     await this.network.set([])
     this.load.unmute()
+  }
+
+  private async killBehindCut({ rules, victim, lasts }: Fault): Promise<void> {
+    const node = this.node(victim)
+    await this.network.set(rules)
+    await delay(lasts)
+    this.load.vacate(node, 'killed')
+    await node.kill()
+    await this.network.set([])
+    await delay(lasts)
+    await node.start()
+  }
+
+  private async drain({ victim, lasts }: Fault): Promise<void> {
+    const node = this.node(victim)
+    this.load.vacate(node, 'drained')
+    assert.deepEqual(await node.stop(), { code: 0, signal: null }, `${node.name} ends by SIGTERM`)
+    await delay(lasts)
+    await node.start()
   }
 
   private async freeze({ victim, lasts }: Fault): Promise<void> {

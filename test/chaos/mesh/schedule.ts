@@ -14,14 +14,16 @@ export const FAULT_KINDS = [
   'freeze',
   'kill in a split',
 ] as const
-export type FaultKind = (typeof FAULT_KINDS)[number]
+/** What another run may ask for besides. */
+export const FURTHER_FAULT_KINDS = ['drain', 'kill behind a cut'] as const
+export type FaultKind = (typeof FAULT_KINDS)[number] | (typeof FURTHER_FAULT_KINDS)[number]
 
 /** One disturbance; the network is whole before it and after it. */
 export interface Fault {
   readonly kind: FaultKind
   /** Rules of the wire while it lasts. */
   readonly rules: readonly WireRule[]
-  /** Node that is killed or frozen. */
+  /** Node that is killed, frozen or drained. */
   readonly victim?: number
   /** Milliseconds. */
   readonly lasts: number
@@ -41,16 +43,17 @@ const SAID_MS = 10_000
 
 /** Each kind once in an order of chance, then again, until the time is used up. */
 export class Schedule {
-  private kinds: FaultKind[] = []
+  private rest: FaultKind[] = []
 
   constructor(
     private readonly random: Random,
     private readonly nodes: number,
+    private readonly kinds: readonly FaultKind[] = FAULT_KINDS,
   ) {}
 
   next(): Fault {
-    if (this.kinds.length === 0) this.kinds = shuffled(FAULT_KINDS, this.random)
-    return this.make(this.kinds.pop() ?? 'halves')
+    if (this.rest.length === 0) this.rest = shuffled(this.kinds, this.random)
+    return this.make(this.rest.pop() ?? 'halves')
   }
 
   private make(kind: FaultKind): Fault {
@@ -102,6 +105,16 @@ export class Schedule {
           lasts: UNNOTICED_MS,
           text: `node ${first}, and it restarts alone`,
         }
+      case 'kill behind a cut':
+        return {
+          kind,
+          rules: between([first], without(all, [first])),
+          victim: first,
+          lasts: UNNOTICED_MS,
+          text: `node ${first}, before anybody has noticed that it is cut off`,
+        }
+      case 'drain':
+        return { kind, rules: [], victim: first, lasts: UNNOTICED_MS, text: `node ${first} ends by SIGTERM` }
     }
   }
 }

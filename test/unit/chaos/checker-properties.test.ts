@@ -75,8 +75,12 @@ const MUTATIONS: Partial<Record<ViolationKind, Mutation>> = {
   },
   order: (history, chance) => {
     const first = only(history, 'receive').filter(({ dup }) => !dup)
+    const again = new Set(
+      only(history, 'receive').flatMap((one) => (one.dup ? [`${one.client} ${messageKey(one)}`] : [])),
+    )
     const pair = pick(
       promised(history).flatMap((one) => {
+        if (again.has(`${one.client} ${messageKey(one)}`)) return []
         const next = first.find(
           ({ client, stream, at }) => client === one.client && stream === one.stream && at > one.at,
         )

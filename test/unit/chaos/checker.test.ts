@@ -164,6 +164,24 @@ describe('once and in order', () => {
     assert.deepEqual(verdict(story.sends(WEATHER, 1, true).receives('s', WEATHER, 1)), [])
   })
 
+  test('what a publisher has given up with its session comes late or never, what was acknowledged comes in order', () => {
+    const lost = (): Story => new Story().connects('p', 8, 'n1', false).begins('s').sends(WEATHER, 1)
+    const late = (story: Story): Story =>
+      story.fault('killed', 'n3').connects('p', 9, 'n2', false).sends(WEATHER, 2).receives('s', WEATHER, 2)
+    assert.deepEqual(verdict(late(lost().fault('killed', 'n1')).receives('s', WEATHER, 1)).slice(1), [])
+    assert.equal(
+      verdict(late(lost().acks(WEATHER, 1)).receives('s', WEATHER, 1))
+        .at(-1)
+        ?.slice(0, 5),
+      'order',
+    )
+  })
+
+  test('what a session had that is gone with its node may come to the next one', () => {
+    const story = begun().receives('s', MONEY, 1).fault('killed', 'n1').connects('s', 2, 'n2', false)
+    assert.deepEqual(verdict(story.receives('s', MONEY, 1, { connection: 2 })), [])
+  })
+
   test('a message from before this history is known by its number', () => {
     const settled = (): Story => new Story().add({ kind: 'settled', stream: MONEY, number: 7 }).begins('s')
     assert.deepEqual(verdict(settled().receives('s', MONEY, 7)), [

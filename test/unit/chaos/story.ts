@@ -23,7 +23,7 @@ export class Story {
 
   connects(client: string, connection: number, node: string, sessionPresent = true): this {
     this.add({ kind: 'connect', client, connection, node })
-    return this.add({ kind: 'connected', client, connection, node, sessionPresent })
+    return this.add({ kind: 'connected', client, connection, node, sessionPresent, clean: false })
   }
 
   /** A new session with a subscription to everything. */

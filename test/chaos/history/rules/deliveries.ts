@@ -7,6 +7,8 @@ import type { ClientSession, Sessions } from './sessions.js'
 
 interface Sent {
   readonly first: EventOf<'send'>
+  /** Which session of its publisher it was sent in. */
+  readonly session: number
   acked: EventOf<'acked'> | undefined
   /** The last time, with DUP. */
   again: EventOf<'send'> | undefined
@@ -33,6 +35,8 @@ export class DeliveryRule implements Rule {
   private readonly streams = new Map<string, StreamLog>()
   /** By client and stream. */
   private readonly received = new Map<string, Map<string, Received>>()
+  /** How many sessions each publisher has begun. */
+  private readonly begun = new Map<string, number>()
   private readonly reported = new Set<string>()
 
   constructor(
@@ -42,6 +46,9 @@ export class DeliveryRule implements Rule {
 
   take(event: HistoryEvent): void {
     switch (event.kind) {
+      case 'connected':
+        if (!event.sessionPresent && !event.clean) this.begin(event.client)
+        break
       case 'settled':
         this.streamOf(event.stream).settled = event
         break
@@ -63,11 +70,20 @@ export class DeliveryRule implements Rule {
     }
   }
 
+  /** A new session: what the one before got is nothing to it, and what it sends is in no order with what that one sent. */
+  private begin(client: string): void {
+    this.received.delete(client)
+    this.begun.set(client, (this.begun.get(client) ?? 0) + 1)
+  }
+
   private send(event: EventOf<'send'>): void {
     const { sent } = this.streamOf(event.stream)
     const known = sent.get(event.number)
-    if (known === undefined) sent.set(event.number, { first: event, acked: undefined, again: undefined })
-    else known.again = event
+    if (known !== undefined) known.again = event
+    else {
+      const session = this.begun.get(event.stream.publisher) ?? 0
+      sent.set(event.number, { first: event, session, acked: undefined, again: undefined })
+    }
   }
 
   private receive(event: EventOf<'receive'>): void {
@@ -113,11 +129,14 @@ export class DeliveryRule implements Rule {
     }
     const sent = log.sent.get(event.number)
     const later = log.sent.get(highest.number)
-    const subscribed = this.promiseOf(event.client, event.stream.topic)
+    const promise = this.promiseOf(event.client, event.stream.topic)
     // One from before the subscription comes only because its publisher has sent it again.
-    if (sent === undefined || later === undefined || subscribed === undefined || sent.first.at < subscribed.at) return
+    if (sent === undefined || later === undefined || sent.first.at < promise.since) return
+    // The publisher has given it up with its session: it comes late or never.
+    const wasAcked = sent.acked !== undefined && sent.acked.at < later.first.at
+    if (sent.session !== later.session && !wasAcked) return
     this.report('order', event, `${event.client} gets ${messageKey(event)} after #${highest.number}`, [
-      subscribed,
+      ...promise.events,
       sent.first,
       later.first,
       highest,
@@ -128,32 +147,32 @@ export class DeliveryRule implements Rule {
   private findMissing(session: ClientSession, quiet: EventOf<'quiet'>): void {
     for (const log of this.streams.values()) {
       const { stream } = log
-      const subscribed = this.promiseOf(session.client, stream.topic)
-      if (subscribed === undefined) continue
+      const promise = this.promiseOf(session.client, stream.topic)
       const times = this.received.get(session.client)?.get(streamKey(stream))?.times
       for (const [number, { first, acked }] of log.sent) {
-        if (acked === undefined || first.at <= subscribed.at || times?.has(number) === true) continue
-        const own = session.subscribed.get(this.filterOf(session, stream.topic) ?? '')
-        const since = own === undefined || own === subscribed ? [subscribed] : [own, subscribed]
+        if (acked === undefined || first.at <= promise.since || times?.has(number) === true) continue
         this.report(
           'missing',
           { client: session.client, stream, number },
           `${session.client} never gets ${messageKey({ stream, number })}, which was acknowledged`,
-          [...since, first, acked, quiet],
+          [...promise.events, first, acked, quiet],
         )
       }
     }
   }
 
-  private filterOf(session: ClientSession, topic: string): string | undefined {
-    for (const filter of session.subscriptions.keys()) if (matches(filter, topic)) return filter
-    return undefined
-  }
-
-  private promiseOf(client: string, topic: string): EventOf<'subscribed' | 'connected'> | undefined {
+  /** Since when a subscriber is promised what is published to a topic, never if it is not subscribed, and what shows it. */
+  private promiseOf(
+    client: string,
+    topic: string,
+  ): { readonly since: number; readonly events: readonly HistoryEvent[] } {
     const session = this.sessions.of(client)
-    const filter = session === undefined ? undefined : this.filterOf(session, topic)
-    return filter === undefined ? undefined : session?.subscriptions.get(filter)
+    for (const [filter, since] of session?.subscriptions ?? []) {
+      if (!matches(filter, topic)) continue
+      const subscribed = session?.subscribed.get(filter) ?? since
+      return { since: since.at, events: subscribed === since ? [since] : [subscribed, since] }
+    }
+    return { since: Infinity, events: [] }
   }
 
   private report(

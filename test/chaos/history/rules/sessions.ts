@@ -10,6 +10,8 @@ export class ClientSession {
   readonly subscriptions = new Map<string, EventOf<'subscribed' | 'connected'>>()
   /** Filter → its SUBACK. */
   readonly subscribed = new Map<string, EventOf<'subscribed'>>()
+  /** The connection with which it began. */
+  began: EventOf<'connected'> | undefined
   /** Where the client was let in last. */
   node = ''
   /** Where it was before, as long as something may be on its way from there. */
@@ -91,19 +93,20 @@ export class Sessions implements Rule {
   private connected(event: EventOf<'connected'>): void {
     const session = this.obtain(event.client)
     session.attempts.delete(event.connection)
+    if (event.clean) return
     if (event.sessionPresent) {
       // It was not gone. What was published meanwhile was not promised to be in it.
       if (session.mayBeGone) for (const filter of session.subscriptions.keys()) session.subscriptions.set(filter, event)
     } else {
-      const [subscribed] = session.subscribed.values()
-      if (subscribed !== undefined && !session.mayBeGone) {
+      if (session.began !== undefined && !session.mayBeGone) {
         this.found({
           kind: 'session lost',
           key: `session lost: ${event.client}, connection ${event.connection}`,
           text: `${event.client} comes to ${event.node}, and its session is not there`,
-          evidence: [subscribed, event],
+          evidence: [session.began, event],
         })
       }
+      session.began = event
       session.subscriptions.clear()
       session.subscribed.clear()
     }

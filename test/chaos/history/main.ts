@@ -1,0 +1,85 @@
+/**
+ * `npm run chaos -- [--seed N] [--minutes N] [--nodes N] [--store KIND] [--faults a,b] [--plant NAME]`
+ *
+ * A cluster under load and under faults, whose clients write down all they do and see; after each fault the checker looks for
+ * what was promised and is not so. The same seed makes the same faults. With `--plant` the nodes have a fault of their
+ * own, and the run succeeds when the checker finds it.
+ */
+
+import { parseArgs } from 'node:util'
+import { FAULT_KINDS, type FaultKind, FURTHER_FAULT_KINDS } from '../mesh/schedule.js'
+import type { StoreKind } from './guarantees.js'
+import { PLANTS } from './plants.js'
+import { runHistory } from './run.js'
+
+const DEFAULT_MINUTES = 3
+const DEFAULT_NODES = 3
+const MAXIMUM_NODES = 16
+const STORES: readonly StoreKind[] = ['embedded', 'memory']
+
+const { values } = parseArgs({
+  options: {
+    seed: { type: 'string' },
+    minutes: { type: 'string' },
+    nodes: { type: 'string' },
+    store: { type: 'string' },
+    faults: { type: 'string' },
+    plant: { type: 'string' },
+  },
+})
+
+function numberOf(text: string | undefined, name: string, fallback: number, lowest: number, highest: number): number {
+  const value = text === undefined ? fallback : Number(text)
+  if (value >= lowest && value <= highest) return value
+  throw new Error(`--${name} ${text}: expected a number from ${lowest} to ${highest}`)
+}
+
+function oneOf<T extends string>(text: string, name: string, known: readonly T[]): T {
+  const found = known.find((one) => one === text)
+  if (found === undefined) throw new Error(`--${name} ${text}: expected ${known.join(', ')}`)
+  return found
+}
+
+function say(text: string): void {
+  process.stdout.write(`${text}\n`)
+}
+
+async function main(): Promise<number> {
+  const seed = numberOf(values.seed, 'seed', Date.now() % 1_000_000, 0, 0xffff_ffff)
+  const minutes = numberOf(values.minutes, 'minutes', DEFAULT_MINUTES, 0, 24 * 60)
+  const nodes = numberOf(values.nodes, 'nodes', DEFAULT_NODES, 2, MAXIMUM_NODES)
+  const store = oneOf(values.store ?? 'embedded', 'store', STORES)
+  const kinds: readonly FaultKind[] = [...FAULT_KINDS, ...FURTHER_FAULT_KINDS]
+  const chosen = values.faults?.split(',').map((kind) => oneOf(kind, 'faults', kinds))
+  const plant = values.plant === undefined ? undefined : PLANTS[oneOf(values.plant, 'plant', Object.keys(PLANTS))]
+  const faults = chosen ?? plant?.faults
+  say(
+    `seed ${seed}: ${nodes} nodes, store ${store}, ${minutes} minutes${plant === undefined ? '' : `, planted: ${values.plant}`}`,
+  )
+  const { rounds, events, violations, report } = await runHistory({
+    seed,
+    minutes,
+    nodes,
+    store,
+    say,
+    ...(faults === undefined ? {} : { faults }),
+    ...(plant === undefined ? {} : { plant: plant.file }),
+  })
+  say(`${rounds} faults, ${events} events, ${violations.length} violations`)
+  if (violations.length > 0) say(report)
+  if (plant !== undefined) {
+    const isFound = violations.some(({ kind }) => kind === plant.foundAs)
+    say(isFound ? `the planted fault was found: ${plant.foundAs}` : 'the planted fault was NOT found')
+    return isFound ? 0 : 1
+  }
+  if (violations.length === 0) return 0
+  say(`again: npm run chaos -- --seed ${seed} --minutes ${minutes} --nodes ${nodes} --store ${store}`)
+  return 1
+}
+
+process.exitCode = await main().catch((error: unknown) => {
+  say(`FAILED: ${error instanceof Error ? error.stack : String(error)}`)
+  return 1
+})
+// Clients of nodes that were killed may still wait for an answer.
+process.exit()

@@ -1,0 +1,117 @@
+/** Retained messages: one writer for each topic, who goes from node to node, and what a new subscriber is given. */
+
+import { once } from 'node:events'
+import type { Packet } from 'mqtt-packet'
+import type { NodeProcess } from '../../support/node-process.js'
+import { HistoryClient } from './client.js'
+import type { Happening } from './events.js'
+import { Recorder } from './recorder.js'
+import type { Whereabouts } from './whereabouts.js'
+
+const WRITE_EVERY_MS = 80
+const RECONNECT_MS = 150
+const READ_LIMIT_MS = 5_000
+/** One write in so many removes, one in so many is followed by going to another node. */
+const REMOVE_ONE_IN = 8
+const MOVE_ONE_IN = 6
+
+/** Writes values that are never the same, one after the other. */
+export class RetainedWriter {
+  private client: HistoryClient | undefined
+  private count = 0
+  private waitsFor: string | undefined
+  private readonly timer: NodeJS.Timeout
+  private reconnect: NodeJS.Timeout | undefined
+  private isStopped = false
+  isPaused = false
+
+  constructor(
+    readonly name: string,
+    readonly topic: string,
+    private home: NodeProcess,
+    private readonly recorder: Recorder,
+    private readonly whereabouts: Whereabouts,
+  ) {
+    this.timer = setInterval(() => this.write(), WRITE_EVERY_MS)
+    this.open()
+  }
+
+  get node(): NodeProcess {
+    return this.home
+  }
+
+  get isSettled(): boolean {
+    return this.waitsFor === undefined
+  }
+
+  stop(): void {
+    this.isStopped = true
+    clearInterval(this.timer)
+    clearTimeout(this.reconnect)
+    this.client?.end('the run is over')
+  }
+
+  private open(): void {
+    this.home = this.whereabouts.again(this.home)
+    this.client = new HistoryClient(this.home, { clientId: this.name, clean: true }, this.recorder, {
+      connected: () => undefined,
+      packet: (packet) => this.take(packet),
+      closed: () => {
+        // Whether it was taken nobody knows; it is not sent again.
+        this.waitsFor = undefined
+        if (!this.isStopped) this.reconnect = setTimeout(() => this.open(), RECONNECT_MS)
+      },
+    })
+  }
+
+  private write(): void {
+    if (this.isPaused || this.waitsFor !== undefined || this.client?.isOpen !== true) return
+    const { random } = this.whereabouts
+    this.count += 1
+    const value = random.oneIn(REMOVE_ONE_IN) ? '' : `${this.name} ${this.count}`
+    this.waitsFor = value
+    const { name, topic } = this
+    this.recorder.note({ kind: 'write', writer: name, node: this.home.name, topic, value })
+    this.client.send({ cmd: 'publish', topic, payload: value, qos: 1, dup: false, retain: true, messageId: 1 })
+  }
+
+  private take(packet: Packet): void {
+    if (packet.cmd !== 'puback' || this.waitsFor === undefined) return
+    const { name, topic } = this
+    const value = this.waitsFor
+    this.waitsFor = undefined
+    if ((packet.reasonCode ?? 0) < 0x80) this.recorder.note({ kind: 'written', writer: name, topic, value })
+    if (!this.whereabouts.random.oneIn(MOVE_ONE_IN)) return
+    this.home = this.whereabouts.any()
+    this.client?.end('it goes to another node')
+  }
+}
+
+/** What new subscribers on a node find for topics; '' where there is nothing. @throws when the node does not answer */
+export async function readRetained(node: NodeProcess, topics: readonly string[]): Promise<Happening[]> {
+  const found = new Map<string, string>()
+  const done = new AbortController()
+  // Its connection is no part of the history.
+  const reader = new HistoryClient(node, { clientId: `reader-${node.name}`, clean: true }, new Recorder(), {
+    connected: () =>
+      reader.send({
+        cmd: 'subscribe',
+        messageId: 1,
+        subscriptions: topics.map((topic) => ({ topic, qos: 0, nl: false, rap: true, rh: 0 })),
+      }),
+    packet: (packet) => {
+      if (packet.cmd === 'publish') found.set(packet.topic, packet.payload.toString())
+      // What is retained begins to come with the SUBACK; the answer to a ping is behind it.
+      else if (packet.cmd === 'suback') reader.send({ cmd: 'pingreq' })
+      else if (packet.cmd === 'pingresp') done.abort()
+    },
+    closed: () => done.abort(),
+  })
+  const limit = setTimeout(() => reader.end('it is not answered'), READ_LIMIT_MS)
+  if (!done.signal.aborted) await once(done.signal, 'abort')
+  clearTimeout(limit)
+  const isAnswered = reader.isOpen
+  reader.end('it has read')
+  if (!isAnswered) throw new Error(`${node.name} does not answer a reader`)
+  return topics.map((topic) => ({ kind: 'read', node: node.name, topic, value: found.get(topic) ?? '' }))
+}

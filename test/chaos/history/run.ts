@@ -1,0 +1,226 @@
+/**
+ * One run: a cluster under load, one fault after the other, and after each of them, once it is quiet, the checker's word on
+ * all that was seen since the one before.
+ */
+
+import assert from 'node:assert/strict'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
+import type { Page } from '../../../src/admin/page.js'
+import type { ClientDescription } from '../../../src/broker/client-list.js'
+import { eventually } from '../../support/eventually.js'
+import { Random } from '../../support/random.js'
+import { assertLinked } from '../mesh/checks.js'
+import { Nemesis } from '../mesh/nemesis.js'
+import { type Fault, type FaultKind, Schedule } from '../mesh/schedule.js'
+import { type Arena, type ArenaOptions, createArena, QUEUE_LENGTH } from './arena.js'
+import { check, type Violation, type ViolationKind } from './checker.js'
+import type { FaultName, Happening, HistoryEvent } from './events.js'
+import { guaranteesOf } from './guarantees.js'
+import { assertHeard } from './hearing.js'
+import { HistoryLoad } from './load.js'
+import { Recorder } from './recorder.js'
+import { report } from './report.js'
+import { shortestOfEachKind } from './shortest.js'
+
+/** Between faults sessions move; this long. */
+const CALM_MS = 2_500
+/** From a network being whole to all its links being up, on a machine that is busy. */
+const LINKED_WITHIN_MS = 30_000
+/** From the last publish to everything having arrived. */
+const QUIET_WITHIN_MS = 20_000
+const LOOK_EVERY_MS = 250
+
+/** What may yet become right by waiting. */
+const PATIENT: ReadonlySet<ViolationKind> = new Set(['missing', 'retained', 'two connections'])
+
+const FAULT_NAMES: Readonly<Partial<Record<FaultKind, FaultName>>> = { freeze: 'frozen', slow: 'slow' }
+
+export interface RunOptions extends Omit<ArenaOptions, 'environment'> {
+  readonly minutes: number
+  /** A file that is loaded into each node before it starts, with a fault of its own. */
+  readonly plant?: string
+  /** Instead of all that can be done here. */
+  readonly faults?: readonly FaultKind[]
+  readonly say: (text: string) => void
+}
+
+export interface Outcome {
+  /** How many faults there were. */
+  readonly rounds: number
+  /** How many events were recorded. */
+  readonly events: number
+  readonly violations: readonly Violation[]
+  /** For people; '' when nothing is wrong. */
+  readonly report: string
+}
+
+/** @throws when the cluster itself does not do what is asked of it, such as to start, or to link up again */
+export async function runHistory(options: RunOptions): Promise<Outcome> {
+  const { plant, say } = options
+  const environment: Record<string, string> = plant === undefined ? {} : { NODE_OPTIONS: `--import ${plant}` }
+  const arena = await createArena({ ...options, environment })
+  if (arena.problem !== undefined) {
+    say(
+      `no network namespaces: ${arena.problem}. The nodes are behind TCP proxies instead: no slow links, no cut of a pair.`,
+    )
+  }
+  const run = new Run(options, arena)
+  try {
+    await run.begin()
+    return await run.go()
+  } catch (error) {
+    for (const node of arena.nodes) say(`--- ${node.name}\n${node.lastLines()}`)
+    throw error
+  } finally {
+    run.end()
+    await arena.stop()
+  }
+}
+
+class Run {
+  private readonly recorder = new Recorder()
+  private load: HistoryLoad | undefined
+  private readonly schedule: Schedule
+  private rounds = 0
+
+  constructor(
+    private readonly options: RunOptions,
+    private readonly arena: Arena,
+  ) {
+    this.schedule = new Schedule(new Random(options.seed), arena.nodes.length, options.faults ?? arena.faults)
+  }
+
+  async begin(): Promise<void> {
+    const { nodes } = this.arena
+    await Promise.all(nodes.map((node) => node.start()))
+    await Promise.all(nodes.map((node) => node.whenReady()))
+    await this.linked()
+    // The load has numbers of its own: how far it gets is a matter of time, and the faults must not be.
+    this.load = new HistoryLoad(nodes, new Random(this.options.seed + 1), this.recorder)
+  }
+
+  async go(): Promise<Outcome> {
+    const { say } = this.options
+    const load = this.theLoad()
+    const nemesis = new Nemesis(this.arena.wires, this.arena.nodes, load)
+    const end = performance.now() + this.options.minutes * 60_000
+    for (;;) {
+      load.calm()
+      await delay(CALM_MS)
+      if (performance.now() >= end) break
+      this.rounds += 1
+      const fault = this.schedule.next()
+      say(`${this.rounds}. ${fault.kind}: ${fault.text}`)
+      load.stay()
+      // A move that a fault meets on its way is one that may fail.
+      await eventually(() => assert.deepEqual(load.moving(), []), { within: QUIET_WITHIN_MS })
+      load.dismiss()
+      this.noteFault(fault)
+      await nemesis.strike(fault)
+      await this.linked()
+      await assertHeard(this.arena.nodes)
+      this.recorder.note({ kind: 'healed' })
+      await this.sampleQueues()
+      load.calm()
+      await delay(CALM_MS)
+      const violations = await this.judge()
+      if (violations.length > 0) return this.outcome(violations)
+      load.resume()
+    }
+    return this.outcome(await this.judge())
+  }
+
+  end(): void {
+    this.load?.stop()
+  }
+
+  private theLoad(): HistoryLoad {
+    if (this.load === undefined) throw new Error('the run has not begun')
+    return this.load
+  }
+
+  private linked(): Promise<void> {
+    return eventually(() => assertLinked(this.arena.nodes), { within: LINKED_WITHIN_MS, every: 100 })
+  }
+
+  private noteFault({ kind, rules, victim, text }: Fault): void {
+    // Kills and drains are noted when they happen.
+    if (rules.length === 0 && kind !== 'freeze') return
+    const node = this.arena.nodes[(victim ?? 0) - 1]
+    const nodes = node === undefined ? [] : [node.name]
+    this.recorder.note({ kind: 'fault', fault: FAULT_NAMES[kind] ?? 'cut', nodes, text: `${kind}: ${text}` })
+  }
+
+  /** Waits until everything has arrived, as long as that may take; then begins a new history. */
+  private async judge(): Promise<Violation[]> {
+    const started = performance.now()
+    const load = this.theLoad()
+    load.pause()
+    const deadline = performance.now() + QUIET_WITHIN_MS
+    for (;;) {
+      const unsettled = load.unsettled()
+      const isLate = performance.now() >= deadline
+      if (unsettled.length === 0 || isLate) {
+        await this.sampleQueues()
+        const reads = await load.readRetained()
+        const tail = ([{ kind: 'quiet' }, ...reads] as Happening[]).map((one) => this.recorder.timed(one))
+        const violations = check([...this.recorder.events, ...tail], guaranteesOf(this.options.store))
+        const isFinal = isLate || violations.some(({ kind }) => !PATIENT.has(kind))
+        if (violations.length === 0 && unsettled.length === 0) {
+          this.settle(started)
+          this.recorder.turnPage([...load.preface(), ...reads.flatMap(asWritten)])
+          return []
+        }
+        if (isFinal) {
+          this.recorder.add(tail)
+          if (violations.length === 0) throw new Error(`not within ${QUIET_WITHIN_MS} ms: ${unsettled.join(', ')}`)
+          return violations
+        }
+      }
+      await delay(LOOK_EVERY_MS)
+    }
+  }
+
+  private settle(started: number): void {
+    const { events } = this.recorder
+    const count = (kind: HistoryEvent['kind']): number => events.filter((event) => event.kind === kind).length
+    this.options.say(
+      `   ${count('acked')} acknowledged, ${count('receive')} received, ${count('connected')} connections, ${count('written')} retained; quiet after ${Math.round(performance.now() - started)} ms, nothing wrong`,
+    )
+  }
+
+  private async sampleQueues(): Promise<void> {
+    const bound = QUEUE_LENGTH
+    for (const node of this.arena.nodes) {
+      const { data } = await node.ask<Page<ClientDescription>>('clients?limit=10000')
+      for (const { clientId, queued } of data) {
+        if (queued === 0) continue
+        this.recorder.note({ kind: 'queue', node: node.name, name: `the queue of ${clientId}`, depth: queued, bound })
+      }
+    }
+  }
+
+  private outcome(violations: readonly Violation[]): Outcome {
+    const { rounds, recorder, options } = this
+    const base = { rounds, events: recorder.counted, violations }
+    if (violations.length === 0) return { ...base, report: '' }
+    const guarantees = guaranteesOf(options.store)
+    const shortest = shortestOfEachKind(recorder.events, violations, guarantees)
+    const file = join(tmpdir(), `shoalmq-history-${options.seed}.jsonl`)
+    recorder.write(file)
+    const text = report(options.seed, recorder.events, violations, shortest)
+    return { ...base, report: `${text}\n\nthe whole history of this round: ${file}` }
+  }
+}
+
+/** What was found is the last value there is, in the history that begins. */
+function asWritten(read: Happening): Happening[] {
+  if (read.kind !== 'read') return []
+  const { node, topic, value } = read
+  return [
+    { kind: 'write', writer: 'before', node, topic, value },
+    { kind: 'written', writer: 'before', topic, value },
+  ]
+}
