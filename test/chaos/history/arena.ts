@@ -19,6 +19,8 @@ export interface ArenaOptions {
   readonly nodes: number
   readonly seed: number
   readonly store: StoreKind
+  /** Proxies, although namespaces may be there. */
+  readonly isBehindProxies?: boolean
   /** Of each node process. */
   readonly environment: Record<string, string>
 }
@@ -34,13 +36,13 @@ export interface Arena {
   stop(): Promise<void>
 }
 
-/** `pair` is a check of views more than of deliveries, and takes its time; a proxy knows no pairs, no delays. */
+/** `pair` is a check of views more than of deliveries, and takes its time; proxies have neither directions nor delays. */
 const NETWORK_FAULTS: readonly FaultKind[] = [...FAULT_KINDS, ...FURTHER_FAULT_KINDS].filter((kind) => kind !== 'pair')
-const PROXY_FAULTS: readonly FaultKind[] = NETWORK_FAULTS.filter((kind) => kind !== 'slow')
+const PROXY_FAULTS: readonly FaultKind[] = NETWORK_FAULTS.filter((kind) => kind !== 'slow' && kind !== 'one-way')
 
 /** Makes everything and starts nothing. */
 export async function createArena(options: ArenaOptions): Promise<Arena> {
-  const problem = networkProblem()
+  const problem = options.isBehindProxies === true ? 'proxies are asked for' : networkProblem()
   const directory = mkdtempSync(join(tmpdir(), 'shoalmq-history-'))
   const parts = problem === undefined ? await inNamespaces(options, directory) : await behindProxies(options, directory)
   return {

@@ -1,5 +1,5 @@
 /**
- * `npm run chaos -- [--seed N] [--minutes N] [--nodes N] [--store KIND] [--faults a,b] [--plant NAME]`
+ * `npm run chaos -- [--seed N] [--minutes N] [--nodes N] [--store KIND] [--faults a,b] [--plant NAME] [--proxies]`
  *
  * A cluster under load and under faults, whose clients write down all they do and see; after each fault the checker looks for
  * what was promised and is not so. The same seed makes the same faults. With `--plant` the nodes have a fault of their
@@ -25,6 +25,7 @@ const { values } = parseArgs({
     store: { type: 'string' },
     faults: { type: 'string' },
     plant: { type: 'string' },
+    proxies: { type: 'boolean', default: false },
   },
 })
 
@@ -62,6 +63,7 @@ async function main(): Promise<number> {
     nodes,
     store,
     say,
+    isBehindProxies: values.proxies,
     ...(faults === undefined ? {} : { faults }),
     ...(plant === undefined ? {} : { plant: plant.file }),
   })
@@ -73,7 +75,9 @@ async function main(): Promise<number> {
     return isFound ? 0 : 1
   }
   if (violations.length === 0) return 0
-  say(`again: npm run chaos -- --seed ${seed} --minutes ${minutes} --nodes ${nodes} --store ${store}`)
+  say(
+    `again: npm run chaos -- --seed ${seed} --minutes ${minutes} --nodes ${nodes} --store ${store}${values.proxies ? ' --proxies' : ''}`,
+  )
   return 1
 }
 

@@ -1,6 +1,6 @@
 /**
- * The network of a run where no namespaces can be made: a TCP proxy in front of each node's cluster listener. It can cut
- * every node from every other, in both directions or in one; it knows no pairs of nodes, no delay and no loss.
+ * The network of a run where no namespaces can be made: a TCP proxy in front of each node's cluster listener. It cuts every
+ * node from every other, whichever a rule names, since it does not know who dials; it has no directions, delay or loss.
  */
 
 import { CuttableProxy } from '../../support/cuttable-proxy.js'
@@ -27,11 +27,10 @@ export class ProxyWires implements Wires {
   }
 
   set(rules: readonly WireRule[]): Promise<void> {
-    const cut = rules.filter((rule) => rule.cut === true)
+    const isCut = rules.some((rule) => rule.cut === true)
     for (const proxy of this.proxies) {
-      if (cut.length === 0) proxy.heal()
-      else if (cut.length === 1) proxy.freeze({ direction: 'in' })
-      else proxy.split()
+      if (isCut) proxy.split()
+      else proxy.heal()
     }
     return Promise.resolve()
   }

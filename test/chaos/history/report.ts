@@ -1,7 +1,7 @@
 /** A violating history as people read it. */
 
 import type { Violation } from './checker.js'
-import { type HistoryEvent, messageKey } from './events.js'
+import { type HistoryEvent, messageKey, type Numbered } from './events.js'
 import type { ShortestHistory } from './shortest.js'
 
 /** Lines around the violation itself; more of them tell less. */
@@ -61,11 +61,11 @@ function clientsOf(event: HistoryEvent): string[] {
 function told(event: HistoryEvent): string {
   switch (event.kind) {
     case 'send':
-      return `${event.stream.publisher} sends ${messageKey(event)} to ${event.node}${event.again ? ' again, with DUP' : ''}`
+      return `${event.stream.publisher} sends ${label(event)} to ${event.node}${event.again ? ' again, with DUP' : ''}`
     case 'acked':
-      return `${event.stream.publisher} has the acknowledgement of ${messageKey(event)}`
+      return `${event.stream.publisher} has the acknowledgement of ${label(event)}`
     case 'refused':
-      return `${event.stream.publisher} is refused ${messageKey(event)} with 0x${event.code.toString(16)}`
+      return `${event.stream.publisher} is refused ${label(event)} with 0x${event.code.toString(16)}`
     case 'connect':
       return `${event.client} sends CONNECT to ${event.node} (connection ${event.connection})`
     case 'connected':
@@ -75,9 +75,9 @@ function told(event: HistoryEvent): string {
     case 'subscribed':
       return `${event.client} is subscribed to ${event.filter}`
     case 'receive':
-      return `${event.client} gets ${messageKey(event)}${event.dup ? ' with DUP' : ''} (connection ${event.connection})`
+      return `${event.client} gets ${label(event)}${event.dup ? ' with DUP' : ''} (connection ${event.connection})`
     case 'acknowledge':
-      return `${event.client} acknowledges ${messageKey(event)} (connection ${event.connection})`
+      return `${event.client} acknowledges ${label(event)} (connection ${event.connection})`
     case 'settled':
       return `until ${messageKey(event)} everything was right before`
     case 'queue':
@@ -99,4 +99,9 @@ function told(event: HistoryEvent): string {
 
 function quoted(value: string): string {
   return value === '' ? 'nothing' : `"${value}"`
+}
+
+/** A message whose publisher is plain. */
+function label({ stream, number }: Numbered): string {
+  return `${stream.topic} QoS ${stream.qos} #${number}`
 }

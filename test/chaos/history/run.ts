@@ -39,6 +39,8 @@ const FAULT_NAMES: Readonly<Partial<Record<FaultKind, FaultName>>> = { freeze: '
 
 export interface RunOptions extends Omit<ArenaOptions, 'environment'> {
   readonly minutes: number
+  /** Faults at most; as many as there is time for by default. */
+  readonly rounds?: number
   /** A file that is loaded into each node before it starts, with a fault of its own. */
   readonly plant?: string
   /** Instead of all that can be done here. */
@@ -63,7 +65,7 @@ export async function runHistory(options: RunOptions): Promise<Outcome> {
   const arena = await createArena({ ...options, environment })
   if (arena.problem !== undefined) {
     say(
-      `no network namespaces: ${arena.problem}. The nodes are behind TCP proxies instead: no slow links, no cut of a pair.`,
+      `no network namespaces: ${arena.problem}. The nodes are behind TCP proxies instead: every cut is one of all nodes from each other, and no link is slow.`,
     )
   }
   const run = new Run(options, arena)
@@ -109,7 +111,7 @@ class Run {
     for (;;) {
       load.calm()
       await delay(CALM_MS)
-      if (performance.now() >= end) break
+      if (performance.now() >= end || this.rounds === this.options.rounds) break
       this.rounds += 1
       const fault = this.schedule.next()
       say(`${this.rounds}. ${fault.kind}: ${fault.text}`)

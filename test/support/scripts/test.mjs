@@ -21,6 +21,7 @@ const SUITES = [
   { name: 'examples', concurrency: 1 },
   { name: 'interop', concurrency: 1 },
   { name: 'cluster', concurrency: 1 },
+  { name: 'chaos', concurrency: 1 },
 ]
 
 /** No test file may take longer: one that hangs is a failure that says its name. The runner times files as it does tests. */

@@ -59,8 +59,8 @@ test('the report has the seed, the history in order, and apart from it what else
     lines.filter((one) => one.startsWith('!')).map((one) => one.slice(16)),
     [
       's is subscribed to #',
-      'p sends p weather/oslo QoS 1 #50 to n1',
-      'p has the acknowledgement of p weather/oslo QoS 1 #50',
+      'p sends weather/oslo QoS 1 #50 to n1',
+      'p has the acknowledgement of weather/oslo QoS 1 #50',
       'quiet: nobody sends, and everything had the time to arrive',
     ],
   )

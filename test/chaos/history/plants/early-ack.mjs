@@ -4,6 +4,8 @@ import { KeptLane } from '../../../../dist/cluster/kept-lane.js'
 
 const { offer } = KeptLane.prototype
 
-KeptLane.prototype.offer = function offerUnawaited(frame, _pending, head) {
-  return offer.call(this, frame, undefined, head)
+KeptLane.prototype.offer = function offerUnawaited(frame, pending, head) {
+  const isTaken = offer.call(this, frame, undefined, head)
+  if (isTaken) pending?.release()
+  return isTaken
 }
