@@ -344,6 +344,25 @@ describe('the store in Redis, at the start', () => {
     await (await openRedis({ url: server.url, password: 'geheim' }, NODE)).stop()
   })
 
+  it('needs no more rights than those that the documentation names', async (t) => {
+    const server = await redisFor(t)
+    const rights = ['~shoalmq:*', '+@connection', '+@read', '+@write', '+@scripting', '+info', '+wait']
+    await server.ask('acl', 'setuser', 'shoal', 'on', '>geheim', ...rights)
+    const user = { username: 'shoal', password: 'geheim' }
+    const bed = redisBed(t, () => ({ url: server.url, ...user }))
+    const open = await OpenTable.open(bed)
+    await untilReleased(open.set('a', '1'), open.set('b', undefined))
+    await open.life.stop()
+    const again = await OpenTable.open(bed)
+    assert.deepEqual(again.table.content(), [['a', '1']])
+    assert.deepEqual(
+      lifeOf(again).log.filter(({ msg }) => msg === 'Redis does not tell how it is set up'),
+      [],
+    )
+    const outside = openRedis({ url: server.url, ...user, keyPrefix: 'other:' }, NODE)
+    await assert.rejects(outside, { code: 'REDIS_DENIED', message: /NOPERM/ })
+  })
+
   it('uses a database of its own, and TLS with a certificate on each side', async (t) => {
     const authority = new CertificateAuthority()
     const [ofServer, ofNode, port] = [authority.server(), authority.issue({ subject: '/CN=n1' }), await freePort()]
