@@ -16,6 +16,7 @@ import type { ConnectionOrigin } from '../mqtt/origin.js'
 import { Slab } from '../mqtt/outbox.js'
 import { PublishHeader } from '../mqtt/wire/decode.js'
 import type { Message } from '../mqtt/wire/message.js'
+import type { Will } from '../mqtt/wire/packets.js'
 import { ReasonCode } from '../mqtt/wire/reason-codes.js'
 import { topicFilterProblem } from '../mqtt/wire/topic.js'
 import type { GroupTargets } from '../router/group-targets.js'
@@ -211,6 +212,14 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
   /** From now on a client ID has one connection in the whole cluster. */
   claimThrough(directory: Directory, takeovers: Takeovers = NO_TAKEOVERS): void {
     this.sessions.claimThrough(directory, takeovers)
+  }
+
+  publishWillOf(clientId: string, will: Will): void {
+    this.sessions.publishWillOf(clientId, will)
+  }
+
+  voidWill(clientId: string): void {
+    this.sessions.voidWill(clientId)
   }
 
   evict(clientId: string, discard: boolean): boolean {

@@ -185,6 +185,7 @@ export class ClientHost implements Host, AccessReviewer {
   }
 
   opened(connection: Connection): void {
+    this.sessions.opened(connection)
     this.redispatch.clientConnected(sessionOf(connection))
     this.events.opened(connection)
   }

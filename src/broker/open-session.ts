@@ -8,7 +8,7 @@ import type { MqttOptions } from '../config/options.js'
 import type { Connection } from '../mqtt/connection.js'
 import { sessionExpiryOf } from '../mqtt/handshake.js'
 import { Session, type SessionModules, type SessionOptions } from '../mqtt/session/session.js'
-import type { ConnectPacket } from '../mqtt/wire/packets.js'
+import type { ConnectPacket, Will } from '../mqtt/wire/packets.js'
 import { ReasonCode } from '../mqtt/wire/reason-codes.js'
 import { provenUsername } from './access-desk.js'
 import type { BrokerMetrics } from './metrics.js'
@@ -220,6 +220,35 @@ export class SessionOpener implements SessionLifecycle, MovableSessions {
     else entry.epoch = epoch
   }
 
+  /** The client is in: other nodes are to know its will. */
+  opened(connection: Connection): void {
+    const { clientId, will } = connection
+    const entry = this.registry.get(clientId)
+    if (entry?.connection !== connection) return
+    const armed = will && { will, clientId, connection }
+    if (armed === undefined || !this.modules.mayPublishWill(armed)) return this.directory.dropWill(clientId)
+    const delay = Math.min(armed.will.delayInterval, entry.session.expiryInterval) * 1000
+    this.directory.keepWill(clientId, entry.epoch, { will: armed.will, delay, isLost: false })
+  }
+
+  /** A will waits for its delay from now on. */
+  keepWaiting(entry: SessionEntry): void {
+    const { will, willAt } = entry
+    if (will === undefined || !this.modules.mayPublishWill(will)) return this.directory.dropWill(entry.session.clientId)
+    const kept = { will: will.will, delay: Math.max(0, willAt - performance.now()), isLost: true }
+    this.directory.keepWill(entry.session.clientId, entry.epoch, kept)
+  }
+
+  publishWillOf(clientId: string, will: Will): void {
+    this.modules.publishWill({ will, clientId, connection: undefined })
+  }
+
+  voidWill(clientId: string): void {
+    const entry = this.registry.get(clientId)
+    entry?.takeWill()
+    if (entry?.connection !== undefined) entry.connection.will = undefined
+  }
+
   /** The connection is gone: its will is published or waits, its session waits or ends. */
   closed(connection: Connection): void {
     const entry = this.registry.get(connection.clientId)
@@ -232,10 +261,14 @@ export class SessionOpener implements SessionLifecycle, MovableSessions {
     const armed = will === undefined ? undefined : { will, clientId: connection.clientId, connection }
     if (isWillDue && armed !== undefined) this.modules.publishWill(armed)
     if (expiryInterval === 0) this.endSession(entry, 'discarded')
-    else entry.wait(isWillDue ? undefined : armed)
+    else {
+      entry.wait(isWillDue ? undefined : armed)
+      this.keepWaiting(entry)
+    }
   }
 
   publishWill(armed: ArmedWill): void {
+    this.directory.dropWill(armed.clientId)
     this.modules.publishWill(armed)
   }
 
@@ -245,6 +278,7 @@ export class SessionOpener implements SessionLifecycle, MovableSessions {
     const armed = entry.takeWill()
     entry.resume()
     if (armed !== undefined) this.modules.publishWill(armed)
+    this.directory.dropWill(session.clientId)
     this.modules.onEnding(session)
     session.end()
     // What still comes of it from another node is wanted no more.
@@ -284,6 +318,7 @@ export class SessionOpener implements SessionLifecycle, MovableSessions {
     if (this.registry.get(session.clientId) !== entry) return
     this.registry.delete(session.clientId)
     entry.resume()
+    this.directory.dropWill(session.clientId)
     this.modules.onMoved(session)
     session.endMoved()
   }

@@ -6,6 +6,7 @@
 import type { ClientRights } from '../mqtt/host.js'
 import type { Keeping } from '../mqtt/session/session.js'
 import type { Message } from '../mqtt/wire/message.js'
+import type { Will } from '../mqtt/wire/packets.js'
 import type { GroupTargets } from '../router/group-targets.js'
 import type { NodeId } from '../router/route-table.js'
 
@@ -91,6 +92,12 @@ export interface Directory {
     onlyFrom?: NodeId,
   ): void
 
+  /** Other nodes are to publish this will if this one dies; it takes the place of the one before. */
+  keepWill(clientId: string, epoch: number, will: KeptWill): void
+
+  /** The client has no will any more, or it is published; nothing happens when it had none. */
+  dropWill(clientId: string): void
+
   /** Nothing of the client is left here; nothing happens when it has come again since that epoch. */
   release(clientId: string, epoch: number): void
 
@@ -108,6 +115,21 @@ export interface DirectorySink {
 
   /** Its session is on its way to another node. */
   isLeaving(clientId: string): boolean
+
+  /** Publishes the will of a client whose node has died. */
+  publishWillOf(clientId: string, will: Will): void
+
+  /** The will of a client has been published by another node, which took this one for dead. */
+  voidWill(clientId: string): void
+}
+
+/** A will of a client that is here, or was; for other nodes to publish if this one dies. */
+export interface KeptWill {
+  readonly will: Will
+  /** Milliseconds from the loss of its client until it is due. */
+  readonly delay: number
+  /** The client is lost already, and that time runs. */
+  readonly isLost: boolean
 }
 
 /** A directory for a broker without peers: whoever comes is let in. */
@@ -117,6 +139,8 @@ export const LONE_DIRECTORY: Directory = {
   },
   release() {},
   keep() {},
+  keepWill() {},
+  dropWill() {},
 }
 
 /** A forwarder for a broker without peers. */

@@ -39,6 +39,8 @@ export interface MovableSessions {
   /** See `SessionMoves.adopt`. */
   adopt(session: OfferedSession, from: NodeId): boolean
   publishWill(armed: ArmedWill): void
+  /** Its client stays away: other nodes are to know the will that waits, if one does. */
+  keepWaiting(entry: SessionEntry): void
   /** Whether the client may publish the will that waits. */
   mayPublishWill(armed: ArmedWill): boolean
   /** A new session without a connection. */
@@ -319,7 +321,10 @@ class Arriving implements ArrivingSession {
     const { connection, isWaiting } = this.entry
     if (connection !== undefined || isWaiting || this.session.isEnded) return
     if (this.waits === undefined) this.entry.wait(undefined)
-    else this.entry.waitUntil(this.waits.deadlines, this.waits.will)
+    else {
+      this.entry.waitUntil(this.waits.deadlines, this.waits.will)
+      this.modules.sessions.keepWaiting(this.entry)
+    }
   }
 
   drop(): void {

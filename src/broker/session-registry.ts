@@ -42,7 +42,7 @@ export class SessionEntry extends TimerEntry {
   isWaiting = false
   private armed: ArmedWill | undefined
   /** Times of `performance.now()`; Infinity: never. */
-  private willAt = Number.POSITIVE_INFINITY
+  willAt = Number.POSITIVE_INFINITY
   private endsAt = Number.POSITIVE_INFINITY
 
   constructor(
@@ -62,6 +62,11 @@ export class SessionEntry extends TimerEntry {
     this.armed = armed
     this.willAt = armed === undefined ? Number.POSITIVE_INFINITY : now + armed.will.delayInterval * 1000
     this.arm()
+  }
+
+  /** The will that waits for its delay, until `willAt`. */
+  get will(): ArmedWill | undefined {
+    return this.armed
   }
 
   /** Until when it waits; see `waitUntil`. */

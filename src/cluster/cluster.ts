@@ -143,9 +143,11 @@ export class Cluster {
       send: (to, body) => this.membership.peers.get(to)?.send(body),
       isLinked: (peer) => this.membership.peers.get(peer)?.isLinked === true,
       knowsOffers: (peer) => this.membership.peers.get(peer)?.speaks('handover') === true,
+      keepsWills: (peer) => this.membership.peers.get(peer)?.speaks('wills') === true,
       sink: modules.clients,
       turns: this.turns,
       metrics: modules.metrics,
+      log,
     })
     this.directory = this.clients
     this.moves = new SessionTakeover({
@@ -153,6 +155,7 @@ export class Cluster {
       send: (to, body) => this.membership.peers.get(to)?.send(body),
       mark: (to, mark) => this.membership.peers.get(to)?.exchange.mark(mark),
       peers: () => this.reachablePeers(),
+      isGone: (peer) => this.membership.peers.get(peer)?.isLive === false,
       routeVersion: () => this.routeLog.version,
       routeVersionOf: (peer) => this.membership.peers.get(peer)?.exchange.mirror.version ?? 0,
       turns: this.turns,

@@ -10,6 +10,8 @@ export const FEATURES = {
   shortEntries: 2,
   /** `SessionOffer`, and claims that are good only while a certain node holds the client ID. */
   handover: 2,
+  /** Wills that one node keeps for another. */
+  wills: 2,
 } as const satisfies Record<string, number>
 
 /** @param protocol the version that the handshake agreed on */

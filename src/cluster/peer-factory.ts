@@ -60,6 +60,7 @@ export class PeerFactory {
       log,
       onUp: (peer, isNews) => {
         membership.introduce(peer, isNews)
+        clients.willKeeper.nodeUp(peer.name, peer.incarnation)
         this.updateReach(peer, true)
         if (isNews) moves.nodeGone(peer.name)
         moves.linkUp(peer.name)
@@ -74,6 +75,8 @@ export class PeerFactory {
       onMembers: (members) => membership.learn(members),
       onStateChange: (peer) => {
         if (!peer.isLive) moves.nodeGone(peer.name)
+        if (peer.hasDeparted) clients.willKeeper.nodeDeparted(peer.name)
+        else if (!peer.isLive) clients.willKeeper.nodeGone(peer.name)
         ownNode.lookAgain()
         confirmation.advance()
         this.updateReach(peer)

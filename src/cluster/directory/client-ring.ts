@@ -27,6 +27,12 @@ export class ClientRing {
     return this.members.size === 1 ? this.self : (this.ring.get(KEY_PREFIX + clientId) ?? this.self)
   }
 
+  /** The first so many nodes behind the place of a client ID, without this one. */
+  neighborsOf(clientId: string, count: number): NodeId[] {
+    const nodes = this.ring.range(KEY_PREFIX + clientId, count + 1)
+    return nodes.filter((node) => node !== this.self).slice(0, count)
+  }
+
   has(node: NodeId): boolean {
     return this.members.has(node)
   }

@@ -4,11 +4,15 @@
  * the links, and keeps them in step with the ring.
  */
 
-import type { Directory, DirectorySink } from '../../broker/ports.js'
+import type { Logger } from 'pino'
+import type { Directory, DirectorySink, KeptWill } from '../../broker/ports.js'
 import type { NodeId } from '../../router/route-table.js'
 import type { MetricRegistry } from '../../telemetry/registry.js'
 import type { TurnQueue, TurnTask } from '../../util/turn.js'
-import type { LinkBody } from '../wire.js'
+import { createWillMetrics } from '../wills/metrics.js'
+import { WillCopies } from '../wills/will-copies.js'
+import { WillKeeper } from '../wills/will-keeper.js'
+import type { LinkBody, LinkBodyOf } from '../wire.js'
 import { type ClaimCallback, Claims } from './claims.js'
 import { ClientRing } from './client-ring.js'
 import { createDirectoryMetrics } from './metrics.js'
@@ -18,6 +22,8 @@ import { Registrar } from './registrar.js'
 const CHECK_INTERVAL_MS = 100
 /** How long catching up with a new ring may take of one turn, in milliseconds. */
 const SLICE_MS = 5
+/** Nodes that keep a copy of each will: both would have to die with the client's own for it to be lost. */
+const WILL_KEEPERS = 2
 /** Steps between two looks at the clock. */
 const STEPS_PER_LOOK = 64
 
@@ -29,9 +35,12 @@ export interface DirectoryModules {
   readonly isLinked: (peer: NodeId) => boolean
   /** Whether a peer knows claims without a client. */
   readonly knowsOffers: (peer: NodeId) => boolean
+  /** Whether a peer keeps wills of others. */
+  readonly keepsWills: (peer: NodeId) => boolean
   readonly sink: DirectorySink
   readonly turns: TurnQueue
   readonly metrics: MetricRegistry
+  readonly log: Logger
 }
 
 export class ClientDirectory implements Directory, TurnTask {
@@ -39,6 +48,8 @@ export class ClientDirectory implements Directory, TurnTask {
   private ring: ClientRing
   private readonly claims: Claims
   private readonly registrar: Registrar
+  private readonly willCopies: WillCopies
+  readonly willKeeper: WillKeeper
   /** What is left to do since the ring changed. */
   private work: Generator<void>[] = []
   private timer: NodeJS.Timeout | undefined
@@ -52,6 +63,21 @@ export class ClientDirectory implements Directory, TurnTask {
       entries: () => this.registrar.size,
       held: () => this.claims.size,
       pending: () => this.claims.pendingCount,
+    })
+    const willMetrics = createWillMetrics(modules.metrics, () => this.willKeeper.size)
+    this.willCopies = new WillCopies({
+      send: shared.send,
+      keepersOf: (clientId) => this.ring.neighborsOf(clientId, WILL_KEEPERS).filter(modules.keepsWills),
+      metrics: willMetrics,
+    })
+    this.willKeeper = new WillKeeper({
+      self,
+      send: shared.send,
+      isThere: (node) => this.ring.has(node),
+      isElsewhere: (clientId, node) => (this.registrar.holderOf(clientId) ?? node) !== node,
+      publish: (clientId, will) => sink.publishWillOf(clientId, will),
+      metrics: willMetrics,
+      log: modules.log,
     })
     this.registrar = new Registrar({ ...shared, isLinked: modules.isLinked })
     this.claims = new Claims({
@@ -68,6 +94,7 @@ export class ClientDirectory implements Directory, TurnTask {
       const now = performance.now()
       this.registrar.checkTime(now)
       this.claims.checkTime(now)
+      this.willKeeper.checkTime(now)
     }, CHECK_INTERVAL_MS)
   }
 
@@ -82,6 +109,14 @@ export class ClientDirectory implements Directory, TurnTask {
   claim(clientId: string, discard: boolean, done: ClaimCallback, onlyFrom?: NodeId): void {
     this.claims.claim(clientId, discard, done, onlyFrom)
     if (this.isStopped) this.claims.stop()
+  }
+
+  keepWill(clientId: string, epoch: number, will: KeptWill): void {
+    this.willCopies.keep(clientId, epoch, will)
+  }
+
+  dropWill(clientId: string): void {
+    this.willCopies.drop(clientId)
   }
 
   release(clientId: string, epoch: number): void {
@@ -107,6 +142,7 @@ export class ClientDirectory implements Directory, TurnTask {
     }
     // Work for the ring before may still go on; it looks at the present one at each step.
     this.work.push(this.claims.announce(new Set(returned === undefined ? [] : [returned])), this.registrar.sweep())
+    this.work.push(this.willCopies.announce(returned))
     this.modules.turns.add(this)
   }
 
@@ -119,7 +155,13 @@ export class ClientDirectory implements Directory, TurnTask {
   receive(from: NodeId, body: LinkBody): void {
     switch (body.$case) {
       case 'directoryClaim':
+        // Before the claim is answered: a will that is due comes before what the client says.
+        if (body.value.onlyFrom === undefined) this.willKeeper.clientCame(from, body.value.clientId, body.value.discard)
         return this.registrar.claim(from, body.value)
+      case 'willCopies':
+        return this.willKeeper.copied(from, body.value)
+      case 'willsVoid':
+        return this.voidWills(from, body.value)
       case 'directoryAnswer':
         return this.claims.answered(body.value)
       case 'directoryEviction':
@@ -148,6 +190,13 @@ export class ClientDirectory implements Directory, TurnTask {
       if (performance.now() < until) continue
       this.modules.turns.add(this)
       return
+    }
+  }
+
+  private voidWills(from: NodeId, value: LinkBodyOf<'willsVoid'>['value']): void {
+    if (value.owner !== this.modules.self) return this.willKeeper.voided(from, value)
+    for (const { clientId, epoch } of value.wills) {
+      if (this.willCopies.voided(clientId, epoch)) this.modules.sink.voidWill(clientId)
     }
   }
 

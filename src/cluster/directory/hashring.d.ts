@@ -9,5 +9,7 @@ declare module 'hashring' {
     constructor(servers: readonly string[], algorithm?: string, options?: HashRingOptions)
     /** The server of a key; undefined on an empty ring. */
     get(key: string): string | undefined
+    /** The servers of so many different ones behind the place of a key. */
+    range(key: string, size: number): string[]
   }
 }

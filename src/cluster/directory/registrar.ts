@@ -53,6 +53,11 @@ export class Registrar {
     return this.entries.size
   }
 
+  /** The node that has the client, or is to; undefined when nothing is known of it here. */
+  holderOf(clientId: string): NodeId | undefined {
+    return this.entries.get(clientId)?.node
+  }
+
   claim(from: NodeId, { request, clientId, discard, onlyFrom }: LinkBodyOf<'directoryClaim'>['value']): void {
     const before = this.entries.get(clientId)
     const epoch = nextEpoch(before?.epoch ?? 0)

@@ -31,6 +31,8 @@ interface Piece {
 
 export interface GiverModules {
   readonly send: (to: NodeId, body: LinkBody) => void
+  /** Whether a node is down or has left: it marks nothing any more. */
+  readonly isGone: (node: NodeId) => boolean
   readonly turns: Pick<TurnQueue, 'add'>
   readonly sessions: SessionMoves
   readonly log: Logger
@@ -213,7 +215,8 @@ export class Giver implements TurnTask {
   /** The taker asks all nodes for marks. */
   asked(taker: NodeId, { move, nodes }: LinkBodyOf<'takeoverCut'>['value']): void {
     const giving = this.find(taker, move)
-    giving?.await(nodes)
+    // The taker may not have known yet that one of them is gone.
+    giving?.await(nodes.filter((node) => !this.modules.isGone(node)))
     this.wake()
   }
 

@@ -139,11 +139,12 @@ function encodeWaits({ endsIn, will }: MovedWaits): Pick<SessionPart, 'endsIn' |
   }
 }
 
-function encodeWill({ topic, payload, qos, retain, properties }: Will, dueIn: number): SessionWill {
+export function encodeWill({ topic, payload, qos, retain, properties }: Will, dueIn: number): SessionWill {
   return { topic, payload, qos, retain, properties: encodePublishProperties(properties) ?? NO_BYTES, dueIn }
 }
 
-function decodeWill({ topic, payload, qos, retain, properties, dueIn }: SessionWill): Will {
+/** @throws NodeError SESSION_PART_MALFORMED, MqttError */
+export function decodeWill({ topic, payload, qos, retain, properties, dueIn }: SessionWill): Will {
   return {
     topic,
     // In bytes of its own: the part that it came in must not be kept for it.

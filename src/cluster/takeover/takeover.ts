@@ -31,6 +31,8 @@ export interface SessionTakeoverModules {
   readonly mark: (to: NodeId, mark: TakeoverMark) => void
   readonly peers: () => readonly NodeId[]
   /** Of this node's own routes. */
+  /** Whether a node is down or has left. */
+  readonly isGone: (node: NodeId) => boolean
   readonly routeVersion: () => number
   /** Of a peer's routes, as far as they are here. */
   readonly routeVersionOf: (peer: NodeId) => number
@@ -66,8 +68,8 @@ export class SessionTakeover implements Takeovers {
       leaving: () => this.giver.size,
       arriving: () => this.taker.size,
     })
-    this.giver = new Giver({ send, turns, sessions, log })
-    const { isTaking, takers } = modules
+    const { isGone, isTaking, takers } = modules
+    this.giver = new Giver({ send, isGone, turns, sessions, log })
     this.handover = new Handover({ send, takers, sessions, isTaking, metrics, log })
     this.taker = new Taker({ self, send, peers, routeVersion, sessions, metrics, log })
   }

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
+import { pino } from 'pino'
 import { ClientRing } from '../../../src/cluster/directory/client-ring.js'
 import { ClientDirectory } from '../../../src/cluster/directory/directory.js'
 import type { LinkBody } from '../../../src/cluster/wire.js'
@@ -28,12 +29,16 @@ class DirectoryNode {
       send: (to, body) => network.send(name, to, body),
       isLinked: (to) => !network.isCut(name, to),
       knowsOffers: () => true,
+      keepsWills: () => true,
+      log: pino({ level: 'silent' }),
       sink: {
         evict: (clientId) => {
           this.connections.delete(clientId)
           return false
         },
         isLeaving: () => false,
+        publishWillOf() {},
+        voidWill() {},
       },
       turns,
       metrics: this.metrics,

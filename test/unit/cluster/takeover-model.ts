@@ -88,6 +88,7 @@ export class ModelNode implements MovableSessions {
       }),
       isTaking: () => false,
       takers: () => [],
+      isGone: () => false,
       metrics: this.metrics,
       log: pino({ level: 'silent' }),
     })
@@ -166,6 +167,8 @@ export class ModelNode implements MovableSessions {
   }
 
   publishWill(): void {}
+
+  keepWaiting(): void {}
 
   mayPublishWill(): boolean {
     return true

@@ -97,7 +97,7 @@ export class TestNode {
         },
         log: this.createLog(),
         metrics: this.metrics,
-        clients: { evict: () => false, isLeaving: () => false },
+        clients: { evict: () => false, isLeaving: () => false, publishWillOf() {}, voidWill() {} },
         moves: modules.moves ?? NO_SESSIONS,
         connectionCount: () => 7,
       },

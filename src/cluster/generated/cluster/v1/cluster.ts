@@ -77,6 +77,10 @@ export interface LinkMessage {
     /** Sessions of absent clients that a node hands to another before it stops. */
     { $case: "sessionOffer"; value: SessionOffer }
     | { $case: "sessionDecline"; value: SessionDecline }
+    | //
+    /** Wills that other nodes publish should the node of the client die. */
+    { $case: "willCopies"; value: WillCopies }
+    | { $case: "willsVoid"; value: WillsVoid }
     | undefined;
 }
 
@@ -333,6 +337,36 @@ export interface SessionOffer_Session {
 
 /** The receiver of an offer takes no (more) sessions: it is about to stop itself, or is full. */
 export interface SessionDecline {
+}
+
+/** Wills of clients of the sender, for the receiver to keep. */
+export interface WillCopies {
+  wills: WillCopy[];
+  /** What the sender had told before is void. */
+  reset: boolean;
+}
+
+export interface WillCopy {
+  clientId: string;
+  /** Of the connection that the will came with. */
+  epoch: number;
+  /** Due in: from the loss of the client, or its node; from now when the client is lost. */
+  will: SessionWill | undefined;
+  lost: boolean;
+  /** The first of them that is there publishes it. */
+  keepers: string[];
+}
+
+/** Wills that are not to be published any more: they have been, or their clients are back. */
+export interface WillsVoid {
+  /** Whose clients they are of; empty: the sender's. */
+  owner: string;
+  wills: WillsVoid_Will[];
+}
+
+export interface WillsVoid_Will {
+  clientId: string;
+  epoch: number;
 }
 
 export interface DirectoryAnswer {
@@ -732,6 +766,12 @@ export const LinkMessage: MessageFns<LinkMessage> = {
       case "sessionDecline":
         SessionDecline.encode(message.body.value, writer.uint32(610).fork()).join();
         break;
+      case "willCopies":
+        WillCopies.encode(message.body.value, writer.uint32(618).fork()).join();
+        break;
+      case "willsVoid":
+        WillsVoid.encode(message.body.value, writer.uint32(626).fork()).join();
+        break;
     }
     return writer;
   },
@@ -1051,6 +1091,22 @@ export const LinkMessage: MessageFns<LinkMessage> = {
             }
 
             message.body = { $case: "sessionDecline", value: SessionDecline.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 77: {
+            if (tag !== 618) {
+              break;
+            }
+
+            message.body = { $case: "willCopies", value: WillCopies.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 78: {
+            if (tag !== 626) {
+              break;
+            }
+
+            message.body = { $case: "willsVoid", value: WillsVoid.decode(reader, reader.uint32()) };
             continue;
           }
         }
@@ -2927,6 +2983,267 @@ export const SessionDecline: MessageFns<SessionDecline> = {
       while (reader.pos < end) {
         const tag = reader.uint32();
         switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseWillCopies(): WillCopies {
+  return { wills: [], reset: false };
+}
+
+export const WillCopies: MessageFns<WillCopies> = {
+  encode(message: WillCopies, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.wills) {
+      WillCopy.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.reset !== false) {
+      writer.uint32(16).bool(message.reset);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WillCopies {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWillCopies();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.wills.push(WillCopy.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.reset = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseWillCopy(): WillCopy {
+  return { clientId: "", epoch: 0, will: undefined, lost: false, keepers: [] };
+}
+
+export const WillCopy: MessageFns<WillCopy> = {
+  encode(message: WillCopy, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.clientId !== "") {
+      writer.uint32(10).string(message.clientId);
+    }
+    if (message.epoch !== 0) {
+      writer.uint32(16).uint64(message.epoch);
+    }
+    if (message.will !== undefined) {
+      SessionWill.encode(message.will, writer.uint32(26).fork()).join();
+    }
+    if (message.lost !== false) {
+      writer.uint32(32).bool(message.lost);
+    }
+    for (const v of message.keepers) {
+      writer.uint32(42).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WillCopy {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWillCopy();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.clientId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.epoch = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.will = SessionWill.decode(reader, reader.uint32());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.lost = reader.bool();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.keepers.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseWillsVoid(): WillsVoid {
+  return { owner: "", wills: [] };
+}
+
+export const WillsVoid: MessageFns<WillsVoid> = {
+  encode(message: WillsVoid, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.owner !== "") {
+      writer.uint32(10).string(message.owner);
+    }
+    for (const v of message.wills) {
+      WillsVoid_Will.encode(v!, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WillsVoid {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWillsVoid();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.owner = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.wills.push(WillsVoid_Will.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseWillsVoid_Will(): WillsVoid_Will {
+  return { clientId: "", epoch: 0 };
+}
+
+export const WillsVoid_Will: MessageFns<WillsVoid_Will> = {
+  encode(message: WillsVoid_Will, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.clientId !== "") {
+      writer.uint32(10).string(message.clientId);
+    }
+    if (message.epoch !== 0) {
+      writer.uint32(16).uint64(message.epoch);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): WillsVoid_Will {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseWillsVoid_Will();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.clientId = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.epoch = longToNumber(reader.uint64());
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;

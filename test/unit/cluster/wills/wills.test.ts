@@ -1,0 +1,201 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { pino } from 'pino'
+import type { KeptWill } from '../../../../src/broker/ports.js'
+import { createWillMetrics } from '../../../../src/cluster/wills/metrics.js'
+import { WillCopies } from '../../../../src/cluster/wills/will-copies.js'
+import { WillKeeper } from '../../../../src/cluster/wills/will-keeper.js'
+import type { LinkBody } from '../../../../src/cluster/wire.js'
+import { MetricRegistry } from '../../../../src/telemetry/registry.js'
+
+const OWNER = 'n1@a'
+const KEEPERS = ['n2@b', 'n3@c']
+const LIFE = 7
+
+function will(fields: Partial<KeptWill> = {}): KeptWill {
+  const { delay = 0 } = fields
+  return {
+    will: {
+      topic: 'gone',
+      payload: Buffer.from('x'),
+      qos: 1,
+      retain: false,
+      delayInterval: delay / 1000,
+      properties: {},
+    },
+    delay,
+    isLost: false,
+    ...fields,
+  }
+}
+
+/** A node that has clients with wills, and two that keep copies of them; what is said arrives at once. */
+class Room {
+  readonly published: string[] = []
+  readonly there = new Set([OWNER, ...KEEPERS, 'n4@d'])
+  readonly elsewhere = new Set<string>()
+  /** What the owner was told to be void. */
+  readonly voided: string[] = []
+  keepersNow: readonly string[] = KEEPERS
+  readonly copies: WillCopies
+  readonly uncopied: () => number
+  private readonly keepers = new Map<string, WillKeeper>()
+
+  constructor() {
+    const ownerMetrics = createWillMetrics(new MetricRegistry(), () => 0)
+    this.uncopied = () => ownerMetrics.uncopied.value
+    for (const name of [...KEEPERS, 'n4@d']) {
+      const keeper: WillKeeper = new WillKeeper({
+        self: name,
+        send: (to, body) => this.deliver(name, to, body),
+        isThere: (node) => this.there.has(node),
+        isElsewhere: (clientId) => this.elsewhere.has(clientId),
+        publish: (clientId) => this.published.push(`${clientId} by ${name}`),
+        metrics: createWillMetrics(new MetricRegistry(), () => keeper.size),
+        log: pino({ level: 'silent' }),
+      })
+      keeper.nodeUp(OWNER, LIFE)
+      this.keepers.set(name, keeper)
+    }
+    this.copies = new WillCopies({
+      send: (to, body) => this.deliver(OWNER, to, body),
+      keepersOf: () => this.keepersNow,
+      metrics: ownerMetrics,
+    })
+  }
+
+  keeper(name: string): WillKeeper {
+    const keeper = this.keepers.get(name)
+    assert(keeper !== undefined)
+    return keeper
+  }
+
+  /** The owner is gone, and so many milliseconds pass. */
+  ownerDown(milliseconds = 0): void {
+    this.there.delete(OWNER)
+    for (const keeper of this.keepers.values()) keeper.nodeGone(OWNER)
+    this.pass(milliseconds)
+  }
+
+  pass(milliseconds: number): void {
+    for (const [name, keeper] of this.keepers) {
+      if (this.there.has(name)) keeper.checkTime(performance.now() + milliseconds)
+    }
+  }
+
+  ownerUp(incarnation: number): void {
+    this.there.add(OWNER)
+    for (const keeper of this.keepers.values()) keeper.nodeUp(OWNER, incarnation)
+  }
+
+  private deliver(from: string, to: string, body: LinkBody): void {
+    if (!this.there.has(to) && to !== OWNER) return
+    if (body.$case === 'willCopies') this.keeper(to).copied(from, body.value)
+    if (body.$case !== 'willsVoid') return
+    if (to !== OWNER) this.keeper(to).voided(from, body.value)
+    else {
+      for (const { clientId, epoch } of body.value.wills)
+        if (this.copies.voided(clientId, epoch)) this.voided.push(clientId)
+    }
+  }
+}
+
+describe('wills that nodes keep for each other', () => {
+  it('publishes what is left when their node is down, each by the first of its keepers, and once', () => {
+    const room = new Room()
+    room.copies.keep('c', 1, will())
+    room.copies.keep('dropped', 1, will())
+    room.copies.drop('dropped')
+    room.pass(60_000)
+    assert.deepEqual(room.published, [], 'the node is there')
+    room.ownerDown()
+    room.pass(60_000)
+    assert.deepEqual(room.published, ['c by n2@b'])
+  })
+
+  it('publishes by the next keeper when the first is gone, be it after the node', () => {
+    const room = new Room()
+    room.copies.keep('c', 1, will({ delay: 5_000 }))
+    room.ownerDown(4_000)
+    room.there.delete('n2@b')
+    assert.deepEqual(room.published, [])
+    room.pass(5_100)
+    assert.deepEqual(room.published, ['c by n3@c'])
+  })
+
+  it('counts the delay of a client that is away from when it went', () => {
+    const room = new Room()
+    room.copies.keep('away', 1, will({ delay: 5_000, isLost: true }))
+    room.ownerDown(4_000)
+    assert.deepEqual(room.published, [])
+    room.pass(5_100)
+    assert.deepEqual(room.published, ['away by n2@b'])
+  })
+
+  it('cancels a will whose client comes to another node within the delay; one without is due before the client is in', () => {
+    const room = new Room()
+    room.copies.keep('in-time', 1, will({ delay: 5_000 }))
+    room.copies.keep('at-once', 1, will())
+    room.copies.keep('begins-anew', 1, will({ delay: 5_000 }))
+    for (const clientId of ['in-time', 'at-once']) room.keeper('n2@b').clientCame('n3@c', clientId, false)
+    assert.deepEqual(room.published, [], 'their node is there and sees to it')
+    room.there.delete(OWNER)
+    for (const clientId of ['in-time', 'at-once']) room.keeper('n2@b').clientCame('n3@c', clientId, false)
+    room.keeper('n2@b').clientCame('n3@c', 'begins-anew', true)
+    assert.deepEqual(room.published, ['at-once by n2@b', 'begins-anew by n2@b'])
+    room.ownerDown(60_000)
+    assert.equal(room.published.length, 2)
+  })
+
+  it('does not publish for a client that is known to be elsewhere', () => {
+    const room = new Room()
+    room.copies.keep('c', 1, will())
+    room.elsewhere.add('c')
+    room.ownerDown(60_000)
+    assert.deepEqual(room.published, [])
+  })
+
+  it('tells a node that was only cut off what has been published for it, and takes its wills anew', () => {
+    const room = new Room()
+    room.copies.keep('c', 1, will())
+    room.copies.keep('slow', 1, will({ delay: 90_000 }))
+    room.ownerDown(1_000)
+    assert.deepEqual(room.published, ['c by n2@b'])
+    room.ownerUp(LIFE)
+    assert.deepEqual(room.voided, ['c'])
+    for (const keeper of KEEPERS) for (const _step of room.copies.announce(keeper));
+    room.pass(100_000)
+    assert.deepEqual(room.published, ['c by n2@b'], 'it sees to its wills itself again')
+    room.ownerDown(100_000)
+    assert.deepEqual(room.published, ['c by n2@b', 'slow by n2@b'])
+  })
+
+  it('goes on with the wills of a life that is over when the node has begun another, unless the client is there again', () => {
+    const room = new Room()
+    for (const clientId of ['back', 'away']) room.copies.keep(clientId, 1, will({ delay: 5_000 }))
+    room.ownerUp(LIFE + 1)
+    room.copies.keep('back', 2, will({ delay: 5_000 }))
+    room.pass(6_000)
+    assert.deepEqual(room.published, ['away by n2@b'])
+    assert.deepEqual(room.voided, [])
+  })
+
+  it('moves copies to those who are to keep them when the ring has changed, and keeps none that is too large', () => {
+    const room = new Room()
+    room.copies.keep('c', 1, will())
+    assert.equal(room.keeper('n2@b').size, 1)
+    room.keepersNow = ['n4@d', 'n3@c']
+    for (const _step of room.copies.announce(undefined));
+    assert.deepEqual(
+      [...KEEPERS, 'n4@d'].map((name) => room.keeper(name).size),
+      [0, 1, 1],
+    )
+    const large = will()
+    room.copies.keep('c', 2, { ...large, will: { ...large.will, payload: Buffer.alloc(100_000) } })
+    assert.deepEqual(
+      [...KEEPERS, 'n4@d'].map((name) => room.keeper(name).size),
+      [0, 0, 0],
+    )
+    assert.equal(room.uncopied(), 1)
+  })
+})
