@@ -172,6 +172,21 @@ export function describeStore(name: string, bedFor: (context: TestContext) => St
       await second.life.stop()
     })
 
+    it('keeps the last value of a key that changes while a commit with it is on its way', async (t) => {
+      const bed = bedFor(t)
+      const first = await OpenTable.open(bed)
+      const early = first.set('busy', 'early')
+      await eventually(() => assert.deepEqual(first.table.reads, ['busy']), { every: 0 })
+      // Its first value is on its way, or there already.
+      const late = [first.set('busy', 'late'), first.set('gone', undefined)]
+      await untilReleased(early, ...late)
+      assert.deepEqual([early.isRefused, late[0]?.isRefused], [false, false])
+      await first.life.stop()
+      const second = await OpenTable.open(bed)
+      assert.deepEqual(second.table.content(), [['busy', 'late']])
+      await second.life.stop()
+    })
+
     it('keeps keys of any length and any text, and empty values', async (t) => {
       const bed = bedFor(t)
       const keys = ['', ' ', '\u0001', 'ÿ', '🐟', 'x'.repeat(1_900), 'x'.repeat(1_901), 'ö'.repeat(30_000)]

@@ -226,7 +226,8 @@ function clientFor(options: RedisOptions): Redis | Cluster {
     sentinelCommandTimeout: waitTime,
     // Without a pause the client would give up for good when no Sentinel answers.
     sentinelRetryStrategy: pauseBefore,
-    failoverDetector: true,
+    // Not the client's `failoverDetector`: its connections have no listener for errors, which then go to standard error.
+    // A master that is none any more closes its connections, answers READONLY, or does not answer at all.
   })
 }
 
