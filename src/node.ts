@@ -12,6 +12,7 @@ import { createDrainMetrics, Drain } from './broker/drain.js'
 import { createBrokerMetrics } from './broker/metrics.js'
 import { createOverloadMetrics, Overload } from './broker/overload.js'
 import { retainedDeadline } from './broker/retained-deadline.js'
+import { isLocal } from './broker/store-port.js'
 import type { Subscriber } from './broker/subscriber.js'
 import { Cluster } from './cluster/cluster.js'
 import { ReplicatedMaps } from './cluster/replicated-maps.js'
@@ -188,6 +189,7 @@ export class Node {
       else this.keepRetained(this.identity.incarnation)
       // What was kept is there before any client or peer can ask for it.
       await this.store?.load()
+      this.broker.restoreSessions()
       await this.cluster?.start()
       this.load.start()
       this.overload.start()
@@ -251,6 +253,7 @@ export class Node {
     })
     if (this.store === undefined) return
     this.broker.keepDelayedIn(this.store)
+    if (isLocal(this.store)) this.broker.keepSessionsIn(this.store)
   }
 
   /** Without peers nobody needs replicas of retained messages but the store. */

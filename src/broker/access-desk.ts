@@ -5,6 +5,7 @@
 
 import type { Connection } from '../mqtt/connection.js'
 import type { Session } from '../mqtt/session/session.js'
+import type { Message } from '../mqtt/wire/message.js'
 import type { ConnectPacket, QoS } from '../mqtt/wire/packets.js'
 import { ReasonCode } from '../mqtt/wire/reason-codes.js'
 import type { BrokerMetrics } from './metrics.js'
@@ -45,6 +46,13 @@ export class AccessDesk {
   /** The client is in: from here on its rights hold. */
   enter(connection: Connection): void {
     if (this.access?.limitsPublish) connection.rights = this.rightsOf(this.access, connection)
+  }
+
+  /** Whether a client that is not here may publish this, such as its will. */
+  mayPublishAbsent(clientId: string, owner: string | undefined, message: Message): boolean {
+    if (this.access?.limitsPublish !== true) return true
+    const rights = this.access.rightsOf({ clientId, username: owner, address: '' })
+    return rights.mayPublish(message.topic, message.qos, message.retain)
   }
 
   maySubscribe(connection: Connection, filter: string, qos: QoS): boolean {

@@ -34,6 +34,8 @@ import { ClientHost } from './client-host.js'
 import { ClientList } from './client-list.js'
 import { DelayedMessages } from './delayed.js'
 import { Hooks } from './hooks.js'
+import { KeptSessions } from './kept/kept-sessions.js'
+import { KeptWills } from './kept/kept-wills.js'
 import { ListenerSubscriber } from './listener-subscriber.js'
 import type { BrokerGauges, BrokerMetrics } from './metrics.js'
 import { NO_TAKEOVERS, type SessionMoves, type Takeovers } from './move-ports.js'
@@ -55,11 +57,12 @@ import { DeliverySource, Publisher } from './publish.js'
 import { Redispatch } from './redispatch.js'
 import { RetainedMessages } from './retained.js'
 import { MovingSessions } from './session-moves.js'
-import type { Store } from './store-port.js'
+import type { LocalStore, Store } from './store-port.js'
 import { SubscriptionDesk } from './subscribe.js'
 import type { Subscriber } from './subscriber.js'
 import type { SysSource } from './sys/sys-topic.js'
 import { SysTopics } from './sys/sys-topics.js'
+import { willMessage } from './will.js'
 
 export interface BrokerOptions {
   /** The node's name; Aedes' `id`. */
@@ -103,6 +106,10 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
   private readonly retained: RetainedMessages
   /** Messages that wait for their time. */
   readonly delayed: DelayedMessages
+  private readonly keptWills: KeptWills
+  private keptSessions: KeptSessions | undefined
+  private readonly desk: SubscriptionDesk
+  private readonly modules: BrokerModules
   private readonly options: MqttOptions
   /** Of shared subscriptions; the cluster tells it of members on other nodes. */
   readonly groups: SharedGroups<Subscriber>
@@ -163,7 +170,10 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
       timers,
       metrics: metrics.session,
       brokerMetrics: metrics,
-      publishWill: (armed) => this.host.publishing.publishWill(armed),
+      publishWill: (armed) => {
+        if (armed.isFromDisk === true) this.keptWills.add(armed)
+        else this.host.publishing.publishWill(armed)
+      },
       mayPublishWill: (armed) => this.host.publishing.mayPublishWill(armed),
       onEnding: (session) => {
         desk.unsubscribeAll(session)
@@ -171,6 +181,18 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
       },
       onMoved: (session) => desk.unsubscribeAll(session),
     })
+    this.keptWills = new KeptWills({
+      timers,
+      isReady: modules.isMeshReady ?? (() => true),
+      hasPeers: () => (modules.nodes?.() ?? []).length > 1,
+      publish: (armed) => {
+        const message = willMessage(armed.will, armed.clientId)
+        if (this.access.mayPublishAbsent(armed.clientId, armed.owner, message)) this.host.publishing.publishWill(armed)
+        else metrics.mqtt.publishesRefused.access_denied.value++
+      },
+    })
+    this.desk = desk
+    this.modules = modules
     this.moves = new MovingSessions({ sessions: this.sessions, desk, groups, source, timers })
     this.access = new AccessDesk(modules.access, metrics)
     this.host = new ClientHost({
@@ -243,6 +265,36 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
   /** From now on messages with a delay outlive the process. */
   keepDelayedIn(store: Store): void {
     this.delayed.keepIn(store)
+  }
+
+  /** From now on sessions that outlive their connection outlive the process, too. Before the store is loaded. */
+  keepSessionsIn(store: LocalStore): void {
+    const { desk, groups, sessions, keptWills } = this
+    const { turn, metrics, log } = this.modules
+    this.publisher.keepSessionsIn(store)
+    this.keptSessions = new KeptSessions(store, {
+      sessions: {
+        restore: (clientId, record) => sessions.restore(clientId, record),
+        subscribe: ({ session }, filter, options) => desk.restore(session, filter, options),
+        resumeRetained: ({ session }, filter) => desk.resumeRetained(session, filter),
+        restored: (entry, record) => sessions.restored(entry, record),
+        expired: (clientId, will, owner) => {
+          metrics.sessionsExpired.value++
+          if (will !== undefined) keptWills.add({ will, connection: undefined, clientId, owner, isFromDisk: true })
+        },
+      },
+      groupOf: (key) => groups.get(key),
+      turn,
+      ended: metrics.session.dropped.session_ended,
+      missing: metrics.session.dropped.not_in_store,
+      log,
+    })
+    sessions.keepIn(this.keptSessions)
+  }
+
+  /** The store is loaded: its sessions wait for their clients. */
+  restoreSessions(): void {
+    this.keptSessions?.finishRestore()
   }
 
   /** A peer has set or removed a retained message. */

@@ -160,8 +160,14 @@ export class ClientHost implements Host, AccessReviewer {
       // Whoever heard of the end of the connection that was taken over may have closed this one.
       if (connection.state === 'closed') return this.sessions.closed(connection)
       this.admitted(connection, opened)
-      done(opened)
-      if (connection.state === 'open') this.sys?.clientConnected(connection, packet.cleanStart)
+      const letIn = (): void => {
+        done(opened)
+        if (connection.state === 'open') this.sys?.clientConnected(connection, packet.cleanStart)
+      }
+      if (!opened.isKeptLater) return letIn()
+      this.sessions.whenKept(connection.clientId, () => {
+        if (connection.state === 'opening') letIn()
+      })
     })
   }
 
@@ -226,7 +232,7 @@ export class ClientHost implements Host, AccessReviewer {
           return connection.close('not_authorized', ReasonCode.NotAuthorized)
         }
         this.events.subscribed(connection, granted)
-        this.publisher.whenRoutesConfirmed(() => done(granted))
+        this.whenSessionKept(connection, () => this.publisher.whenRoutesConfirmed(() => done(granted)))
         this.sys?.clientSubscribed(connection, granted)
         connection.proceed()
       },
@@ -247,7 +253,13 @@ export class ClientHost implements Host, AccessReviewer {
     const reasonCodes = this.desk.unsubscribe(sessionOf(connection), topicFilters)
     this.sys?.clientUnsubscribed(connection, topicFilters, reasonCodes)
     this.events.unsubscribed(connection, topicFilters)
-    done(reasonCodes)
+    this.whenSessionKept(connection, () => done(reasonCodes))
+  }
+
+  /** A client is not told of a subscription, or of the end of one, that a restart would not know of. */
+  private whenSessionKept(connection: Connection, done: () => void): void {
+    if (sessionOf(connection).isKept) this.sessions.whenKept(connection.clientId, done)
+    else done()
   }
 
   revoke(connection: Connection, filters: readonly string[]): void {

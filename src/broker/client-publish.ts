@@ -99,6 +99,7 @@ export class ClientPublishing {
     if (message.retain && message.qos > 0 && !this.publisher.canStoreRetained(message)) {
       return ReasonCode.ImplementationSpecificError
     }
+    if (message.qos > 0 && !this.publisher.canKeep(message)) return ReasonCode.ImplementationSpecificError
     // Who can be told that a message is not retained is told before anybody has it.
     if (message.retain && message.qos > 0 && connection.isV5 && !this.publisher.admitsRetained(message)) {
       return ReasonCode.QuotaExceeded

@@ -91,6 +91,8 @@ export interface ArrivingSession {
   endQueue(): void
   /** It is a session like any other from now on. */
   finish(): void
+  /** After `endQueue`: calls `done` when it is on the disk here, where sessions are kept, so that the giver may forget it. */
+  whenKept(done: () => void): void
   /** What is here is not a session: it is forgotten. */
   drop(): void
 }

@@ -11,6 +11,7 @@ import { Session, type SessionModules, type SessionOptions } from '../mqtt/sessi
 import type { ConnectPacket, Will } from '../mqtt/wire/packets.js'
 import { ReasonCode } from '../mqtt/wire/reason-codes.js'
 import { provenUsername } from './access-desk.js'
+import type { SessionRecord } from './kept/session-record.js'
 import type { BrokerMetrics } from './metrics.js'
 import { NO_TAKEOVERS, type OfferedSession, type Takeovers } from './move-ports.js'
 import { type Directory, LONE_DIRECTORY, type NodeId } from './ports.js'
@@ -31,6 +32,14 @@ export interface SessionOpenerModules extends SessionModules {
 export interface OpenedSession {
   readonly session: Session
   readonly sessionPresent: boolean
+  /** What is kept on disk of this client is not as it should be yet: its CONNACK waits for that (see `whenKept`). */
+  readonly isKeptLater: boolean
+}
+
+/** The half of `KeptSessions` that sessions are opened with. */
+export interface SessionKeeper {
+  begin(entry: SessionEntry): void
+  whenKept(clientId: string, done: () => void): void
 }
 
 /** How long a CONNECT goes from one node that may have its session to another, in milliseconds. */
@@ -64,6 +73,7 @@ export class SessionOpener implements SessionLifecycle, MovableSessions {
   /** Sessions that are claimed without their clients, and not decided on yet. */
   private adoptions = 0
   private readonly sessionOptions: SessionOptions
+  private keeper: SessionKeeper | undefined
 
   constructor(
     private readonly options: MqttOptions,
@@ -80,6 +90,17 @@ export class SessionOpener implements SessionLifecycle, MovableSessions {
   claimThrough(directory: Directory, takeovers: Takeovers): void {
     this.directory = directory
     this.takeovers = takeovers
+  }
+
+  /** From now on sessions that outlive their connection are kept on disk. */
+  keepIn(keeper: SessionKeeper): void {
+    this.keeper = keeper
+  }
+
+  /** Calls `done` when what is known of this client by now is kept, or cannot be; at once where nothing is. */
+  whenKept(clientId: string, done: () => void): void {
+    if (this.keeper === undefined) done()
+    else this.keeper.whenKept(clientId, done)
   }
 
   /**
@@ -184,6 +205,7 @@ export class SessionOpener implements SessionLifecycle, MovableSessions {
     const expiryInterval = sessionExpiryOf(packet, this.options)
     let entry = this.registry.get(clientId)
     const owner = provenUsername(connection)
+    const wasKept = entry?.kept !== undefined
     // Another user must not get what waits for this one: to that user there is no such session.
     if (entry !== undefined && (packet.cleanStart || entry.owner !== owner)) {
       this.endSession(entry, 'discarded') // [MQTT-3.1.2-4]
@@ -196,6 +218,7 @@ export class SessionOpener implements SessionLifecycle, MovableSessions {
         return undefined
       }
       entry = this.newEntry(clientId, expiryInterval)
+      if (expiryInterval > 0) this.keeper?.begin(entry)
     } else {
       entry.resume() // [MQTT-3.1.2-5]
       entry.session.expiryInterval = expiryInterval
@@ -203,7 +226,10 @@ export class SessionOpener implements SessionLifecycle, MovableSessions {
     entry.connection = connection
     entry.epoch = epoch
     entry.owner = owner
-    return { session: entry.session, sessionPresent }
+    entry.connectedWill = packet.will
+    const isKeptLater = wasKept || entry.kept !== undefined
+    entry.kept?.recordChanged()
+    return { session: entry.session, sessionPresent, isKeptLater }
   }
 
   private newEntry(clientId: string, expiryInterval: number): SessionEntry {
@@ -310,7 +336,37 @@ export class SessionOpener implements SessionLifecycle, MovableSessions {
     const entry = this.newEntry(clientId, 0)
     entry.epoch = epoch
     entry.owner = owner
+    if (this.keeper !== undefined) entry.session.awaitJournal()
     return entry
+  }
+
+  arrived(entry: SessionEntry, done: () => void): void {
+    const { keeper } = this
+    const { session } = entry
+    if (keeper === undefined || session.isEnded) return done()
+    if (entry.kept === undefined) keeper.begin(entry)
+    keeper.whenKept(session.clientId, () => {
+      session.letAwaitingGo()
+      done()
+    })
+  }
+
+  // ── sessions that come back from the disk, as `KeptSessions` asks ────────────────────────────────────────────
+
+  restore(clientId: string, { epoch, owner, expiryInterval }: SessionRecord): SessionEntry {
+    const entry = this.newEntry(clientId, expiryInterval)
+    entry.epoch = epoch
+    entry.owner = owner
+    return entry
+  }
+
+  /** It waits on, or begins to: its client was connected when the node ended. */
+  restored(entry: SessionEntry, { isWaiting, willAt, endsAt, will, owner }: SessionRecord): void {
+    const { clientId } = entry.session
+    const armed = will && { will, connection: undefined, clientId, owner, isFromDisk: true }
+    if (isWaiting) entry.waitUntil({ willAt: fromWallClock(willAt), endsAt: fromWallClock(endsAt) }, armed)
+    else entry.wait(armed)
+    this.directory.restore(clientId, entry.epoch)
   }
 
   forget(entry: SessionEntry): void {
@@ -338,7 +394,7 @@ export class SessionOpener implements SessionLifecycle, MovableSessions {
 
   /** Sessions and wills wait no longer: the broker is closed. */
   stop(): void {
-    for (const entry of this.registry.values()) entry.resume()
+    for (const entry of this.registry.values()) entry.pause()
   }
 
   /** [MQTT-3.1.4-3]: the connection that the client ID has already is closed. */
@@ -348,4 +404,9 @@ export class SessionOpener implements SessionLifecycle, MovableSessions {
     this.modules.brokerMetrics.takeovers.value++
     old.close('taken_over', ReasonCode.SessionTakenOver, 'the client ID has connected again')
   }
+}
+
+/** A time of `performance.now()`; Infinity for never. */
+function fromWallClock(time: number | undefined): number {
+  return time === undefined ? Number.POSITIVE_INFINITY : performance.now() + time - Date.now()
 }

@@ -103,6 +103,9 @@ export interface Directory {
 
   /** The session that was to follow its client to another node stays here after all. */
   keep(clientId: string): void
+
+  /** A session of this client is here again, after a restart of this node; the epoch is that of its last connection. */
+  restore(clientId: string, epoch: number): void
 }
 
 /** The half of the broker that the directory calls. */
@@ -141,6 +144,7 @@ export const LONE_DIRECTORY: Directory = {
   keep() {},
   keepWill() {},
   dropWill() {},
+  restore() {},
 }
 
 /** A forwarder for a broker without peers. */

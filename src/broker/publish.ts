@@ -40,6 +40,7 @@ export interface PublisherModules {
 
 export class Publisher implements ForwardedSink {
   private forwarder: Forwarder
+  private store: { readonly isFailing: boolean } | undefined
   /** Reused; undefined while it is in use, since a subscriber may publish while it is given a message. */
   private spareTargets: GroupTargets | undefined
   /** Undefined on the fast path: nobody has asked to see each delivery. */
@@ -54,6 +55,18 @@ export class Publisher implements ForwardedSink {
 
   forwardThrough(forwarder: Forwarder): void {
     this.forwarder = forwarder
+  }
+
+  /** From now on sessions are kept in this store. */
+  keepSessionsIn(store: { readonly isFailing: boolean }): void {
+    this.store = store
+  }
+
+  /** False while the store fails and a session here that is kept there would get the message. */
+  canKeep(message: Message): boolean {
+    if (this.store?.isFailing !== true) return true
+    const { deliveries } = this.modules.matches.match(message.topic)
+    return !deliveries.some(({ subscriber, qos }) => qos > 0 && subscriber.isKept === true)
   }
 
   whenRoutesConfirmed(done: () => void): void {

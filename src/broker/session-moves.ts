@@ -7,7 +7,6 @@
  */
 
 import type { Keeping } from '../mqtt/session/back-pressure.js'
-import type { InFlight } from '../mqtt/session/in-flight-window.js'
 import type { DeliveryGate, ReceivedQos2, Session, Share } from '../mqtt/session/session.js'
 import type { NodeId } from '../router/route-table.js'
 import { SharedGroup } from '../router/shared-group.js'
@@ -50,6 +49,8 @@ export interface MovableSessions {
   /** It never was one, or is none any more: nothing of it is published or handed on. */
   forget(entry: SessionEntry): void
   discard(entry: SessionEntry): void
+  /** All of it is here; `done` is called when it is kept, where sessions are. */
+  arrived(entry: SessionEntry, done: () => void): void
   /** The session that was to leave stays. */
   keep(entry: SessionEntry): void
 }
@@ -279,9 +280,7 @@ class Arriving implements ArrivingSession {
     const { session } = this
     session.expiryInterval = state.expiryInterval
     if (state.waits !== undefined) this.waits = this.waitsOf(state.waits)
-    const packets = inFlight.map(
-      (packet): InFlight => ({ ...packet, share: this.groupOf(packet.share), isSent: false }),
-    )
+    const packets = inFlight.map((packet) => ({ ...packet, share: this.groupOf(packet.share) }))
     session.restoreInFlight(packets, state.lastPacketId)
     const { timers } = this.modules
     const unsettled = new Set(state.unsettled)
@@ -318,6 +317,7 @@ class Arriving implements ArrivingSession {
     this.openGate()
     this.entry.isMoving = false
     this.session.endArrival()
+    if (this.entry.kept === undefined) this.modules.sessions.arrived(this.entry, () => undefined)
     const { connection, isWaiting } = this.entry
     if (connection !== undefined || isWaiting || this.session.isEnded) return
     if (this.waits === undefined) this.entry.wait(undefined)
@@ -325,6 +325,10 @@ class Arriving implements ArrivingSession {
       this.entry.waitUntil(this.waits.deadlines, this.waits.will)
       this.modules.sessions.keepWaiting(this.entry)
     }
+  }
+
+  whenKept(done: () => void): void {
+    this.modules.sessions.arrived(this.entry, done)
   }
 
   drop(): void {

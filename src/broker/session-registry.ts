@@ -20,8 +20,12 @@ export interface SessionLifecycle {
 export interface ArmedWill {
   readonly will: Will
   readonly clientId: string
-  /** Undefined of a will that has come from another node, which has seen to the client's rights. */
+  /** Undefined of a will that has come from another node, which has seen to the client's rights, or from the disk. */
   readonly connection: Connection | undefined
+  /** It is published when the mesh is whole, if its client may still publish it. */
+  readonly isFromDisk?: boolean
+  /** Of one from the disk. */
+  readonly owner?: string | undefined
 }
 
 /** Times of `performance.now()`; Infinity: never. */
@@ -30,12 +34,22 @@ export interface Deadlines {
   readonly endsAt: number
 }
 
+/** Of a session that is kept on disk; see `kept/kept-session`. */
+export interface KeptEntry {
+  /** Something of its record is not what it was. */
+  recordChanged(): void
+}
+
 export class SessionEntry extends TimerEntry {
   connection: Connection | undefined
   /** Of the last connection; of all in the cluster with this client ID the highest stays. */
   epoch = 0
   /** The user whose session it is; undefined for an anonymous client. */
   owner: string | undefined
+  /** Of the client that is connected. */
+  connectedWill: Will | undefined
+  /** Set for a session that is kept on disk. */
+  kept: KeptEntry | undefined
   /** On its way to another node, or from one. */
   isMoving = false
   /** Its client is away, and its time runs. */
@@ -62,6 +76,7 @@ export class SessionEntry extends TimerEntry {
     this.armed = armed
     this.willAt = armed === undefined ? Number.POSITIVE_INFINITY : now + armed.will.delayInterval * 1000
     this.arm()
+    this.kept?.recordChanged()
   }
 
   /** The will that waits for its delay, until `willAt`. */
@@ -81,6 +96,12 @@ export class SessionEntry extends TimerEntry {
     this.willAt = willAt
     this.endsAt = endsAt
     this.arm()
+    this.kept?.recordChanged()
+  }
+
+  /** Nothing happens in time any more: the node stops, and the session with it. */
+  pause(): void {
+    this.timers.cancel(this)
   }
 
   /** The client is back in time: neither will nor end. */
@@ -90,12 +111,14 @@ export class SessionEntry extends TimerEntry {
     this.willAt = Number.POSITIVE_INFINITY
     this.endsAt = Number.POSITIVE_INFINITY
     this.timers.cancel(this)
+    this.kept?.recordChanged()
   }
 
   /** The will, if it still waits; it is the caller's to publish, since the session ends now. [MQTT-3.1.3-9] */
   takeWill(): ArmedWill | undefined {
     const { armed } = this
     this.armed = undefined
+    this.kept?.recordChanged()
     return armed
   }
 

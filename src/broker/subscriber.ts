@@ -5,5 +5,7 @@ import type { Message } from '../mqtt/wire/message.js'
 import type { GroupMember } from '../router/shared-group.js'
 
 export interface Subscriber extends GroupMember {
+  /** What it gets at QoS 1 and 2 is kept on disk. */
+  readonly isKept?: boolean
   deliver(message: Message, delivery: DeliveryOptions, pending: Hold | undefined): void
 }

@@ -9,7 +9,7 @@ export const storeSchema = z.strictObject({
   kind: choice(
     'embedded',
     ['embedded', 'redis', 'memory'],
-    '`embedded` keeps retained messages in the data directory, so that they outlive the process. `redis` keeps them in Redis (`store.redis`), so that they outlive the disk, too. `memory` keeps nothing: a cluster that stops as a whole has lost them.',
+    '`embedded` keeps retained messages and sessions in the data directory, so that they outlive the process. `redis` keeps retained messages in Redis (`store.redis`), so that they outlive the disk, too; sessions are in memory then. `memory` keeps nothing: a cluster that stops as a whole has lost them.',
   ),
   durability: choice(
     'commit',

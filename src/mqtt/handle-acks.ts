@@ -30,8 +30,11 @@ export function handlePubrec(connection: Connection, packet: AckPacket): void {
 
 /** The client has let go of a QoS 2 message that it published: its id is free again. [MQTT-4.3.3-11] */
 export function handlePubrel(connection: Connection, packet: AckPacket): void {
-  const isKnown = connection.session?.inboundQos2.release(packet.packetId) ?? false
-  connection.sendPubcomp(packet.packetId, isKnown ? ReasonCode.Success : ReasonCode.PacketIdentifierNotFound)
+  const { session } = connection
+  const isKnown = session?.inboundQos2.release(packet.packetId) ?? false
+  const reasonCode = isKnown ? ReasonCode.Success : ReasonCode.PacketIdentifierNotFound
+  if (session?.completeWhenKept(packet.packetId, reasonCode) === true) return
+  connection.sendPubcomp(packet.packetId, reasonCode)
 }
 
 /** The end of a QoS 2 delivery. */

@@ -176,7 +176,7 @@ function publish(connection: Connection, message: Message, ack: InboundAck | und
   if (ack === undefined) return
   // Remembered only from here on: a message that was refused, or whose connection broke before it was authorized, was
   // not taken, and must be when it comes again.
-  if (ack.qos === 2) connection.session?.inboundQos2.add(ack.packetId, ack)
+  if (ack.qos === 2) connection.session?.addReceived(ack.packetId, ack)
   ack.reasonCode = reasonCode
   ack.release()
 }

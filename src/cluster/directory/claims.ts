@@ -105,6 +105,13 @@ export class Claims {
     reservation.deadline = performance.now() + RETURN_MS
   }
 
+  /** A session from an earlier life of this node: ring nodes that know of a later one of its client say so. */
+  restore(clientId: string, epoch: number): void {
+    const ringNode = this.modules.ring().nodeOf(clientId)
+    this.held.set(clientId, { epoch, ringNode })
+    this.tell(ringNode, [{ clientId, epoch }])
+  }
+
   answered({ request, epoch, superseded, holder }: LinkBodyOf<'directoryAnswer'>['value']): void {
     const claim = this.pending.get(request)
     // It has been decided without this answer.

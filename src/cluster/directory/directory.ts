@@ -127,6 +127,10 @@ export class ClientDirectory implements Directory, TurnTask {
     this.claims.keep(clientId)
   }
 
+  restore(clientId: string, epoch: number): void {
+    this.claims.restore(clientId, epoch)
+  }
+
   /**
    * Who is there now.
    * @param returned a peer whose link is new: what was sent to it last may not have arrived

@@ -43,6 +43,8 @@ class Arrival {
   readonly inFlight: MovedInFlight[] = []
   isStateHere = false
   isQueueHere = false
+  /** It is on the disk here, where sessions are kept: the giver may forget it. */
+  isKeptHere = false
   /** What all nodes were asked. */
   cut: LinkBodyOf<'takeoverCut'> | undefined
   /** Nodes whose mark has not come; undefined before they are asked. */
@@ -146,8 +148,8 @@ export class Taker {
   /** The link to a node is another one: what was said on the one before may be lost. */
   linkUp(node: NodeId): void {
     const { self, send } = this.modules
-    for (const { move, request, parts, cut, awaited, isQueueHere } of this.arrivals.values()) {
-      if (request.holder === node && isQueueHere) send(node, { $case: 'takeoverDone', value: { move } })
+    for (const { move, request, parts, cut, awaited, isKeptHere } of this.arrivals.values()) {
+      if (request.holder === node && isKeptHere) send(node, { $case: 'takeoverDone', value: { move } })
       else if (request.holder === node && parts > 0) send(node, { $case: 'takeoverResume', value: { move, parts } })
       else if (request.holder === node) send(node, this.requestOf(move, request))
       if (cut !== undefined && node !== self && (awaited?.has(node) === true || request.holder === node))
@@ -212,8 +214,11 @@ export class Taker {
     if (part.last) {
       arrival.isQueueHere = true
       session.endQueue()
-      this.modules.send(arrival.request.holder, { $case: 'takeoverDone', value: { move: arrival.move } })
-      this.finishIfDone(arrival)
+      session.whenKept(() => {
+        arrival.isKeptHere = true
+        this.modules.send(arrival.request.holder, { $case: 'takeoverDone', value: { move: arrival.move } })
+        this.finishIfDone(arrival)
+      })
     }
   }
 
@@ -242,7 +247,7 @@ export class Taker {
   }
 
   private finishIfDone(arrival: Arrival): void {
-    if (arrival.done !== undefined || !arrival.isQueueHere || !this.forget(arrival)) return
+    if (arrival.done !== undefined || !arrival.isKeptHere || !this.forget(arrival)) return
     const { clientId, holder } = arrival.request
     this.modules.metrics.outcomes.moved.value++
     this.modules.log.debug({ clientId, peer: holder, messages: arrival.messages }, 'session has come from another node')

@@ -23,9 +23,18 @@ export interface InFlight {
    * the PUBRECs came, 0 that none has.
    */
   releaseOrder: number
-  /** Whether it has been sent on the present connection; after a resume it has not. */
+  /** Whether it has been sent on the present connection, or will be once it is kept; after a resume it has not. */
   isSent: boolean
+  /** In the journal of a session that is kept on disk; 0 in others, and once the message is not needed any more. */
+  place: number
+  /** The journal has what must be known of it before it is sent. */
+  isKept: boolean
+  /** It was sent before, on this connection or another: what is sent now is a duplicate. [MQTT-3.3.1-1] */
+  wasSent: boolean
 }
+
+/** A packet in flight that comes from elsewhere: another node, or the disk. */
+export type RestoredInFlight = Omit<InFlight, 'isSent' | 'isKept' | 'wasSent' | 'place'> & { readonly place?: number }
 
 export class InFlightWindow {
   private readonly entries = new Map<number, InFlight>()
@@ -68,8 +77,9 @@ export class InFlightWindow {
     return this.entries.values()
   }
 
-  /** Takes in what was in flight on another node, in order of sending; `rewind` makes it ready to be sent again. */
-  restore(entry: InFlight): void {
+  /** Takes in what was in flight before, in order of sending; `rewind` makes it ready to be sent again. */
+  restore(restored: RestoredInFlight): void {
+    const entry: InFlight = { place: 0, ...restored, isSent: false, isKept: true, wasSent: true }
     this.entries.set(entry.packetId, entry)
     if (entry.message !== undefined) this.keptBytes += messageBytes(entry.message)
     this.releases = Math.max(this.releases, entry.releaseOrder)

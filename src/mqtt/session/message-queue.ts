@@ -7,6 +7,8 @@ import { RingBuffer } from '../../util/ring-buffer.js'
 import type { Message } from '../wire/message.js'
 import type { QoS } from '../wire/packets.js'
 import type { Share } from './delivery.js'
+import type { SessionJournal } from './journal.js'
+import { KeptItems } from './kept-items.js'
 
 export interface QueuedMessage {
   readonly message: Message
@@ -15,6 +17,20 @@ export interface QueuedMessage {
   readonly subscriptionIds: readonly number[] | undefined
   /** By which it came, of a shared subscription. */
   readonly share: Share | undefined
+  /** In the journal of a session that is kept on disk; 0 in others. */
+  readonly place: number
+  /** A review has put another message in its place, for the client that is here now. */
+  readonly isReviewed?: boolean
+}
+
+/** What a queue has its messages in: memory, or `KeptItems`. */
+export interface QueueItems {
+  readonly length: number
+  /** False at its bound. */
+  push(item: QueuedMessage): boolean
+  /** Counted from the front. */
+  at(index: number): QueuedMessage | undefined
+  shift(): QueuedMessage | undefined
 }
 
 export interface QueueLimits {
@@ -39,11 +55,21 @@ const BYTES_OVERHANG = 4
 const ENTRY_OVERHEAD_BYTES = 64
 
 export class MessageQueue {
-  private readonly items: RingBuffer<QueuedMessage>
+  private readonly items: QueueItems
   private byteCount = 0
 
-  constructor(private readonly limits: QueueLimits) {
-    this.items = new RingBuffer(limits.length * LENGTH_OVERHANG)
+  /** @param journal where the messages are kept, of a session that is kept on disk */
+  constructor(
+    private readonly limits: QueueLimits,
+    journal?: SessionJournal,
+  ) {
+    const maximum = limits.length * LENGTH_OVERHANG
+    this.items = journal === undefined ? new RingBuffer(maximum) : new KeptItems(maximum, journal)
+  }
+
+  /** Of a queue that is kept. */
+  get places(): RingBuffer<number> | undefined {
+    return this.items instanceof KeptItems ? this.items.places : undefined
   }
 
   get length(): number {
@@ -73,6 +99,13 @@ export class MessageQueue {
     return true
   }
 
+  /** Takes in a message that is kept, without reading it. @param bytes as `messageBytes` counts */
+  restore(place: number, bytes: number): boolean {
+    if (this.places?.push(place) !== true) return false
+    this.byteCount += bytes
+    return true
+  }
+
   /** The message at a place from the front, left there. */
   at(place: number): QueuedMessage | undefined {
     return this.items.at(place)
@@ -80,7 +113,8 @@ export class MessageQueue {
 
   shift(): QueuedMessage | undefined {
     const item = this.items.shift()
-    if (item !== undefined) this.byteCount -= messageBytes(item.message)
+    // What a review has put in its place may be larger.
+    if (item !== undefined) this.byteCount = Math.max(0, this.byteCount - messageBytes(item.message))
     return item
   }
 

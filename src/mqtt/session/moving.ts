@@ -13,6 +13,8 @@ export interface SessionDescription {
   readonly received: Iterable<readonly [packetId: number, message: ReceivedQos2]>
   /** Topic filters whose retained messages the client has not got in full. */
   readonly retainedFeeds: Iterable<string>
+  /** Of a session that is kept: the place of the message that is first in its queue; undefined when that is empty. */
+  readonly firstPlace: number | undefined
 }
 
 /** Who decides about messages for a session that moves between nodes: each node delivers its part of them. */

@@ -17,6 +17,8 @@ export interface Outlet {
   sendFrame(frame: Frame, topic: string): void
   sendPublish(frame: Frame, packetId: number, duplicate: boolean, topic: string): void
   sendPubrel(packetId: number): void
+  /** Of a message that the client has published. */
+  sendPubcomp(packetId: number, reasonCode: number): void
   /** Calls `pump` again at the end of this event-loop turn. */
   pumpLater(): void
 }

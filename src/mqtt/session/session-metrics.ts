@@ -16,6 +16,8 @@ export const DROP_REASONS = [
   'offline_qos0',
   /** It still waited when its session ended. */
   'session_ended',
+  /** It was to be read from the disk and was not there. */
+  'not_in_store',
 ] as const
 
 export type DropReason = (typeof DROP_REASONS)[number]

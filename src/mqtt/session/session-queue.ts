@@ -4,7 +4,9 @@
  * and behind it what has been delivered here meanwhile.
  */
 
+import type { RingBuffer } from '../../util/ring-buffer.js'
 import { BackPressure, type Hold } from './back-pressure.js'
+import type { SessionJournal } from './journal.js'
 import { MessageQueue, type QueuedMessage } from './message-queue.js'
 import type { SessionModules, SessionOptions } from './session-options.js'
 
@@ -18,8 +20,14 @@ export class SessionQueue {
     private readonly clientId: string,
     private readonly options: SessionOptions,
     private readonly modules: SessionModules,
+    private readonly journal?: SessionJournal,
   ) {
-    this.messages = new MessageQueue(options.queue)
+    this.messages = new MessageQueue(options.queue, journal)
+  }
+
+  /** Of the messages of a queue that is kept, the first to be sent first. */
+  get places(): RingBuffer<number> | undefined {
+    return this.messages.places
   }
 
   get length(): number {
@@ -66,6 +74,11 @@ export class SessionQueue {
     }
   }
 
+  /** Takes in a message that is kept. @param bytes as `messageBytes` counts */
+  restore(place: number, bytes: number): boolean {
+    return this.messages.restore(place, bytes)
+  }
+
   /** Messages have left: publishers that are held back go on when it has eased. */
   ease(): void {
     if (this.backPressure !== undefined && this.isEased) this.backPressure.releaseAll()
@@ -82,7 +95,7 @@ export class SessionQueue {
       const item = this.messages.shift()
       const reviewed = item === undefined ? undefined : review(item)
       if (reviewed !== undefined) this.messages.push(reviewed)
-      else item?.share?.settle()
+      else if (item !== undefined) this.leave(item)
     }
   }
 
@@ -111,6 +124,11 @@ export class SessionQueue {
 
   private drop(item: QueuedMessage): void {
     this.modules.metrics.dropped.queue_full.value++
+    this.leave(item)
+  }
+
+  private leave(item: QueuedMessage): void {
     item.share?.settle()
+    this.journal?.withdraw(item.place)
   }
 }

@@ -11,10 +11,12 @@
 import type { Frame, Message } from '../wire/message.js'
 import type { QoS, SubscriptionOptions } from '../wire/packets.js'
 import { ReasonCode } from '../wire/reason-codes.js'
-import type { Hold } from './back-pressure.js'
+import type { Hold, Keeping } from './back-pressure.js'
+import { CommitGate } from './commit-gate.js'
 import type { DeliveryOptions, Share, SharedMessage } from './delivery.js'
-import { type InFlight, InFlightWindow } from './in-flight-window.js'
+import { type InFlight, InFlightWindow, type RestoredInFlight } from './in-flight-window.js'
 import { InboundQos2, type ReceivedQos2 } from './inbound-qos2.js'
+import type { SessionJournal } from './journal.js'
 import type { QueuedMessage } from './message-queue.js'
 import type { DeliveryGate, SessionDescription } from './moving.js'
 import type { Outlet } from './outlet.js'
@@ -26,6 +28,7 @@ import { SessionQueue } from './session-queue.js'
 export type { Hold, Keeping } from './back-pressure.js'
 export type { DeliveryOptions, Share, SharedMessage } from './delivery.js'
 export type { ReceivedQos2 } from './inbound-qos2.js'
+export type { SessionJournal } from './journal.js'
 export type { DeliveryGate } from './moving.js'
 export type { Outlet } from './outlet.js'
 export type { SessionModules, SessionOptions } from './session-options.js'
@@ -51,12 +54,22 @@ export class Session {
   /** Set while the session moves from or to another node. */
   gate: DeliveryGate | undefined
   isEnded = false
+  /** Set for a session that is kept on disk; the gate then holds back what must be kept before it is said. */
+  private journal: SessionJournal | undefined
+  private commitGate: CommitGate | undefined
+  /** Publishers of messages that have come while the session arrives, and that it is to be kept with. */
+  private awaitingJournal: Hold[] | undefined
 
   constructor(clientId: string, expiryInterval: number, options: SessionOptions, modules: SessionModules) {
     this.clientId = clientId
     this.expiryInterval = expiryInterval
     this.options = options
     this.modules = modules
+  }
+
+  /** It is kept on disk, or will be once all of it is here. */
+  get isKept(): boolean {
+    return this.journal !== undefined || this.awaitingJournal !== undefined
   }
 
   get isAttached(): boolean {
@@ -102,10 +115,12 @@ export class Session {
   addSubscription(filter: string, options: SubscriptionOptions): void {
     this.topicFilters ??= new Map()
     this.topicFilters.set(filter, options)
+    this.journal?.subscriptionsChanged()
   }
 
   removeSubscription(filter: string): boolean {
     this.retainedFeeds?.delete(filter)
+    this.journal?.subscriptionsChanged()
     return this.topicFilters?.delete(filter) ?? false
   }
 
@@ -126,6 +141,7 @@ export class Session {
     this.isEnded = true
     this.outlet = undefined
     this.modules.metrics.dropped.session_ended.value += this.queueLength
+    this.leaveJournal()
     const { queue } = this
     this.queue = undefined
     this.gate = undefined
@@ -133,6 +149,7 @@ export class Session {
     this.received = undefined
     this.retainedFeeds = undefined
     queue?.close()
+    this.letAwaitingGo()
   }
 
   /**
@@ -163,6 +180,10 @@ export class Session {
     const isTaken = ({ share }: { share: Share | undefined }): boolean => share !== undefined && mayLeave(share.group)
     const sent = this.inFlight?.extract((entry) => entry.qos === 1 && isTaken(entry)) ?? []
     const taken = [...sent, ...(this.queue?.extract(isTaken) ?? [])]
+    if (this.journal !== undefined) {
+      for (const { place } of taken) this.journal.withdraw(place)
+      this.journal.changed()
+    }
     return taken.flatMap(({ message, share }) => (message && share ? [{ message, share }] : []))
   }
 
@@ -175,6 +196,7 @@ export class Session {
     if (this.isEnded) return
     this.retainedFeeds ??= new RetainedFeeds()
     this.retainedFeeds.set(filter, { messages, delivery })
+    this.journal?.changed()
     this.pump()
   }
 
@@ -182,7 +204,8 @@ export class Session {
   reviewQueue(review: (message: Message) => Message | undefined): void {
     this.queue?.review((item) => {
       const message = review(item.message)
-      return message === undefined ? undefined : { ...item, message: message.detach() }
+      if (message === undefined || message === item.message) return message && item
+      return { ...item, message: message.detach(), isReviewed: true }
     })
   }
 
@@ -200,6 +223,7 @@ export class Session {
       inFlight: this.inFlight?.values() ?? [],
       received: this.received?.entries() ?? [],
       retainedFeeds: this.retainedFeeds?.filters() ?? [],
+      firstPlace: this.queue?.places?.peek(),
     }
   }
 
@@ -213,8 +237,8 @@ export class Session {
     this.ownQueue().beginArrival()
   }
 
-  /** What was in flight on the node that the session comes from. */
-  restoreInFlight(entries: Iterable<InFlight>, lastPacketId: number): void {
+  /** What was in flight on the node that the session comes from, or when this node ended. */
+  restoreInFlight(entries: Iterable<RestoredInFlight>, lastPacketId: number): void {
     this.inFlight ??= new InFlightWindow()
     for (const entry of entries) {
       this.inFlight.restore(entry)
@@ -225,10 +249,10 @@ export class Session {
   }
 
   /** A message of the queue of the node that the session comes from. */
-  addMoved(item: QueuedMessage): void {
+  addMoved(item: Omit<QueuedMessage, 'place'>): void {
     if (this.isEnded) return
     if (item.share !== undefined) this.carriesShared = true
-    this.ownQueue().addMoved(item)
+    this.ownQueue().addMoved({ ...item, place: 0 })
   }
 
   /** All that was queued before is here: what came meanwhile follows it. */
@@ -240,9 +264,101 @@ export class Session {
   /** The session goes on elsewhere: nothing of it is lost with what is here. */
   endMoved(): void {
     for (const { share } of this.takeShared(() => true)) share.settle()
+    this.leaveJournal()
     this.queue?.close()
     this.queue = undefined
     this.end()
+  }
+
+  // ── kept on disk ─────────────────────────────────────────────────────────────────────────────────────────────
+
+  /** It will be kept, but not before all of it is here: until then its publishers wait. Called before anything comes. */
+  awaitJournal(): void {
+    this.awaitingJournal = []
+  }
+
+  /** From now on, with all that it has, it is kept. Not to be called while it arrives. */
+  keepIn(journal: SessionJournal): void {
+    this.restoreFrom(journal)
+    for (const entry of this.inFlight?.values() ?? []) {
+      const { message } = entry
+      if (message !== undefined) entry.place = journal.add({ ...entry, message }, undefined)
+    }
+    const before = this.queue
+    if (before !== undefined) {
+      this.queue = new SessionQueue(this.clientId, this.options, this.modules, journal)
+      for (let item = before.shift(); item !== undefined; item = before.shift()) {
+        this.queue.addMoved({ ...item, place: journal.add(item, undefined) })
+      }
+      before.close()
+    }
+    journal.changed()
+    journal.subscriptionsChanged()
+  }
+
+  /** It is kept already, and gets what it had from its disk. */
+  restoreFrom(journal: SessionJournal): void {
+    this.journal = journal
+    this.commitGate = new CommitGate()
+  }
+
+  /** Publishers that wait for the session to be kept: it is, or never will be. */
+  letAwaitingGo(): void {
+    const awaiting = this.awaitingJournal
+    this.awaitingJournal = undefined
+    for (const pending of awaiting ?? []) pending.release()
+  }
+
+  /** A message of its queue is on the disk. False when there is no room for it. @param bytes as `messageBytes` counts */
+  restoreQueued(place: number, bytes: number, isShared: boolean): boolean {
+    if (isShared) this.carriesShared = true
+    return this.ownQueue().restore(place, bytes)
+  }
+
+  private leaveJournal(): void {
+    const { journal } = this
+    this.journal = undefined
+    this.commitGate = undefined
+    journal?.end(this.inFlight?.values() ?? [], this.queue?.places)
+  }
+
+  /** A commit reads the session now: what waits for it may go out when it is done. */
+  coverForCommit(): void {
+    this.commitGate?.cover()
+  }
+
+  /** That commit is done. */
+  committed(): void {
+    const { outlet } = this
+    for (const gated of this.commitGate?.open() ?? []) {
+      if (!('isKept' in gated)) {
+        outlet?.sendPubcomp(gated.packetId, gated.reasonCode)
+        continue
+      }
+      if (this.inFlight?.get(gated.packetId) !== gated) continue
+      gated.isKept = true
+      // On a connection that has begun since, it was passed over in the order of sending, for this moment.
+      if (gated.isSent && outlet !== undefined) this.sendKept(outlet, gated)
+    }
+  }
+
+  private sendKept(outlet: Outlet, entry: InFlight): void {
+    if (entry.releaseOrder > 0) outlet.sendPubrel(entry.packetId)
+    else this.sendAgain(outlet, entry)
+  }
+
+  /** The client has published a QoS 2 message. @param received is held until a session that is kept knows of it */
+  addReceived(packetId: number, received: ReceivedQos2 & Keeping): void {
+    this.inboundQos2.add(packetId, received)
+    this.journal?.changed(received)
+  }
+
+  /** PUBREL: false when PUBCOMP is to follow at once, since the session is not kept. */
+  completeWhenKept(packetId: number, reasonCode: number): boolean {
+    if (this.journal === undefined) return false
+    this.commitGate?.add({ packetId, reasonCode })
+    this.journal.changed()
+    return true
   }
 
   /** PUBACK: the packet id is free, the next message may go. Undefined when no QoS 1 message has it. [MQTT-4.3.2-3] */
@@ -259,7 +375,8 @@ export class Session {
     if (reasonCode >= ReasonCode.UnspecifiedError) this.finish(entry)
     else {
       this.inFlight?.release(entry)
-      this.outlet?.sendPubrel(packetId)
+      if (this.journal === undefined) this.outlet?.sendPubrel(packetId)
+      else this.releaseWhenKept(this.journal, entry)
     }
     return true
   }
@@ -270,9 +387,18 @@ export class Session {
     return entry !== undefined && entry.releaseOrder > 0 ? this.finish(entry) : undefined
   }
 
+  private releaseWhenKept(journal: SessionJournal, entry: InFlight): void {
+    if (entry.place !== 0) journal.release(entry.place)
+    entry.place = 0
+    entry.isKept = false
+    this.commitGate?.add(entry)
+    journal.changed()
+  }
+
   private finish(entry: InFlight): InFlight {
     this.inFlight?.remove(entry)
     entry.share?.settle()
+    if (this.journal !== undefined) this.journal.release(entry.place)
     this.pump()
     return entry
   }
@@ -302,8 +428,18 @@ export class Session {
       } else if (next.message.isExpired(Date.now())) {
         this.modules.metrics.dropped.expired.value++
         next.share?.settle()
+        this.journal?.release(next.place)
       } else if (
-        !this.sendInFlight(outlet, next.message, next.qos, next.retain, next.subscriptionIds, next.share, true)
+        !this.sendInFlight(
+          outlet,
+          next.message,
+          next.qos,
+          next.retain,
+          next.subscriptionIds,
+          next.share,
+          true,
+          next.place,
+        )
       )
         break
     }
@@ -314,6 +450,7 @@ export class Session {
   private sendRetained(feeds: RetainedFeeds): void {
     if (feeds.isEmpty) {
       this.retainedFeeds = undefined
+      this.journal?.changed()
       return
     }
     const found = feeds.step()
@@ -360,6 +497,9 @@ export class Session {
   ): void {
     if (share !== undefined) this.carriesShared = true
     const outlet = this.outlet
+    const place = this.isKept
+      ? this.placeFor({ message: message.detach(), qos, retain, subscriptionIds, share }, pending)
+      : 0
     if (
       outlet !== undefined &&
       (this.queue === undefined || this.queue.isIdle) &&
@@ -367,9 +507,19 @@ export class Session {
       !outlet.isCongested
     ) {
       // No packet id free means the window is as full as it can be: then it waits in the queue like the others.
-      if (this.sendInFlight(outlet, message, qos, retain, subscriptionIds, share, hasWaited)) return
+      if (this.sendInFlight(outlet, message, qos, retain, subscriptionIds, share, hasWaited, place)) return
     }
-    this.enqueue({ message: message.detach(), qos, retain, subscriptionIds, share }, pending)
+    this.enqueue({ message: message.detach(), qos, retain, subscriptionIds, share, place }, pending)
+  }
+
+  /** Of a message that is kept from the end of this turn on, or with the rest of a session that arrives. */
+  private placeFor(item: Omit<QueuedMessage, 'place'>, pending: Hold | undefined): number {
+    if (this.journal !== undefined) return this.journal.add(item, pending)
+    if (pending !== undefined) {
+      pending.hold()
+      this.awaitingJournal?.push(pending)
+    }
+    return 0
   }
 
   private hasRoom(window: InFlightWindow, outlet: Outlet): boolean {
@@ -387,7 +537,7 @@ export class Session {
   }
 
   private ownQueue(): SessionQueue {
-    this.queue ??= new SessionQueue(this.clientId, this.options, this.modules)
+    this.queue ??= new SessionQueue(this.clientId, this.options, this.modules, this.journal)
     return this.queue
   }
 
@@ -400,17 +550,19 @@ export class Session {
     subscriptionIds: readonly number[] | undefined,
     share: Share | undefined,
     hasWaited: boolean,
+    place: number,
   ): boolean {
     this.inFlight ??= new InFlightWindow()
     const frame = this.frameOf(outlet, message, qos, retain, subscriptionIds, hasWaited)
     if (frame.end - frame.start > outlet.maximumPacketSize) {
       this.modules.metrics.dropped.too_large.value++
       share?.settle()
+      this.journal?.release(place)
       return true
     }
     const packetId = this.packetIds.next(this.inFlight)
     if (packetId === 0) return false
-    this.inFlight.add({
+    const entry: InFlight = {
       packetId,
       qos,
       retain,
@@ -421,7 +573,12 @@ export class Session {
       message: this.expiryInterval === 0 && (share === undefined || qos === 2) ? undefined : message.detach(),
       releaseOrder: 0,
       isSent: true,
-    })
+      place,
+      isKept: true,
+      wasSent: true,
+    }
+    this.inFlight.add(entry)
+    if (this.journal !== undefined && this.isGated(this.journal, entry)) return true
     outlet.sendPublish(frame, packetId, false, message.topic)
     // From here on nobody else may get it. [MQTT-4.8.2-5]
     if (qos === 2) share?.settle()
@@ -429,7 +586,22 @@ export class Session {
     return true
   }
 
+  /**
+   * One of QoS 2 goes out once its packet id is kept, since with another one it would be another message; one of QoS 1
+   * does not overtake it.
+   */
+  private isGated(journal: SessionJournal, entry: InFlight): boolean {
+    journal.changed()
+    if (entry.qos !== 2 && this.commitGate?.isClear !== false) return false
+    entry.isKept = false
+    entry.wasSent = false
+    this.commitGate?.add(entry)
+    return true
+  }
+
   private sendAgain(outlet: Outlet, entry: InFlight): void {
+    // It goes when it is kept.
+    if (!entry.isKept) return
     if (entry.releaseOrder > 0 || entry.message === undefined) {
       outlet.sendPubrel(entry.packetId)
       return
@@ -440,9 +612,12 @@ export class Session {
       this.inFlight?.remove(entry)
       this.modules.metrics.dropped.too_large.value++
       entry.share?.settle()
+      this.journal?.release(entry.place)
       return
     }
-    outlet.sendPublish(frame, entry.packetId, true, entry.message.topic) // DUP [MQTT-3.3.1-1]
+    outlet.sendPublish(frame, entry.packetId, entry.wasSent, entry.message.topic) // DUP [MQTT-3.3.1-1]
+    entry.wasSent = true
+    if (entry.qos === 2) entry.share?.settle()
     this.modules.metrics.sent[entry.qos].value++
   }
 

@@ -3,7 +3,7 @@
 export interface Guarantees {
   /** A session is there, with all it had, after `kill -9` of its node. */
   readonly sessionsOutliveKill: boolean
-  /** A session whose client is away is on another node when its own has stopped by SIGTERM, if one has taken it. */
+  /** A session whose client is away is on another node when its own has stopped by SIGTERM. */
   readonly awaySessionsOutliveDrain: boolean
   /** A retained message is there after `kill -9` of the node that has acknowledged it. */
   readonly retainedOutlivesKill: boolean
@@ -25,7 +25,7 @@ const MOVE_MS = 5_000
 export function guaranteesOf(store: StoreKind): Guarantees {
   return {
     sessionsOutliveKill: SESSIONS_ON_DISK && store === 'embedded',
-    awaySessionsOutliveDrain: true,
+    awaySessionsOutliveDrain: SESSIONS_ON_DISK && store === 'embedded',
     retainedOutlivesKill: store === 'embedded',
     overlapMs: OVERLAP_MS,
     moveMs: MOVE_MS,

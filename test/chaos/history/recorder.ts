@@ -1,13 +1,7 @@
 /** A history while it is made. */
 
-import { readFileSync, writeFileSync } from 'node:fs'
+import { writeFileSync } from 'node:fs'
 import type { Happening, HistoryEvent } from './events.js'
-
-/** A history as `Recorder.write` has written it. */
-export function readHistory(file: string): HistoryEvent[] {
-  const lines = readFileSync(file, 'utf8').split('\n')
-  return lines.flatMap((line) => (line === '' ? [] : [JSON.parse(line) as HistoryEvent]))
-}
 
 export class Recorder {
   private list: HistoryEvent[] = []

@@ -194,6 +194,10 @@ export class ModelNode implements MovableSessions {
     return entry
   }
 
+  arrived(_entry: SessionEntry, done: () => void): void {
+    done()
+  }
+
   moved(entry: SessionEntry): void {
     this.forget(entry)
   }

@@ -13,6 +13,9 @@ function entry(packetId: number): InFlight {
     message: undefined,
     releaseOrder: 0,
     isSent: true,
+    place: 0,
+    isKept: true,
+    wasSent: true,
   }
 }
 

@@ -5,7 +5,7 @@ import { Message } from '../../../../src/mqtt/wire/message.js'
 
 function item(payload: string): QueuedMessage {
   const message = Message.from('t', Buffer.from(payload), { qos: 1 })
-  return { message, qos: 1, retain: false, subscriptionIds: undefined, share: undefined }
+  return { message, qos: 1, retain: false, subscriptionIds: undefined, share: undefined, place: 0 }
 }
 
 describe('message queue', () => {

@@ -4,7 +4,7 @@ import type { Frame } from '../../../../src/mqtt/wire/message.js'
 
 /** One packet that a session sent. */
 export interface Sent {
-  cmd: 'publish' | 'pubrel'
+  cmd: 'publish' | 'pubrel' | 'pubcomp'
   packetId: number
   topic?: string
   payload?: string
@@ -48,9 +48,13 @@ export class RecordingOutlet implements Outlet {
     this.sent.push({ cmd: 'pubrel', packetId })
   }
 
-  /** What was sent since the last call: payloads of messages, `pubrel` for the rest. */
+  sendPubcomp(packetId: number): void {
+    this.sent.push({ cmd: 'pubcomp', packetId })
+  }
+
+  /** What was sent since the last call: payloads of messages, the names of other packets. */
   take(): (string | undefined)[] {
-    return this.takeSent().map((sent) => (sent.cmd === 'publish' ? sent.payload : 'pubrel'))
+    return this.takeSent().map((sent) => (sent.cmd === 'publish' ? sent.payload : sent.cmd))
   }
 
   takeSent(): Sent[] {

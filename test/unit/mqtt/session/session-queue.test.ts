@@ -17,7 +17,7 @@ function setUp(context: TestContext, length = 8) {
 
 function item(payload: string): QueuedMessage {
   const message = Message.from('t', Buffer.from(payload), { qos: 1, publisherId: 'other' })
-  return { message, qos: 1, retain: false, subscriptionIds: undefined, share: undefined }
+  return { message, qos: 1, retain: false, subscriptionIds: undefined, share: undefined, place: 0 }
 }
 
 function takeAll(queue: SessionQueue): string[] {
