@@ -153,6 +153,7 @@ export class Claims {
    * @param forgetful nodes that were not there for a while: they are told again
    */
   *announce(forgetful: ReadonlySet<NodeId>): Generator<void> {
+    const ring = this.modules.ring()
     const lists = new Map<NodeId, { clientId: string; epoch: number }[]>()
     for (const [clientId, holding] of this.held) {
       const ringNode = this.modules.ring().nodeOf(clientId)
@@ -169,6 +170,9 @@ export class Claims {
       yield
     }
     for (const [ringNode, list] of lists) this.tell(ringNode, list)
+    // It has changed meanwhile: who is told of that ring is told of all for it.
+    if (ring !== this.modules.ring()) return
+    for (const ringNode of ring.nodes) this.tell(ringNode, [], ring.nodes)
   }
 
   /** Decides alone where the ring node does not answer: nobody's CONNECT waits for long. */
@@ -240,8 +244,8 @@ export class Claims {
     this.modules.send(ringNode, { $case: 'directoryClaim', value })
   }
 
-  private tell(ringNode: NodeId, holdings: { clientId: string; epoch: number }[]): void {
-    this.modules.send(ringNode, { $case: 'directoryHoldings', value: { holdings } })
+  private tell(ringNode: NodeId, holdings: { clientId: string; epoch: number }[], ring: string[] = []): void {
+    this.modules.send(ringNode, { $case: 'directoryHoldings', value: { holdings, ring } })
   }
 
   private nextRequest(): number {

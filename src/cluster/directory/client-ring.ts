@@ -23,6 +23,11 @@ export class ClientRing {
     this.ring = new HashRing([...this.members].sort(), 'md5', RING_OPTIONS)
   }
 
+  /** In the order of their names. */
+  get nodes(): string[] {
+    return [...this.members].sort()
+  }
+
   nodeOf(clientId: string): NodeId {
     return this.members.size === 1 ? this.self : (this.ring.get(KEY_PREFIX + clientId) ?? this.self)
   }

@@ -22,6 +22,11 @@ import { Registrar } from './registrar.js'
 const CHECK_INTERVAL_MS = 100
 /** How long catching up with a new ring may take of one turn, in milliseconds. */
 const SLICE_MS = 5
+/**
+ * How long the ring node waits for the others to say what they hold after the ring has changed, in milliseconds: with
+ * the time for an eviction it is less than a claim may take.
+ */
+const CATCH_UP_MS = 600
 /** Nodes that keep a copy of each will: both would have to die with the client's own for it to be lost. */
 const WILL_KEEPERS = 2
 /** Steps between two looks at the clock. */
@@ -50,6 +55,9 @@ export class ClientDirectory implements Directory, TurnTask {
   private readonly registrar: Registrar
   private readonly willCopies: WillCopies
   readonly willKeeper: WillKeeper
+  /** For which ring each peer has said all that it holds. */
+  private readonly toldFor = new Map<NodeId, string>()
+  private ringSince = 0
   /** What is left to do since the ring changed. */
   private work: Generator<void>[] = []
   private timer: NodeJS.Timeout | undefined
@@ -79,7 +87,11 @@ export class ClientDirectory implements Directory, TurnTask {
       metrics: willMetrics,
       log: modules.log,
     })
-    this.registrar = new Registrar({ ...shared, isLinked: modules.isLinked })
+    this.registrar = new Registrar({
+      ...shared,
+      isLinked: modules.isLinked,
+      isCaughtUp: () => this.isCaughtUp(),
+    })
     this.claims = new Claims({
       ...shared,
       metrics,
@@ -141,9 +153,11 @@ export class ClientDirectory implements Directory, TurnTask {
     if (!isNew && returned === undefined) return
     if (isNew) {
       this.ring = new ClientRing(this.modules.self, nodes)
+      this.ringSince = performance.now()
       this.registrar.ringChanged()
       this.claims.ringChanged()
     }
+    if (returned !== undefined) this.toldFor.delete(returned)
     // Work for the ring before may still go on; it looks at the present one at each step.
     this.work.push(this.claims.announce(new Set(returned === undefined ? [] : [returned])), this.registrar.sweep())
     this.work.push(this.willCopies.announce(returned))
@@ -174,6 +188,7 @@ export class ClientDirectory implements Directory, TurnTask {
         return this.registrar.evicted(from, body.value)
       case 'directoryHoldings':
         for (const { clientId, epoch } of body.value.holdings) this.registrar.hold(from, clientId, epoch)
+        if (body.value.ring.length > 0) this.told(from, body.value.ring)
         return
       case 'directoryRelease':
         return this.registrar.release(from, body.value)
@@ -195,6 +210,19 @@ export class ClientDirectory implements Directory, TurnTask {
       this.modules.turns.add(this)
       return
     }
+  }
+
+  private told(from: NodeId, ring: readonly NodeId[]): void {
+    this.toldFor.set(from, ring.join())
+    if (this.isCaughtUp()) this.registrar.caughtUp()
+  }
+
+  private isCaughtUp(): boolean {
+    if (this.isStopped || performance.now() - this.ringSince > CATCH_UP_MS) return true
+    const { self, knowsOffers } = this.modules
+    const { nodes } = this.ring
+    const ring = nodes.join()
+    return nodes.every((node) => node === self || this.toldFor.get(node) === ring || !knowsOffers(node))
   }
 
   private voidWills(from: NodeId, value: LinkBodyOf<'willsVoid'>['value']): void {

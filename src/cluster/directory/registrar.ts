@@ -37,6 +37,8 @@ export interface RegistrarModules {
   readonly send: (to: NodeId, body: LinkBody) => void
   readonly ring: () => ClientRing
   readonly self: NodeId
+  /** Whether all nodes have said what they hold since the ring has changed, or have had the time to. */
+  readonly isCaughtUp: () => boolean
   /** True of a peer that may be silent, and still gets what is sent to it once it is heard again. */
   readonly isLinked: (node: NodeId) => boolean
 }
@@ -45,6 +47,9 @@ export class Registrar {
   private readonly entries = new Map<string, Entry>()
   /** Client IDs with a waiting claim, those that wait longest first. */
   private readonly waiting = new Set<string>()
+
+  /** Claims of client IDs of which another node may be about to say that it has them. */
+  private early: [from: NodeId, claim: LinkBodyOf<'directoryClaim'>['value']][] = []
 
   constructor(private readonly modules: RegistrarModules) {}
 
@@ -58,8 +63,13 @@ export class Registrar {
     return this.entries.get(clientId)?.node
   }
 
-  claim(from: NodeId, { request, clientId, discard, onlyFrom }: LinkBodyOf<'directoryClaim'>['value']): void {
+  claim(from: NodeId, claim: LinkBodyOf<'directoryClaim'>['value']): void {
+    const { request, clientId, discard, onlyFrom } = claim
     const before = this.entries.get(clientId)
+    if (before === undefined && onlyFrom === undefined && !this.modules.isCaughtUp()) {
+      this.early.push([from, claim])
+      return
+    }
     const epoch = nextEpoch(before?.epoch ?? 0)
     if (onlyFrom !== undefined && (before?.node !== onlyFrom || before.waiting !== undefined)) {
       return this.answer(from, request, before?.epoch ?? 0, '', true)
@@ -142,8 +152,16 @@ export class Registrar {
     }
   }
 
+  /** What is held is known by now: claims that have waited for that go on. */
+  caughtUp(): void {
+    const { early } = this
+    this.early = []
+    for (const [from, claim] of early) this.claim(from, claim)
+  }
+
   /** Lets claims go on whose holder does not answer. */
   checkTime(now: number): void {
+    if (this.early.length > 0 && this.modules.isCaughtUp()) this.caughtUp()
     for (const clientId of this.waiting) {
       const entry = this.entries.get(clientId)
       if (entry?.waiting === undefined) continue

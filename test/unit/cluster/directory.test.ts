@@ -261,6 +261,32 @@ describe('the client directory', () => {
     }
   })
 
+  it('has a new ring node wait for what the others hold before it gives a client ID out', async (t) => {
+    const network = new Network(NAMES)
+    t.after(() => network.stop())
+    const smaller = new ClientRing('n1@a', ['n1@a', 'n2@b'])
+    const whole = new ClientRing('n1@a', NAMES)
+    const clientId = Array.from({ length: 1_000 }, (_, number) => `c${number}`).find(
+      (name) => whole.nodeOf(name) === 'n3@c' && smaller.nodeOf(name) === 'n2@b',
+    )
+    assert(clientId !== undefined)
+    await network.settle()
+    const first = network.node('n1@a').connect(clientId)
+    await network.settle()
+    assert.equal(await first, true)
+    for (const other of ['n1@a', 'n2@b']) network.cut(other, 'n3@c')
+    // Nobody has told the new ring node anything yet.
+    const second = network
+      .node('n2@b')
+      .connect(clientId)
+      .then((isIn) => {
+        assert.deepEqual(network.holders(clientId), ['n2@b'], 'the connection before it is closed first')
+        return isIn
+      })
+    await network.settle()
+    assert.equal(await second, true)
+  })
+
   it('lets the last one have a client ID that comes to all nodes at once, and tells the others', async (t) => {
     const network = new Network(NAMES)
     t.after(() => network.stop())

@@ -397,6 +397,11 @@ export interface DirectoryEvicted {
 /** Clients that the sender holds and the receiver is the ring node of, after the ring has changed or a link is new. */
 export interface DirectoryHoldings {
   holdings: DirectoryHolding[];
+  /**
+   * The receiver has heard of all that the sender holds, for a ring of these nodes, in the order of their names; empty
+   * where more follows.
+   */
+  ring: string[];
 }
 
 export interface DirectoryHolding {
@@ -3473,13 +3478,16 @@ export const DirectoryEvicted: MessageFns<DirectoryEvicted> = {
 };
 
 function createBaseDirectoryHoldings(): DirectoryHoldings {
-  return { holdings: [] };
+  return { holdings: [], ring: [] };
 }
 
 export const DirectoryHoldings: MessageFns<DirectoryHoldings> = {
   encode(message: DirectoryHoldings, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     for (const v of message.holdings) {
       DirectoryHolding.encode(v!, writer.uint32(10).fork()).join();
+    }
+    for (const v of message.ring) {
+      writer.uint32(18).string(v!);
     }
     return writer;
   },
@@ -3503,6 +3511,14 @@ export const DirectoryHoldings: MessageFns<DirectoryHoldings> = {
             }
 
             message.holdings.push(DirectoryHolding.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.ring.push(reader.string());
             continue;
           }
         }
