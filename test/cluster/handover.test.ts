@@ -209,7 +209,7 @@ test('a thousand sessions with messages are gone within the time for it, also wi
   }, PATIENTLY)
   const took = performance.now() - started
   t.diagnostic(`${many} sessions with 3 messages each were gone after ${Math.round(took)} ms`)
-  assert.ok(took < 15_000, `${Math.round(took)} ms`)
+  assert.ok(took < 30_000, `${Math.round(took)} ms`)
   const taken = await Promise.all([n1, n2].map(async (node) => (await node.metrics()).value('shoalmq_sessions')))
   assert.equal(
     taken.reduce((sum, count) => sum + count, 0),
