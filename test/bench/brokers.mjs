@@ -44,6 +44,21 @@ export async function startMosquitto(cores) {
 }
 
 /**
+ * A Redis for a node to keep its store in.
+ * @param {string} cores as taskset takes them
+ * @param {'no' | 'everysec' | 'always'} fsync of its append-only file; `no` is without one
+ * @returns {Promise<Running>}
+ */
+export async function startRedis(cores, fsync) {
+  const port = await freePort()
+  const directory = mkdtempSync(join(tmpdir(), 'shoalmq-bench-'))
+  const file = fsync === 'no' ? [] : ['--appendonly', 'yes', '--appendfsync', fsync]
+  const options = ['--port', String(port), '--bind', '127.0.0.1', '--dir', directory, '--save', '', ...file]
+  const command = ['redis-server', ...options, '--loglevel', 'warning']
+  return start({ name: 'redis-server', port, admin: '', cores, directory, command })
+}
+
+/**
  * nats-server as an MQTT broker, which needs its JetStream store.
  * @param {string} cores as taskset takes them
  * @returns {Promise<Running>}

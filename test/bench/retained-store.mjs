@@ -2,11 +2,14 @@
 /**
  * What keeping costs: retained messages of QoS 1, 64 bytes each, from 50 publishers to as many topics, acknowledged by
  * Mosquitto (which has them in memory), by a node that has them in memory, and by one that commits them first; then a
- * start with all of them on the disk. Broker on core 1, publishers on core 0.
+ * start with all of them on the disk. Broker on core 1, publishers on core 0. With `--store redis` the same with a Redis on
+ * core 0, beside the publishers: with round trips per message, and what Redis itself has used of its core.
  *
- *   npm run build && taskset -c 0 node test/bench/retained-store.mjs [--messages 200000] [--topics 20000] [--kept 1000000]
+ *   npm run build && taskset -c 0 node test/bench/retained-store.mjs [--store embedded|redis] [--messages 200000]
+ *     [--topics 20000] [--kept 1000000]
  */
 
+import { execFileSync } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { connect } from 'node:net'
@@ -14,7 +17,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { runScript } from '../support/scripts/run-command.mjs'
-import { freePort, metricOf, startMosquitto, startNode } from './brokers.mjs'
+import { freePort, metricOf, startMosquitto, startNode, startRedis } from './brokers.mjs'
 
 const PUBLISHERS = 50
 const PAYLOAD = Buffer.alloc(64, 0x78)
@@ -25,6 +28,7 @@ const CHUNK_FRAMES = 200
 async function main() {
   const { values } = parseArgs({
     options: {
+      store: { type: 'string', default: 'embedded' },
       messages: { type: 'string', default: '200000' },
       topics: { type: 'string', default: '20000' },
       kept: { type: 'string', default: '1000000' },
@@ -35,23 +39,59 @@ async function main() {
   const nodeWith = async (store, data = '') =>
     startNode({ name: 'n1', cores: '1', clusterPort: await freePort(), config: { ...limits, store }, data })
   const candidates = {
-    'Mosquitto, in memory': () => startMosquitto('1'),
-    'ShoalMQ, store.kind memory': () => nodeWith({ kind: 'memory' }),
-    'ShoalMQ, embedded, commit': () => nodeWith({ kind: 'embedded', durability: 'commit' }),
-    'ShoalMQ, embedded, fsync': () => nodeWith({ kind: 'embedded', durability: 'fsync' }),
-  }
+    embedded: {
+      'Mosquitto, in memory': () => startMosquitto('1'),
+      'ShoalMQ, store.kind memory': () => nodeWith({ kind: 'memory' }),
+      'ShoalMQ, embedded, commit': () => nodeWith({ kind: 'embedded', durability: 'commit' }),
+      'ShoalMQ, embedded, fsync': () => nodeWith({ kind: 'embedded', durability: 'fsync' }),
+    },
+    redis: {
+      'ShoalMQ, embedded, commit': () => nodeWith({ kind: 'embedded', durability: 'commit' }),
+      'Redis, without a file': () => nodeWithRedis(nodeWith, 'no'),
+      'Redis, fsync every second': () => nodeWithRedis(nodeWith, 'everysec'),
+      'Redis, fsync always': () => nodeWithRedis(nodeWith, 'always'),
+    },
+  }[values.store]
+  if (candidates === undefined) throw new Error(`--store is ${values.store}; expected embedded or redis`)
   console.log(`${messages} retained messages of QoS 1 to ${topics} topics, node ${process.version}\n`)
   for (const [name, start] of Object.entries(candidates)) {
     const broker = await start()
     await publish(broker.port, topics, topics)
-    const commits = name.includes('embedded') ? await metricOf(broker, 'shoalmq_store_commits_total') : 0
+    const before = await figuresOf(name, broker)
     const seconds = await publish(broker.port, messages, topics)
-    const groups = name.includes('embedded') ? (await metricOf(broker, 'shoalmq_store_commits_total')) - commits : 0
-    const perCommit = groups === 0 ? '' : `, ${Math.round(messages / groups)} messages per commit`
-    console.log(`${name.padEnd(28)} ${Math.round(messages / seconds).toLocaleString('en')} acknowledged/s${perCommit}`)
+    const after = await figuresOf(name, broker)
+    const [commits, trips, cpu] = before.map((figure, index) => after[index] - figure)
+    const rate = `${Math.round(messages / seconds).toLocaleString('en')} acknowledged/s`
+    const perCommit = commits === 0 ? '' : `, ${Math.round(messages / commits)} messages per commit`
+    const ofRedis =
+      trips === 0
+        ? ''
+        : `, ${(trips / messages).toFixed(4)} round trips per message, Redis ${Math.round((100 * cpu) / seconds)} % of a core`
+    console.log(`${name.padEnd(28)} ${rate}${perCommit}${ofRedis}`)
     await broker.stop()
   }
-  await measureStart(nodeWith, kept)
+  if (values.store === 'embedded') await measureStart(nodeWith, kept)
+}
+
+/** A node whose store is in a Redis of its own; both end together. */
+async function nodeWithRedis(nodeWith, fsync) {
+  const redis = await startRedis('0', fsync)
+  const node = await nodeWith({ kind: 'redis', redis: { url: `redis://127.0.0.1:${redis.port}`, waitTime: '30s' } })
+  const stop = async () => {
+    await node.stop()
+    await redis.stop()
+  }
+  return { ...node, redisPort: redis.port, stop }
+}
+
+/** Commits, round trips to Redis, and seconds of a core that Redis has used. */
+async function figuresOf(name, broker) {
+  if (!/embedded|Redis/.test(name)) return [0, 0, 0]
+  const commits = await metricOf(broker, 'shoalmq_store_commits_total')
+  if (broker.redisPort === undefined) return [commits, 0, 0]
+  const text = execFileSync('redis-cli', ['-p', String(broker.redisPort), 'info', 'cpu'], { encoding: 'utf8' })
+  const used = ['user', 'sys'].map((kind) => Number(new RegExp(`used_cpu_${kind}:([\\d.]+)`).exec(text)?.[1] ?? 0))
+  return [commits, await metricOf(broker, 'shoalmq_store_redis_round_trips_total'), used[0] + used[1]]
 }
 
 async function measureStart(nodeWith, kept) {

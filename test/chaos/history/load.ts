@@ -4,6 +4,7 @@ import type { NodeProcess } from '../../support/node-process.js'
 import type { Random } from '../../support/random.js'
 import type { Bystanders } from '../mesh/nemesis.js'
 import type { Happening } from './events.js'
+import type { Guarantees } from './guarantees.js'
 import { HistoryPublisher } from './publisher.js'
 import type { Recorder } from './recorder.js'
 import { RetainedWriter, readRetained } from './retained-values.js'
@@ -31,6 +32,7 @@ export class HistoryLoad implements Bystanders {
     private readonly nodes: readonly NodeProcess[],
     random: Random,
     private readonly recorder: Recorder,
+    private readonly guarantees: Guarantees,
   ) {
     const whereabouts = new Whereabouts(nodes, random)
     this.whereabouts = whereabouts
@@ -127,7 +129,8 @@ export class HistoryLoad implements Bystanders {
   }
 
   vacate(node: NodeProcess, how: 'killed' | 'drained'): void {
-    this.whereabouts.markDown(node)
+    // A session that is on the disk of its node waits there, and so does its client.
+    if (how === 'drained' || !this.guarantees.sessionsOutliveKill) this.whereabouts.markDown(node)
     // Who is away stays so; who was there comes to another node as soon as it is told.
     this.recorder.note({ kind: 'fault', fault: how, nodes: [node.name], text: `${node.name} is ${how}` })
   }

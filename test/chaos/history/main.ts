@@ -1,6 +1,8 @@
 /**
  * `npm run chaos -- [--seed N] [--minutes N] [--nodes N] [--store KIND] [--faults a,b] [--plant NAME] [--proxies]`
  *
+ * `npm run chaos -- --history FILE [--store KIND]`: judges a history that a failed run has written.
+ *
  * A cluster under load and under faults, whose clients write down all they do and see; after each fault the checker looks for
  * what was promised and is not so. The same seed makes the same faults. With `--plant` the nodes have a fault of their
  * own, and the run succeeds when the checker finds it.
@@ -8,9 +10,13 @@
 
 import { parseArgs } from 'node:util'
 import { FAULT_KINDS, type FaultKind, FURTHER_FAULT_KINDS } from '../mesh/schedule.js'
-import type { StoreKind } from './guarantees.js'
+import { check } from './checker.js'
+import { guaranteesOf, type StoreKind } from './guarantees.js'
 import { PLANTS } from './plants.js'
+import { readHistory } from './recorder.js'
+import { report } from './report.js'
 import { runHistory } from './run.js'
+import { shortestOfEachKind } from './shortest.js'
 
 const DEFAULT_MINUTES = 3
 const DEFAULT_NODES = 3
@@ -25,6 +31,7 @@ const { values } = parseArgs({
     store: { type: 'string' },
     faults: { type: 'string' },
     plant: { type: 'string' },
+    history: { type: 'string' },
     proxies: { type: 'boolean', default: false },
   },
 })
@@ -51,13 +58,14 @@ async function main(): Promise<number> {
   const nodes = numberOf(values.nodes, 'nodes', DEFAULT_NODES, 2, MAXIMUM_NODES)
   const store = oneOf(values.store ?? 'embedded', 'store', STORES)
   const kinds: readonly FaultKind[] = [...FAULT_KINDS, ...FURTHER_FAULT_KINDS]
+  if (values.history !== undefined) return judge(values.history, store, seed)
   const chosen = values.faults?.split(',').map((kind) => oneOf(kind, 'faults', kinds))
   const plant = values.plant === undefined ? undefined : PLANTS[oneOf(values.plant, 'plant', Object.keys(PLANTS))]
   const faults = chosen ?? plant?.faults
   say(
     `seed ${seed}: ${nodes} nodes, store ${store}, ${minutes} minutes${plant === undefined ? '' : `, planted: ${values.plant}`}`,
   )
-  const { rounds, events, violations, report } = await runHistory({
+  const outcome = await runHistory({
     seed,
     minutes,
     nodes,
@@ -67,8 +75,9 @@ async function main(): Promise<number> {
     ...(faults === undefined ? {} : { faults }),
     ...(plant === undefined ? {} : { plant: plant.file }),
   })
+  const { rounds, events, violations } = outcome
   say(`${rounds} faults, ${events} events, ${violations.length} violations`)
-  if (violations.length > 0) say(report)
+  if (violations.length > 0) say(outcome.report)
   if (plant !== undefined) {
     const isFound = violations.some(({ kind }) => kind === plant.foundAs)
     say(isFound ? `the planted fault was found: ${plant.foundAs}` : 'the planted fault was NOT found')
@@ -78,6 +87,16 @@ async function main(): Promise<number> {
   say(
     `again: npm run chaos -- --seed ${seed} --minutes ${minutes} --nodes ${nodes} --store ${store}${values.proxies ? ' --proxies' : ''}`,
   )
+  return 1
+}
+
+function judge(file: string, store: StoreKind, seed: number): number {
+  const history = readHistory(file)
+  const guarantees = guaranteesOf(store)
+  const violations = check(history, guarantees)
+  say(`${history.length} events, ${violations.length} violations`)
+  if (violations.length === 0) return 0
+  say(report(seed, history, violations, shortestOfEachKind(history, violations, guarantees)))
   return 1
 }
 

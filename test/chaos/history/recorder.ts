@@ -1,7 +1,13 @@
 /** A history while it is made. */
 
-import { writeFileSync } from 'node:fs'
+import { readFileSync, writeFileSync } from 'node:fs'
 import type { Happening, HistoryEvent } from './events.js'
+
+/** A history as `Recorder.write` has written it. */
+export function readHistory(file: string): HistoryEvent[] {
+  const lines = readFileSync(file, 'utf8').split('\n')
+  return lines.flatMap((line) => (line === '' ? [] : [JSON.parse(line) as HistoryEvent]))
+}
 
 export class Recorder {
   private list: HistoryEvent[] = []

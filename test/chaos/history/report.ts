@@ -5,7 +5,7 @@ import { type HistoryEvent, messageKey, type Numbered } from './events.js'
 import type { ShortestHistory } from './shortest.js'
 
 /** Lines around the violation itself; more of them tell less. */
-const MAXIMUM_CONTEXT = 30
+const MAXIMUM_CONTEXT = 20
 
 /**
  * Each kind of violation with its shortest history. Lines with a `·` are not part of it: they are what else happened to

@@ -17,7 +17,7 @@ import { type Fault, type FaultKind, Schedule } from '../mesh/schedule.js'
 import { type Arena, type ArenaOptions, createArena, QUEUE_LENGTH } from './arena.js'
 import { check, type Violation, type ViolationKind } from './checker.js'
 import type { FaultName, Happening, HistoryEvent } from './events.js'
-import { guaranteesOf } from './guarantees.js'
+import { type Guarantees, guaranteesOf } from './guarantees.js'
 import { assertHeard } from './hearing.js'
 import { HistoryLoad } from './load.js'
 import { Recorder } from './recorder.js'
@@ -83,6 +83,7 @@ export async function runHistory(options: RunOptions): Promise<Outcome> {
 
 class Run {
   private readonly recorder = new Recorder()
+  private readonly guarantees: Guarantees
   private load: HistoryLoad | undefined
   private readonly schedule: Schedule
   private rounds = 0
@@ -91,6 +92,7 @@ class Run {
     private readonly options: RunOptions,
     private readonly arena: Arena,
   ) {
+    this.guarantees = guaranteesOf(options.store)
     this.schedule = new Schedule(new Random(options.seed), arena.nodes.length, options.faults ?? arena.faults)
   }
 
@@ -100,7 +102,7 @@ class Run {
     await Promise.all(nodes.map((node) => node.whenReady()))
     await this.linked()
     // The load has numbers of its own: how far it gets is a matter of time, and the faults must not be.
-    this.load = new HistoryLoad(nodes, new Random(this.options.seed + 1), this.recorder)
+    this.load = new HistoryLoad(nodes, new Random(this.options.seed + 1), this.recorder, this.guarantees)
   }
 
   async go(): Promise<Outcome> {
@@ -168,7 +170,7 @@ class Run {
         await this.sampleQueues()
         const reads = await load.readRetained()
         const tail = ([{ kind: 'quiet' }, ...reads] as Happening[]).map((one) => this.recorder.timed(one))
-        const violations = check([...this.recorder.events, ...tail], guaranteesOf(this.options.store))
+        const violations = check([...this.recorder.events, ...tail], this.guarantees)
         const isFinal = isLate || violations.some(({ kind }) => !PATIENT.has(kind))
         if (violations.length === 0 && unsettled.length === 0) {
           this.settle(started)
@@ -208,8 +210,7 @@ class Run {
     const { rounds, recorder, options } = this
     const base = { rounds, events: recorder.counted, violations }
     if (violations.length === 0) return { ...base, report: '' }
-    const guarantees = guaranteesOf(options.store)
-    const shortest = shortestOfEachKind(recorder.events, violations, guarantees)
+    const shortest = shortestOfEachKind(recorder.events, violations, this.guarantees)
     const file = join(tmpdir(), `shoalmq-history-${options.seed}.jsonl`)
     recorder.write(file)
     const text = report(options.seed, recorder.events, violations, shortest)

@@ -13,6 +13,7 @@ const TODAY: Guarantees = {
   awaySessionsOutliveDrain: false,
   retainedOutlivesKill: true,
   overlapMs: 100,
+  answerMs: 1_000,
   moveMs: 0,
 }
 

@@ -10,6 +10,7 @@ const TODAY: Guarantees = {
   awaySessionsOutliveDrain: false,
   retainedOutlivesKill: true,
   overlapMs: 1_000,
+  answerMs: 2_000,
   moveMs: 1_000,
 }
 const ON_DISK: Guarantees = { ...TODAY, sessionsOutliveKill: true, awaySessionsOutliveDrain: true }
@@ -61,6 +62,29 @@ describe('acknowledged messages', () => {
       const story = new Story().begins('s').fault(fault, 'n1').publishes(WEATHER, 1).heals().quiet()
       assert.equal(check(story.events, TODAY)[0]?.kind, 'missing', fault)
     }
+  })
+})
+
+describe('what a client is told in time', () => {
+  test('a subscription that is made while its node is not heard counts from when it is', () => {
+    const apart = (): Story => new Story().fault('cut', 'n1').begins('s').publishes(WEATHER, 1)
+    assert.deepEqual(verdict(apart().heals().quiet()), [])
+    const text = 'missing: s never gets p weather/oslo QoS 1 #2, which was acknowledged'
+    assert.deepEqual(verdict(apart().heals().publishes(WEATHER, 2).quiet()), [text])
+    const restarted = (node: string): Story =>
+      new Story().fault('killed', 'n1').begins('s', 1, node).publishes(WEATHER, 1)
+    assert.deepEqual(verdict(restarted('n1').heals().quiet()), [])
+    assert.equal(verdict(restarted('n2').heals().quiet()).length, 1)
+  })
+
+  test('a session that another node does not hand over in time is given up, and one that is there is not', () => {
+    const comes = (node: string, after: number): Story => {
+      const story = new Story().begins('s').add({ kind: 'connect', client: 's', connection: 2, node }).later(after)
+      return story.add({ kind: 'connected', client: 's', connection: 2, node, sessionPresent: false, clean: false })
+    }
+    assert.deepEqual(verdict(comes('n2', 2_200)), [])
+    assert.deepEqual(verdict(comes('n2', 500)), ['session lost: s comes to n2, and its session is not there'])
+    assert.deepEqual(verdict(comes('n1', 2_200)), ['session lost: s comes to n1, and its session is not there'])
   })
 })
 

@@ -6,8 +6,11 @@ import type { Guarantees } from '../guarantees.js'
 
 /** A session as its client may expect it. */
 export class ClientSession {
-  /** Filter → since when messages are promised: its SUBACK, and later when the session had to be found again. */
-  readonly subscriptions = new Map<string, EventOf<'subscribed' | 'connected'>>()
+  /**
+   * Filter → since when messages are promised: its SUBACK, and later when its node was not heard by all, or the session had
+   * to be found again.
+   */
+  readonly subscriptions = new Map<string, EventOf<'subscribed' | 'connected' | 'healed'>>()
   /** Filter → its SUBACK. */
   readonly subscribed = new Map<string, EventOf<'subscribed'>>()
   /** The connection with which it began. */
@@ -19,7 +22,7 @@ export class ClientSession {
   private movedAt = 0
   connection: number | undefined
   /** Attempts that have no answer: the session may be on its way. */
-  readonly attempts = new Map<number, string>()
+  readonly attempts = new Map<number, EventOf<'connect'>>()
   /** It may be gone with its node: nothing is promised until the client is back. */
   mayBeGone = false
 
@@ -27,7 +30,7 @@ export class ClientSession {
 
   isOn(node: string, at: number, moveMs: number): boolean {
     if (this.node === node || (this.before === node && at - this.movedAt < moveMs)) return true
-    return [...this.attempts.values()].includes(node)
+    return [...this.attempts.values()].some((attempt) => attempt.node === node)
   }
 
   arrive({ node, at, connection }: EventOf<'connected'>): void {
@@ -42,6 +45,9 @@ export class ClientSession {
 
 export class Sessions implements Rule {
   private readonly sessions = new Map<string, ClientSession>()
+  /** Nodes that others may not hear: SUBACK does not wait for those who are away. */
+  private readonly unheard = new Set<string>()
+  private isSplit = false
 
   constructor(
     private readonly guarantees: Guarantees,
@@ -60,7 +66,7 @@ export class Sessions implements Rule {
   take(event: HistoryEvent): void {
     switch (event.kind) {
       case 'connect':
-        this.obtain(event.client).attempts.set(event.connection, event.node)
+        this.obtain(event.client).attempts.set(event.connection, event)
         break
       case 'connected':
         this.connected(event)
@@ -71,11 +77,14 @@ export class Sessions implements Rule {
       case 'subscribed': {
         const session = this.obtain(event.client)
         session.subscribed.set(event.filter, event)
-        session.subscriptions.set(event.filter, event)
+        if (!this.isSplit && !this.unheard.has(session.node)) session.subscriptions.set(event.filter, event)
         break
       }
       case 'fault':
         this.fault(event)
+        break
+      case 'healed':
+        this.healed(event)
         break
       default:
     }
@@ -92,13 +101,16 @@ export class Sessions implements Rule {
 
   private connected(event: EventOf<'connected'>): void {
     const session = this.obtain(event.client)
+    const attempt = session.attempts.get(event.connection)
     session.attempts.delete(event.connection)
     if (event.clean) return
     if (event.sessionPresent) {
       // It was not gone. What was published meanwhile was not promised to be in it.
       if (session.mayBeGone) for (const filter of session.subscriptions.keys()) session.subscriptions.set(filter, event)
     } else {
-      if (session.began !== undefined && !session.mayBeGone) {
+      const isGivenUp =
+        attempt !== undefined && session.node !== event.node && event.at - attempt.at >= this.guarantees.answerMs
+      if (session.began !== undefined && !session.mayBeGone && !isGivenUp) {
         this.found({
           kind: 'session lost',
           key: `session lost: ${event.client}, connection ${event.connection}`,
@@ -120,8 +132,18 @@ export class Sessions implements Rule {
     if (session?.connection === connection) session.connection = undefined
   }
 
+  private healed(event: EventOf<'healed'>): void {
+    this.isSplit = false
+    this.unheard.clear()
+    for (const { subscribed, subscriptions } of this.sessions.values()) {
+      for (const filter of subscribed.keys()) if (!subscriptions.has(filter)) subscriptions.set(filter, event)
+    }
+  }
+
   private fault({ fault, nodes, at }: EventOf<'fault'>): void {
     const { sessionsOutliveKill, awaySessionsOutliveDrain, moveMs } = this.guarantees
+    if (fault === 'killed' || fault === 'drained') for (const node of nodes) this.unheard.add(node)
+    else this.isSplit = true
     for (const session of this.sessions.values()) {
       if (!nodes.some((node) => session.isOn(node, at, moveMs))) continue
       if (fault === 'killed' && !sessionsOutliveKill) session.mayBeGone = true
