@@ -51,9 +51,13 @@ export class LoneNode {
     wrapper?: readonly string[],
     options?: Readonly<Record<string, string>>,
   ): Promise<LoneNode> {
-    const node = await LoneNode.spawn(t, data, wrapper, options)
-    await eventually(() => assert.match(node.text, /"msg":"serving"/), START)
-    return node
+    for (;;) {
+      const node = await LoneNode.spawn(t, data, wrapper, options)
+      await eventually(() => assert.match(node.text, /"msg":"serving"|"code":"PORT_TAKEN"/), START)
+      if (!node.text.includes('"code":"PORT_TAKEN"')) return node
+      // Somebody else on this machine has got the port that was free.
+      await node.exited()
+    }
   }
 
   get url(): string {
