@@ -166,6 +166,7 @@ export class ClientDirectory implements Directory, TurnTask {
 
   /** A link is gone: what is known of the clients of its peer is forgotten; it tells again on the next one. */
   linkLost(): void {
+    this.registrar.forgetEarly()
     this.work.push(this.registrar.sweep())
     this.modules.turns.add(this)
   }

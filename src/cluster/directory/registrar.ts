@@ -124,18 +124,28 @@ export class Registrar {
       // What it has is older than what the client has now: a session that its client has left for another.
       if (loser !== undefined) this.evict(loser, clientId, Math.max(epoch, loserEpoch + 1), true)
     } else if (entry.waiting?.holder !== from) {
-      // One more: of two equal epochs one has to go. A holder that is being told already said this before it knew.
+      // One more: of two equal epochs one has to go.
       this.evict(from, clientId, Math.max(entry.epoch, epoch + 1), true)
+    } else if (epoch === entry.epoch) {
+      // It is being told to go already, but with an epoch that is not above its own.
+      this.evict(from, clientId, epoch + 1, entry.waiting.discard)
     }
   }
 
   /** Nodes have gone: nobody waits for them any more. */
   ringChanged(): void {
     const ring = this.modules.ring()
+    this.forgetEarly()
     for (const clientId of this.waiting) {
       const entry = this.entries.get(clientId)
       if (entry?.waiting !== undefined && !ring.has(entry.waiting.holder)) this.admit(clientId, entry, false)
     }
+  }
+
+  /** Who is not linked any more has asked another ring node: answered here as well, its claim would close what that gave. */
+  forgetEarly(): void {
+    const { self, isLinked } = this.modules
+    this.early = this.early.filter(([from]) => from === self || isLinked(from))
   }
 
   /**

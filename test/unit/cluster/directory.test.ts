@@ -422,8 +422,9 @@ describe('the client directory', () => {
           network.trustAll()
           network.healAll()
           await network.settle()
-          // Nobody hangs: each attempt is decided.
+          // Nobody hangs: each attempt is decided, some only when their time is up, which the others then hear of.
           await Promise.all(attempts)
+          await network.settle()
           for (const id of ['a', 'b', '__proto__'])
             assert.ok(network.holders(id).length <= 1, `${id}: ${network.holders(id)}`)
           // And the next one is let in, alone.
