@@ -14,7 +14,7 @@ import { ROOT, run, runScript, ScriptError } from './run-command.mjs'
 
 /** Folders below test/. Suites of whole clusters run one file at a time: their timings need the machine. */
 const SUITES = [
-  { name: 'unit' },
+  { name: 'unit', concurrency: 2 },
   // Each file has a node of its own and waits for it most of the time.
   { name: 'mqtt', concurrency: 3 },
   { name: 'fuzz', concurrency: 1 },
