@@ -12,7 +12,11 @@ import { installDebianPackages } from './debian-packages.mjs'
 import { installDependencies, requireNodeVersion } from './dependencies.mjs'
 import { ROOT, run, runScript, ScriptError } from './run-command.mjs'
 
-/** Folders below test/. Suites of whole clusters run one file at a time: their timings need the machine. */
+/** Files that hold a cluster to a time, or put all the load on it that there can be: they need the machine. */
+const ALONE =
+  /(directory|failure|handover|late-joiner|partition|pressure|rolling-restart|shared-loss|sixteen-nodes|start|stopped-peer|takeover|views|wills)\.test\.ts$/
+
+/** Folders below test/, and how many files of each run at a time. */
 const SUITES = [
   { name: 'unit', concurrency: 2 },
   // Each file has a node of its own and waits for it most of the time.
@@ -20,7 +24,8 @@ const SUITES = [
   { name: 'fuzz', concurrency: 1 },
   { name: 'examples', concurrency: 1 },
   { name: 'interop', concurrency: 1 },
-  { name: 'cluster', concurrency: 1 },
+  // Its nodes wait for each other most of the time.
+  { name: 'cluster', concurrency: 2, alone: ALONE },
   { name: 'chaos', concurrency: 1 },
 ]
 
@@ -56,14 +61,20 @@ async function runSuites(names) {
 async function runSuite(name) {
   const files = testFiles(name)
   if (files.length === 0) throw new ScriptError(`There are no tests in test/${name}.`)
-  const { concurrency } = SUITES.find((suite) => suite.name === name.split('/')[0]) ?? {}
+  const { concurrency = 1, alone } = SUITES.find((suite) => suite.name === name.split('/')[0]) ?? {}
   console.log(`\n── test/${name} ──`)
-  const code = await run(process.execPath, [
-    ...['--import', 'tsx', '--test', `--test-timeout=${TEST_TIMEOUT_MS}`],
-    ...(concurrency === undefined ? [] : [`--test-concurrency=${concurrency}`]),
-    ...files,
-  ])
-  return code === 0
+  const isAlone = (file) => alone?.test(file) === true
+  const together = await runFiles(
+    files.filter((file) => !isAlone(file)),
+    concurrency,
+  )
+  return (await runFiles(files.filter(isAlone), 1)) && together
+}
+
+async function runFiles(files, concurrency) {
+  if (files.length === 0) return true
+  const options = [`--test-timeout=${TEST_TIMEOUT_MS}`, `--test-concurrency=${concurrency}`]
+  return (await run(process.execPath, ['--import', 'tsx', '--test', ...options, ...files])) === 0
 }
 
 /** The runner of Node 20 takes files, not patterns. */
