@@ -73,9 +73,7 @@ async function measureAlone(ids, peers, options) {
   if (ids.length > 0) console.log(tableHead(peers))
   for (const id of ids) {
     const scenario = SCENARIOS[id]
-    const usable = peers.filter(
-      (name) => !(name === 'nats' && (scenario.isSharedSubscription || options.version === 5)),
-    )
+    const usable = peers.filter((name) => name !== 'nats' || isForNats(scenario, options.version))
     const { profiles } = options
     const brokers = {
       shoalmq: await startNode({ name: 'bench', cores: BROKER_CORE, clusterPort: await freePort(), profiles }),
@@ -99,6 +97,11 @@ async function measureAlone(ids, peers, options) {
   }
   if (ids.length > 0) console.log('')
   return results
+}
+
+/** nats-server 2.9 knows neither MQTT 5, nor QoS 2, nor shared subscriptions of MQTT clients. */
+function isForNats({ parameters, isSharedSubscription = false }, version) {
+  return version !== 5 && !isSharedSubscription && !parameters.includes('--qos 2')
 }
 
 /** With two cores the generator has to share: node A has core 0 with it, node B has core 1. */
