@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
- * One node against other brokers, scenario by scenario and in alternation, then a publisher on one node and its
- * subscriber on another. The broker has core 1, the generator core 0. Prints medians and ratios as tables.
+ * One node against other brokers, scenario by scenario and in alternation. The broker has core 1, the generator core 0.
+ * Prints medians and ratios as a table. What a link between two nodes costs is measured by `mesh.mjs`.
  *
  *   npm run bench -- [--runs 3] [--seconds 5] [--scenarios a1,b1q0] [--peers mosquitto,nats] [--version 4|5] [--write]
  *     [--profiles directory]
@@ -16,10 +16,10 @@ import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { build } from '../support/scripts/build.mjs'
 import { ROOT, runScript, ScriptError } from '../support/scripts/run-command.mjs'
-import { freePort, startMosquitto, startNats, startNode, statusOf, until } from './brokers.mjs'
+import { freePort, startMosquitto, startNats, startNode } from './brokers.mjs'
 import { fillIn } from './document.mjs'
-import { compileGenerator, GENERATOR_CORE, load } from './generator.mjs'
-import { ACROSS, SCENARIOS } from './scenarios.mjs'
+import { compileGenerator, load } from './generator.mjs'
+import { SCENARIOS } from './scenarios.mjs'
 
 const BROKER_CORE = '1'
 const PEERS = { mosquitto: startMosquitto, nats: startNats }
@@ -30,7 +30,7 @@ async function main() {
     options: {
       runs: { type: 'string', default: '3' },
       seconds: { type: 'string', default: '5' },
-      scenarios: { type: 'string', default: [...Object.keys(SCENARIOS), ...Object.keys(ACROSS)].join(',') },
+      scenarios: { type: 'string', default: Object.keys(SCENARIOS).join(',') },
       peers: { type: 'string', default: 'mosquitto,nats' },
       version: { type: 'string', default: '4' },
       write: { type: 'boolean', default: false },
@@ -40,7 +40,7 @@ async function main() {
   const chosen = values.scenarios.split(',')
   const peers = values.peers.split(',').filter((name) => name !== '')
   for (const id of chosen) {
-    if (!(id in SCENARIOS) && !(id in ACROSS)) throw new ScriptError(`There is no scenario ${id}.`)
+    if (!(id in SCENARIOS)) throw new ScriptError(`There is no scenario ${id}.`)
   }
   for (const name of peers) if (!(name in PEERS)) throw new ScriptError(`There is no peer ${name}.`)
   if (cpus().length < 2) throw new ScriptError('This needs two cores: one for the broker, one for the generator.')
@@ -54,16 +54,8 @@ async function main() {
   }
   const machine = `Node ${process.version}, ${cpus()[0]?.model ?? 'unknown CPU'}, ${options.runs} runs of ${options.seconds} s, MQTT ${options.version === 5 ? '5.0' : '3.1.1'}`
   console.log(`${machine}\n`)
-  const alone = await measureAlone(
-    chosen.filter((id) => id in SCENARIOS),
-    peers,
-    options,
-  )
-  const across = await measureAcross(
-    chosen.filter((id) => id in ACROSS),
-    options,
-  )
-  if (values.write) keep({ machine, alone, across }, peers)
+  const alone = await measureAlone(chosen, peers, options)
+  if (values.write) keep({ machine, alone }, peers)
   return 0
 }
 
@@ -84,7 +76,8 @@ async function measureAlone(ids, peers, options) {
       for (let round = 0; round < options.runs; round += 1) {
         const results = {}
         for (const [name, { port, pid }] of Object.entries(brokers)) {
-          results[name] = await load(options, scenario.parameters, ['--port', `${port}`, '--pid', `${pid}`])
+          const where = ['--port', `${port}`, '--pid', `${pid}`]
+          results[name] = await load(options, scenario.parameters, where, { mayDisconnect: name !== 'shoalmq' })
         }
         runs.push(results)
       }
@@ -104,40 +97,6 @@ function isForNats({ parameters, isSharedSubscription = false }, version) {
   return version !== 5 && !isSharedSubscription && !parameters.includes('--qos 2')
 }
 
-/** With two cores the generator has to share: node A has core 0 with it, node B has core 1. */
-async function measureAcross(ids, options) {
-  const results = []
-  if (ids.length === 0) return results
-  const [portA, portB] = [await freePort(), await freePort()]
-  const a = await startNode({ name: 'a', cores: GENERATOR_CORE, clusterPort: portA, seeds: [portB] })
-  const b = await startNode({ name: 'b', cores: BROKER_CORE, clusterPort: portB, seeds: [portA] })
-  try {
-    await until(async () => {
-      const { nodes } = await statusOf(a)
-      return nodes.filter((one) => one.state === 'running').length === 2
-    }, 'two nodes are linked')
-    console.log('| scenario | delivered/s | lost, repeated, disordered | p50 | p99 |')
-    console.log('|---|--:|--:|--:|--:|')
-    for (const id of ids) {
-      const { what, parameters } = ACROSS[id]
-      const runs = []
-      for (let round = 0; round < options.runs; round += 1) {
-        runs.push(await load(options, parameters, ['--publish-port', `${a.port}`, '--subscribe-port', `${b.port}`]))
-      }
-      results.push({ id, what, runs })
-      const milliseconds = (field) => `${(median(runs.map((one) => one[field])) / 1_000).toFixed(1)} ms`
-      const delivered = quantity(median(runs.map((one) => one.delivered_s)))
-      console.log(
-        `| ${id}: ${what} | ${delivered} | ${faults(runs)} | ${milliseconds('p50_us')} | ${milliseconds('p99_us')} |`,
-      )
-    }
-  } finally {
-    await a.stop()
-    await b.stop()
-  }
-  return results
-}
-
 function tableHead(peers) {
   const names = peers.map((name) => `${name} | ratio`).join(' | ')
   return `| scenario | unit | ShoalMQ | ${names} | lost, repeated, disordered | generator CPU |\n|---|---|--:|${'--:|--:|'.repeat(peers.length)}--:|--:|`
@@ -149,6 +108,7 @@ function tableRow({ id, what, unit, runs }, peers) {
   const of = (name, field) => median(runs.map((one) => one[name][field]))
   const cell = (name) => {
     const more = also.map((field) => `${field.replace(/_.*/, '')} ${quantity(of(name, field))}`).join(', ')
+    if (runs.some((one) => one[name].disconnects > 0)) return `${quantity(of(name, figure))} (closes clients)`
     return more === '' ? quantity(of(name, figure)) : `${quantity(of(name, figure))} (${more})`
   }
   const compared = peers.flatMap((name) => {

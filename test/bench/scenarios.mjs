@@ -49,14 +49,6 @@ export const SCENARIOS = {
   },
 }
 
-/** From node A to node B of one cluster. */
-export const ACROSS = {
-  x1q0: { what: 'node A to node B, 1 to 1, QoS 0', ...delivered('') },
-  x50q0: { what: 'node A to node B, 50 pairs, QoS 0', ...delivered(PAIRS) },
-  x1q1: { what: 'node A to node B, 1 to 1, QoS 1', ...delivered('--qos 1') },
-  x50q1: { what: 'node A to node B, 50 pairs, QoS 1', ...delivered(`${PAIRS} --qos 1`) },
-}
-
 function sent(parameters) {
   return { parameters, figure: 'sent_s', unit: 'messages/s' }
 }
