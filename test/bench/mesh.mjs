@@ -1,8 +1,8 @@
 #!/usr/bin/env node
 /**
- * What the mesh costs: a million routes, messages from node to node, and sixteen nodes. Real processes on this machine.
+ * What the mesh costs: a million routes, messages from node to node, clients that move, and sixteen nodes. Real processes on this machine.
  *
- *   npm run bench:mesh -- [--only routes,link,nodes] [--routes 1000000] [--nodes 16] [--kill 5] [--runs 3] [--seconds 5] [--cases 'QoS 1'] [--profiles DIRECTORY] [--write]
+ *   npm run bench:mesh -- [--only routes,link,takeover,nodes] [--routes 1000000] [--nodes 16] [--kill 5] [--runs 3] [--seconds 5] [--cases 'QoS 1'] [--profiles DIRECTORY] [--write]
  *
  * --write puts each table into its place in docs/benchmarks.md.
  * --cases chooses among those of `link`, by a part of their names; --profiles leaves a CPU profile of each of its nodes.
@@ -16,8 +16,9 @@ import { circumstances, fillIn } from './document.mjs'
 import { measureLink } from './mesh/link.mjs'
 import { measureNodes } from './mesh/nodes.mjs'
 import { measureRoutes } from './mesh/routes.mjs'
+import { measureTakeover } from './mesh/takeover.mjs'
 
-const PARTS = { routes: measureRoutes, link: measureLink, nodes: measureNodes }
+const PARTS = { routes: measureRoutes, link: measureLink, takeover: measureTakeover, nodes: measureNodes }
 
 async function main() {
   const { values } = parseArgs({
