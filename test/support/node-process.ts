@@ -250,6 +250,13 @@ export class NodeProcess {
     return new Scrape(await this.get('/metrics').then((response) => response.text()))
   }
 
+  /** Its time of day in milliseconds since the epoch, to the second: what its HTTP answers say. */
+  async wallTime(): Promise<number> {
+    const response = await this.get('/livez')
+    await response.body?.cancel()
+    return Date.parse(response.headers.get('date') ?? '')
+  }
+
   /** What the admin API answers under `/api/v1/`. */
   async ask<T>(path: string): Promise<T> {
     return (await this.get(`/api/v1/${path}`).then((response) => response.json())) as T

@@ -43,12 +43,13 @@ export class RedisServer {
   }
 
   /** A Sentinel that watches one master with one replica, and fails over on its own. */
-  static async startSentinel(name: string, master: RedisServer): Promise<RedisServer> {
+  static async startSentinel(name: string, master: RedisServer, host = '127.0.0.1'): Promise<RedisServer> {
     const server = new RedisServer(await freePort(), [], true)
     const lines = [
       `port ${server.port}`,
-      'bind 127.0.0.1',
-      `sentinel monitor ${name} 127.0.0.1 ${master.port} 1`,
+      `bind ${[...new Set(['127.0.0.1', host])].join(' ')}`,
+      'protected-mode no',
+      `sentinel monitor ${name} ${host} ${master.port} 1`,
       `sentinel down-after-milliseconds ${name} 700`,
       `sentinel failover-timeout ${name} 1000`,
     ]
@@ -144,21 +145,26 @@ export class RedisSentinels {
     readonly master: RedisServer,
     readonly replica: RedisServer,
     private readonly sentinels: readonly RedisServer[],
+    private readonly host: string,
   ) {}
 
-  /** @param parameters of both servers */
-  static async start(parameters: readonly string[] = []): Promise<RedisSentinels> {
+  /**
+   * @param parameters of both servers
+   * @param host where all of them are told to find each other, and tell clients to find the master; both servers have to
+   * be bound to it, and to 127.0.0.1
+   */
+  static async start(parameters: readonly string[] = [], host = '127.0.0.1'): Promise<RedisSentinels> {
     const fast = ['--repl-diskless-sync-delay', '0', ...parameters]
     const master = await RedisServer.start(fast)
-    const replica = await RedisServer.start([...fast, '--replicaof', `127.0.0.1 ${master.port}`])
+    const replica = await RedisServer.start([...fast, '--replicaof', host, String(master.port)])
     await eventually(async () => {
       if (!(await replica.ask('info', 'replication')).includes('master_link_status:up'))
         throw new Error('no replica yet')
     }, START)
     const sentinels = await Promise.all(
-      [1, 2, 3].map(() => RedisServer.startSentinel(RedisSentinels.masterName, master)),
+      [1, 2, 3].map(() => RedisServer.startSentinel(RedisSentinels.masterName, master, host)),
     )
-    const all = new RedisSentinels(master, replica, sentinels)
+    const all = new RedisSentinels(master, replica, sentinels, host)
     await eventually(async () => {
       for (const sentinel of sentinels) {
         const text = await sentinel.ask('sentinel', 'master', RedisSentinels.masterName)
@@ -172,7 +178,17 @@ export class RedisSentinels {
 
   /** As `store.redis` takes them. */
   get options(): { sentinels: string[]; name: string } {
-    return { sentinels: this.sentinels.map(({ address }) => address), name: RedisSentinels.masterName }
+    return { sentinels: this.sentinels.map(({ port }) => `${this.host}:${port}`), name: RedisSentinels.masterName }
+  }
+
+  /** The server that the Sentinels call the master now. */
+  async current(): Promise<RedisServer> {
+    const [sentinel] = this.sentinels
+    const answer = await sentinel?.ask('sentinel', 'get-master-addr-by-name', RedisSentinels.masterName)
+    const port = Number(answer?.split('\n')[1])
+    const server = [this.master, this.replica].find((one) => one.port === port)
+    if (server === undefined) throw new Error(`the Sentinels say that the master is ${answer}`)
+    return server
   }
 
   async stop(): Promise<void> {

@@ -1,4 +1,4 @@
-/** Nodes and the network between them: of namespaces where these can be made, else of proxies. */
+/** Nodes, the network between them, and what they stand on: of namespaces where these can be made, else of proxies. */
 
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -8,10 +8,14 @@ import { type ConfigTree, NodeProcess } from '../../support/node-process.js'
 import type { Wires } from '../mesh/nemesis.js'
 import { Network, networkProblem } from '../mesh/network.js'
 import { FAULT_KINDS, type FaultKind, FURTHER_FAULT_KINDS } from '../mesh/schedule.js'
+import { Clocks } from './clocks.js'
+import { SmallDisks } from './disks.js'
 import type { StoreKind } from './guarantees.js'
 import { ProxyWires } from './proxy-wires.js'
+import { RedisBacking } from './redis-backing.js'
 
 const PORTS = { mqtt: 1883, ws: 8083, admin: 18083, cluster: 5370 }
+const LOOPBACK = '127.0.0.1'
 /** What waits for a client that is away during the longest fault is well below it. */
 export const QUEUE_LENGTH = 20_000
 
@@ -19,8 +23,12 @@ export interface ArenaOptions {
   readonly nodes: number
   readonly seed: number
   readonly store: StoreKind
+  /** With the store in Redis: behind Sentinels. */
+  readonly hasSentinels?: boolean
   /** Proxies, although namespaces may be there. */
   readonly isBehindProxies?: boolean
+  /** Instead of all that can be done here; what they need is made, and nothing else. */
+  readonly faults?: readonly FaultKind[]
   /** Of each node process. */
   readonly environment: Record<string, string>
 }
@@ -28,10 +36,14 @@ export interface ArenaOptions {
 export interface Arena {
   readonly nodes: readonly NodeProcess[]
   readonly wires: Wires
-  /** What can be done to them here. */
+  /** With the faults that need them. */
+  readonly disks: SmallDisks | undefined
+  readonly clocks: Clocks | undefined
+  readonly redis: RedisBacking | undefined
+  /** What is done to them, in no order. */
   readonly faults: readonly FaultKind[]
-  /** Why there are no namespaces; undefined when there are. */
-  readonly problem: string | undefined
+  /** What cannot be had here, and why; for people. */
+  readonly problems: readonly string[]
   /** Ends the nodes and removes everything. */
   stop(): Promise<void>
 }
@@ -39,82 +51,157 @@ export interface Arena {
 /** `pair` is a check of views more than of deliveries, and takes its time; proxies have neither directions nor delays. */
 const NETWORK_FAULTS: readonly FaultKind[] = [...FAULT_KINDS, ...FURTHER_FAULT_KINDS].filter((kind) => kind !== 'pair')
 const PROXY_FAULTS: readonly FaultKind[] = NETWORK_FAULTS.filter((kind) => kind !== 'slow' && kind !== 'one-way')
+const NODE_FAULTS: readonly FaultKind[] = ['kill all', 'rolling restart']
+const REDIS_FAULTS: readonly FaultKind[] = ['redis killed', 'redis frozen']
 
-/** Makes everything and starts nothing. */
+/** Makes everything and starts no node. @throws when a fault is asked for that cannot be done here */
 export async function createArena(options: ArenaOptions): Promise<Arena> {
-  const problem = options.isBehindProxies === true ? 'proxies are asked for' : networkProblem()
-  const directory = mkdtempSync(join(tmpdir(), 'shoalmq-history-'))
-  const parts = problem === undefined ? await inNamespaces(options, directory) : await behindProxies(options, directory)
-  return {
-    ...parts,
-    problem,
-    async stop() {
-      for (const node of parts.nodes) if (node.isRunning) await node.kill()
-      await parts.wires.stop()
-      rmSync(directory, { recursive: true, force: true })
-    },
+  const arena = new ArenaParts(options)
+  try {
+    await arena.make()
+    return arena
+  } catch (error) {
+    await arena.stop()
+    throw error
   }
 }
 
-interface Parts {
-  nodes: NodeProcess[]
-  wires: Wires & { stop(): Promise<void> }
-  faults: readonly FaultKind[]
+class ArenaParts implements Arena {
+  nodes: NodeProcess[] = []
+  disks: SmallDisks | undefined
+  clocks: Clocks | undefined
+  redis: RedisBacking | undefined
+  faults: readonly FaultKind[] = []
+  readonly problems: string[] = []
+  private network: (Wires & { stop(): Promise<void> }) | undefined
+  private readonly directory = mkdtempSync(join(tmpdir(), 'shoalmq-history-'))
+
+  constructor(private readonly options: ArenaOptions) {}
+
+  get wires(): Wires {
+    if (this.network === undefined) throw new Error('there is no network')
+    return this.network
+  }
+
+  async make(): Promise<void> {
+    const { isBehindProxies, store } = this.options
+    const problem = isBehindProxies === true ? 'proxies are asked for' : networkProblem()
+    const possible = [...(problem === undefined ? NETWORK_FAULTS : PROXY_FAULTS), ...NODE_FAULTS]
+    if (await this.makeClocks()) possible.push('clock')
+    if (problem === undefined) await this.makeInNamespaces()
+    else {
+      this.problems.push(
+        `no network namespaces: ${problem}. The nodes are behind TCP proxies instead: every cut is one of all nodes from each other, no link is slow, and no disk is full.`,
+      )
+      await this.makeBehindProxies()
+    }
+    if (problem === undefined && store === 'embedded' && this.isWanted('disk full')) {
+      this.disks = new SmallDisks(this.nodes)
+      possible.push('disk full')
+    }
+    if (this.redis !== undefined) possible.push(...(this.redis.hasSentinels ? (['redis failover'] as const) : REDIS_FAULTS))
+    const { faults = possible } = this.options
+    const impossible = faults.filter((kind) => !possible.includes(kind))
+    if (impossible.length > 0) {
+      throw new Error(
+        [`${impossible.join(', ')}: not here, with the store ${store}. There are ${possible.join(', ')}`, ...this.problems].join('\n'),
+      )
+    }
+    this.faults = faults
+  }
+
+  async stop(): Promise<void> {
+    for (const node of this.nodes) if (node.isRunning) await node.kill()
+    this.disks?.stop()
+    await this.redis?.stop()
+    await this.network?.stop()
+    rmSync(this.directory, { recursive: true, force: true })
+  }
+
+  private isWanted(kind: FaultKind): boolean {
+    return this.options.faults?.includes(kind) ?? true
+  }
+
+  private async makeClocks(): Promise<boolean> {
+    if (!this.isWanted('clock')) return false
+    try {
+      this.clocks = await Clocks.create(join(this.directory, 'clocks'))
+    } catch (error) {
+      this.problems.push(`clocks cannot be set: ${error instanceof Error ? error.message : String(error)}`)
+    }
+    return this.clocks !== undefined
+  }
+
+  private async makeInNamespaces(): Promise<void> {
+    const { options } = this
+    const network = await Network.create(options.nodes, options.seed)
+    this.network = network
+    const store = await this.storeConfig(network.address(0))
+    const numbers = Array.from({ length: options.nodes }, (_, index) => index + 1)
+    const addressOf = (number: number): string => `${network.address(number)}:${PORTS.cluster}`
+    this.nodes = numbers.map(
+      (number) =>
+        new NodeProcess({
+          name: `n${number}@${network.address(number)}`,
+          directory: join(this.directory, `n${number}`),
+          ports: PORTS,
+          seeds: numbers.filter((other) => other !== number).map(addressOf),
+          config: configOf(store, {}),
+          environment: options.environment,
+          launcher: [...network.command(number), ...this.clockOf(number)],
+        }),
+    )
+  }
+
+  private async makeBehindProxies(): Promise<void> {
+    const { options } = this
+    const store = await this.storeConfig(LOOPBACK)
+    const ports = await Promise.all(
+      Array.from({ length: options.nodes }, async () => ({
+        mqtt: await freePort(LOOPBACK),
+        ws: await freePort(LOOPBACK),
+        admin: await freePort(LOOPBACK),
+        cluster: await freePort(LOOPBACK),
+      })),
+    )
+    const wires = new ProxyWires(ports.map(({ cluster }) => cluster))
+    this.network = wires
+    await wires.start()
+    this.nodes = ports.map((own, index) => {
+      const number = index + 1
+      const others = ports.flatMap((_, other) => (other === index ? [] : [wires.address(other + 1)]))
+      return new NodeProcess({
+        name: `n${number}@${LOOPBACK}`,
+        directory: join(this.directory, `n${number}`),
+        ports: own,
+        seeds: others,
+        config: configOf(store, { advertise: wires.address(number) }),
+        environment: options.environment,
+        launcher: this.clockOf(number),
+      })
+    })
+  }
+
+  private clockOf(number: number): string[] {
+    return this.clocks?.command(number) ?? []
+  }
+
+  /** @param host where the nodes find this process */
+  private async storeConfig(host: string): Promise<ConfigTree> {
+    const { store, hasSentinels = false } = this.options
+    if (store !== 'redis') return { kind: store }
+    this.redis = await RedisBacking.start(host, hasSentinels)
+    return this.redis.config
+  }
 }
 
-function configOf({ store }: ArenaOptions, cluster: ConfigTree): ConfigTree {
+function configOf(store: ConfigTree, cluster: ConfigTree): ConfigTree {
   return {
     allowAnonymous: true,
     cluster: { secret: 'a-secret-of-the-chaos-run', ...cluster },
     // A machine that is busy with a whole cluster is no reason to refuse clients.
     mqtt: { queueLength: QUEUE_LENGTH, overload: { loopDelay: '10s' } },
     drain: { handover: '8s' },
-    store: { kind: store },
+    store,
   }
-}
-
-async function inNamespaces(options: ArenaOptions, directory: string): Promise<Parts> {
-  const wires = await Network.create(options.nodes, options.seed)
-  const numbers = Array.from({ length: options.nodes }, (_, index) => index + 1)
-  const addressOf = (number: number): string => `${wires.address(number)}:${PORTS.cluster}`
-  const nodes = numbers.map(
-    (number) =>
-      new NodeProcess({
-        name: `n${number}@${wires.address(number)}`,
-        directory: join(directory, `n${number}`),
-        ports: PORTS,
-        seeds: numbers.filter((other) => other !== number).map(addressOf),
-        config: configOf(options, {}),
-        environment: options.environment,
-        launcher: wires.command(number),
-      }),
-  )
-  return { nodes, wires, faults: NETWORK_FAULTS }
-}
-
-async function behindProxies(options: ArenaOptions, directory: string): Promise<Parts> {
-  const host = '127.0.0.1'
-  const ports = await Promise.all(
-    Array.from({ length: options.nodes }, async () => ({
-      mqtt: await freePort(host),
-      ws: await freePort(host),
-      admin: await freePort(host),
-      cluster: await freePort(host),
-    })),
-  )
-  const wires = new ProxyWires(ports.map(({ cluster }) => cluster))
-  await wires.start()
-  const nodes = ports.map((own, index) => {
-    const number = index + 1
-    const others = ports.flatMap((_, other) => (other === index ? [] : [wires.address(other + 1)]))
-    return new NodeProcess({
-      name: `n${number}@${host}`,
-      directory: join(directory, `n${number}`),
-      ports: own,
-      seeds: others,
-      config: configOf(options, { advertise: wires.address(number) }),
-      environment: options.environment,
-    })
-  })
-  return { nodes, wires, faults: PROXY_FAULTS }
 }

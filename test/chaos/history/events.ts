@@ -17,7 +17,10 @@ export interface Numbered {
   readonly number: number
 }
 
-export type FaultName = 'killed' | 'drained' | 'frozen' | 'cut' | 'slow'
+export type FaultName = 'killed' | 'drained' | 'frozen' | 'cut' | 'slow' | 'full disk' | 'clock' | 'store away'
+
+/** With these every node hears every other, and serves its clients as far as it need not keep anything. */
+export const WHOLE_NETWORK: ReadonlySet<FaultName> = new Set(['full disk', 'clock', 'store away'])
 
 export type Happening =
   /** A publisher hands a message to its connection; `again`: with DUP, after it has found its session. */
@@ -71,7 +74,10 @@ export type Happening =
   | { readonly kind: 'written'; readonly writer: string; readonly topic: string; readonly value: string }
   /** What a new subscriber is given; '' when there is nothing. Only after `quiet`. */
   | { readonly kind: 'read'; readonly node: string; readonly topic: string; readonly value: string }
-  /** From here on the network is not whole, or a node does not do its work. A kill is a fault until the node is back. */
+  /**
+   * From here on the network is not whole, or a node does not do its work. A kill is a fault until the node is back.
+   * `nodes` are those it is about; none when it is about something that all of them need.
+   */
   | { readonly kind: 'fault'; readonly fault: FaultName; readonly nodes: readonly string[]; readonly text: string }
   | { readonly kind: 'healed' }
   /** Nobody publishes, nothing is wrong, and everything had the time to arrive. */

@@ -15,7 +15,7 @@ export interface Guarantees {
   readonly moveMs: number
 }
 
-export type StoreKind = 'embedded' | 'memory'
+export type StoreKind = 'embedded' | 'redis' | 'memory'
 
 /**
  * Whether a kill may cost sessions nothing. They are on the disk of their node, but what peers owe that node, and QoS 2 on its
@@ -33,7 +33,7 @@ export function guaranteesOf(store: StoreKind): Guarantees {
   return {
     sessionsOutliveKill: KILL_COSTS_NOTHING && store === 'embedded',
     awaySessionsOutliveDrain: true,
-    retainedOutlivesKill: store === 'embedded',
+    retainedOutlivesKill: store !== 'memory',
     overlapMs: OVERLAP_MS,
     answerMs: ANSWER_MS,
     moveMs: MOVE_MS,

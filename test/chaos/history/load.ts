@@ -61,9 +61,9 @@ export class HistoryLoad implements Bystanders {
     }, MOVE_PUBLISHER_EVERY_MS)
   }
 
-  /** All is well: sessions move from node to node. */
+  /** The network is whole, and every node runs: sessions move from node to node. */
   calm(): void {
-    this.whereabouts.markUp()
+    this.whereabouts.markUp(...this.nodes)
     this.whereabouts.mayMove = true
   }
 
@@ -133,6 +133,11 @@ export class HistoryLoad implements Bystanders {
     if (how === 'drained' || !this.guarantees.sessionsOutliveKill) this.whereabouts.markDown(node)
     // Who is away stays so; who was there comes to another node as soon as it is told.
     this.recorder.note({ kind: 'fault', fault: how, nodes: [node.name], text: `${node.name} is ${how}` })
+  }
+
+  /** The node runs again, while others may not. */
+  returns(node: NodeProcess): void {
+    this.whereabouts.markUp(node)
   }
 
   mute(node: NodeProcess): void {

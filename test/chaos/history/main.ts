@@ -1,5 +1,6 @@
 /**
- * `npm run chaos -- [--seed N] [--minutes N] [--nodes N] [--store KIND] [--faults a,b] [--plant NAME] [--proxies]`
+ * `npm run chaos -- [--seed N] [--minutes N] [--nodes N] [--store embedded|redis|memory] [--sentinels] [--faults a,b]
+ * [--plant NAME] [--proxies]`
  *
  * `npm run chaos -- --history FILE [--store KIND]`: judges a history that a failed run has written.
  *
@@ -9,7 +10,7 @@
  */
 
 import { parseArgs } from 'node:util'
-import { FAULT_KINDS, type FaultKind, FURTHER_FAULT_KINDS } from '../mesh/schedule.js'
+import { FAULT_KINDS, type FaultKind, FURTHER_FAULT_KINDS, GROUND_FAULT_KINDS } from '../mesh/schedule.js'
 import { check } from './checker.js'
 import { guaranteesOf, type StoreKind } from './guarantees.js'
 import { PLANTS } from './plants.js'
@@ -21,7 +22,7 @@ import { shortestOfEachKind } from './shortest.js'
 const DEFAULT_MINUTES = 3
 const DEFAULT_NODES = 3
 const MAXIMUM_NODES = 16
-const STORES: readonly StoreKind[] = ['embedded', 'memory']
+const STORES: readonly StoreKind[] = ['embedded', 'redis', 'memory']
 
 const { values } = parseArgs({
   options: {
@@ -33,6 +34,7 @@ const { values } = parseArgs({
     plant: { type: 'string' },
     history: { type: 'string' },
     proxies: { type: 'boolean', default: false },
+    sentinels: { type: 'boolean', default: false },
   },
 })
 
@@ -57,11 +59,12 @@ async function main(): Promise<number> {
   const minutes = numberOf(values.minutes, 'minutes', DEFAULT_MINUTES, 0, 24 * 60)
   const nodes = numberOf(values.nodes, 'nodes', DEFAULT_NODES, 2, MAXIMUM_NODES)
   const store = oneOf(values.store ?? 'embedded', 'store', STORES)
-  const kinds: readonly FaultKind[] = [...FAULT_KINDS, ...FURTHER_FAULT_KINDS]
+  const kinds: readonly FaultKind[] = [...FAULT_KINDS, ...FURTHER_FAULT_KINDS, ...GROUND_FAULT_KINDS]
   if (values.history !== undefined) return judge(values.history, store, seed)
   const chosen = values.faults?.split(',').map((kind) => oneOf(kind, 'faults', kinds))
   const plant = values.plant === undefined ? undefined : PLANTS[oneOf(values.plant, 'plant', Object.keys(PLANTS))]
   const faults = chosen ?? plant?.faults
+  if (values.sentinels && store !== 'redis') throw new Error('--sentinels goes with --store redis')
   say(
     `seed ${seed}: ${nodes} nodes, store ${store}, ${minutes} minutes${plant === undefined ? '' : `, planted: ${values.plant}`}`,
   )
@@ -72,6 +75,7 @@ async function main(): Promise<number> {
     store,
     say,
     isBehindProxies: values.proxies,
+    hasSentinels: values.sentinels,
     ...(faults === undefined ? {} : { faults }),
     ...(plant === undefined ? {} : { plant: plant.file }),
   })
@@ -85,7 +89,7 @@ async function main(): Promise<number> {
   }
   if (violations.length === 0) return 0
   say(
-    `again: npm run chaos -- --seed ${seed} --minutes ${minutes} --nodes ${nodes} --store ${store}${values.proxies ? ' --proxies' : ''}`,
+    `again: npm run chaos -- --seed ${seed} --minutes ${minutes} --nodes ${nodes} --store ${store}${values.sentinels ? ' --sentinels' : ''}${values.proxies ? ' --proxies' : ''}${values.faults === undefined ? '' : ` --faults '${values.faults}'`}`,
   )
   return 1
 }

@@ -12,7 +12,6 @@ import type { ClientDescription } from '../../../src/broker/client-list.js'
 import { eventually } from '../../support/eventually.js'
 import { Random } from '../../support/random.js'
 import { assertLinked } from '../mesh/checks.js'
-import { Nemesis } from '../mesh/nemesis.js'
 import { type Fault, type FaultKind, Schedule } from '../mesh/schedule.js'
 import { type Arena, type ArenaOptions, createArena, QUEUE_LENGTH } from './arena.js'
 import { check, type Violation, type ViolationKind } from './checker.js'
@@ -20,6 +19,7 @@ import type { FaultName, Happening, HistoryEvent } from './events.js'
 import { type Guarantees, guaranteesOf } from './guarantees.js'
 import { assertHeard } from './hearing.js'
 import { HistoryLoad } from './load.js'
+import { HistoryNemesis } from './nemesis.js'
 import { Recorder } from './recorder.js'
 import { report } from './report.js'
 import { shortestOfEachKind } from './shortest.js'
@@ -35,7 +35,16 @@ const LOOK_EVERY_MS = 250
 /** What may yet become right by waiting. */
 const PATIENT: ReadonlySet<ViolationKind> = new Set(['missing', 'retained', 'two connections'])
 
-const FAULT_NAMES: Readonly<Partial<Record<FaultKind, FaultName>>> = { freeze: 'frozen', slow: 'slow' }
+/** Of those that the nemesis does not note itself, when it ends a node. */
+const FAULT_NAMES: Readonly<Partial<Record<FaultKind, FaultName>>> = {
+  freeze: 'frozen',
+  slow: 'slow',
+  'disk full': 'full disk',
+  clock: 'clock',
+  'redis killed': 'store away',
+  'redis frozen': 'store away',
+  'redis failover': 'store away',
+}
 
 export interface RunOptions extends Omit<ArenaOptions, 'environment'> {
   readonly minutes: number
@@ -43,8 +52,6 @@ export interface RunOptions extends Omit<ArenaOptions, 'environment'> {
   readonly rounds?: number
   /** A file that is loaded into each node before it starts, with a fault of its own. */
   readonly plant?: string
-  /** Instead of all that can be done here. */
-  readonly faults?: readonly FaultKind[]
   readonly say: (text: string) => void
 }
 
@@ -63,11 +70,7 @@ export async function runHistory(options: RunOptions): Promise<Outcome> {
   const { plant, say } = options
   const environment: Record<string, string> = plant === undefined ? {} : { NODE_OPTIONS: `--import ${plant}` }
   const arena = await createArena({ ...options, environment })
-  if (arena.problem !== undefined) {
-    say(
-      `no network namespaces: ${arena.problem}. The nodes are behind TCP proxies instead: every cut is one of all nodes from each other, and no link is slow.`,
-    )
-  }
+  for (const problem of arena.problems) say(problem)
   const run = new Run(options, arena)
   try {
     await run.begin()
@@ -85,7 +88,7 @@ class Run {
   private readonly recorder = new Recorder()
   private readonly guarantees: Guarantees
   private load: HistoryLoad | undefined
-  private readonly schedule: Schedule
+  private readonly schedule: Schedule<FaultKind>
   private rounds = 0
 
   constructor(
@@ -93,7 +96,7 @@ class Run {
     private readonly arena: Arena,
   ) {
     this.guarantees = guaranteesOf(options.store)
-    this.schedule = new Schedule(new Random(options.seed), arena.nodes.length, options.faults ?? arena.faults)
+    this.schedule = new Schedule(new Random(options.seed), arena.nodes.length, arena.faults)
   }
 
   async begin(): Promise<void> {
@@ -108,7 +111,7 @@ class Run {
   async go(): Promise<Outcome> {
     const { say } = this.options
     const load = this.theLoad()
-    const nemesis = new Nemesis(this.arena.wires, this.arena.nodes, load)
+    const nemesis = new HistoryNemesis(this.arena, load)
     const end = performance.now() + this.options.minutes * 60_000
     for (;;) {
       load.calm()
@@ -150,11 +153,12 @@ class Run {
   }
 
   private noteFault({ kind, rules, victim, text }: Fault): void {
+    const fault = FAULT_NAMES[kind] ?? (rules.length > 0 ? 'cut' : undefined)
     // Kills and drains are noted when they happen.
-    if (rules.length === 0 && kind !== 'freeze') return
+    if (fault === undefined) return
     const node = this.arena.nodes[(victim ?? 0) - 1]
     const nodes = node === undefined ? [] : [node.name]
-    this.recorder.note({ kind: 'fault', fault: FAULT_NAMES[kind] ?? 'cut', nodes, text: `${kind}: ${text}` })
+    this.recorder.note({ kind: 'fault', fault, nodes, text: `${kind}: ${text}` })
   }
 
   /** Waits until everything has arrived, as long as that may take; then begins a new history. */

@@ -18,8 +18,8 @@ export class Whereabouts {
     this.down.add(node)
   }
 
-  markUp(): void {
-    this.down.clear()
+  markUp(...nodes: readonly NodeProcess[]): void {
+    for (const node of nodes) this.down.delete(node)
   }
 
   isUp(node: NodeProcess): boolean {

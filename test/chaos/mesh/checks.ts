@@ -6,7 +6,7 @@ import type { Page } from '../../../src/admin/page.js'
 import type { ClientDescription } from '../../../src/broker/client-list.js'
 import type { Alarm } from '../../../src/telemetry/alarms.js'
 import { eventually } from '../../support/eventually.js'
-import type { NodeProcess } from '../../support/node-process.js'
+import type { LogLine, NodeProcess } from '../../support/node-process.js'
 import type { Load } from './load.js'
 
 /** From the network being whole to every link being up: a redial after 2 s, its handshake, a loaded machine. */
@@ -73,11 +73,14 @@ export function assertNobodyDown(nodes: readonly NodeProcess[], since: number): 
   }
 }
 
-/** No process has ended by itself, none has logged an error. */
-export function assertHealthy(nodes: readonly NodeProcess[]): void {
+/** No process has ended by itself, none has logged an error, save those that are expected. */
+export function assertHealthy(
+  nodes: readonly NodeProcess[],
+  isExpected: (line: LogLine) => boolean = () => false,
+): void {
   for (const node of nodes) {
     assert.equal(node.isRunning, true, `${node.name} runs\n${node.lastLines()}`)
-    const errors = node.logs().filter(({ level }) => level >= ERROR_LEVEL)
+    const errors = node.logs().filter((line) => line.level >= ERROR_LEVEL && !isExpected(line))
     assert.deepEqual(errors, [], `${node.name} has no errors`)
   }
 }

@@ -17,7 +17,7 @@ import { checkHealed } from './checks.js'
 import { Load } from './load.js'
 import { Nemesis } from './nemesis.js'
 import { Network, networkProblem } from './network.js'
-import { Schedule } from './schedule.js'
+import { FAULT_KINDS, Schedule } from './schedule.js'
 
 const DEFAULT_MINUTES = 3
 const DEFAULT_NODES = 4
@@ -70,7 +70,7 @@ function createNodes(network: Network, count: number, directory: string): NodePr
 /** Until the time is used up; returns how many faults there were. @throws what a check found */
 async function run(nodes: readonly NodeProcess[], network: Network, seed: number, minutes: number): Promise<number> {
   const random = new Random(seed)
-  const schedule = new Schedule(random, nodes.length)
+  const schedule = new Schedule(random, nodes.length, FAULT_KINDS)
   // The load has numbers of its own: how far it gets is a matter of time, and the faults must not be.
   const load = new Load(nodes, new Random(seed + 1))
   const nemesis = new Nemesis(network, nodes, load)

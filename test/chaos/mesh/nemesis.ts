@@ -3,10 +3,10 @@
 import assert from 'node:assert/strict'
 import { setTimeout as delay } from 'node:timers/promises'
 import { eventually } from '../../support/eventually.js'
-import type { NodeProcess } from '../../support/node-process.js'
+import type { LogLine, NodeProcess } from '../../support/node-process.js'
 import { assertHealthy, assertNobodyDown, assertViewsDiffer } from './checks.js'
 import type { WireRule } from './network.js'
-import type { Fault } from './schedule.js'
+import type { Fault, MeshFaultKind } from './schedule.js'
 
 /** A link that flaps is cut and whole by turns of this length. */
 const FLAP_MS = 300
@@ -33,10 +33,12 @@ export class Nemesis {
     private readonly network: Wires,
     private readonly nodes: readonly NodeProcess[],
     private readonly load: Bystanders,
+    /** Whether an error in a node's log is one that a fault before has made. */
+    private readonly isExpected: (line: LogLine) => boolean = () => false,
   ) {}
 
   /** One fault from its beginning to its end: the network is whole then, and every node runs. */
-  async strike(fault: Fault): Promise<void> {
+  async strike(fault: Fault<MeshFaultKind>): Promise<void> {
     switch (fault.kind) {
       case 'flapping':
         return this.flap(fault)
@@ -76,7 +78,7 @@ export class Nemesis {
 
   private async kill({ kind, rules, victim, lasts }: Fault): Promise<void> {
     const node = this.node(victim)
-    assertHealthy(this.nodes)
+    assertHealthy(this.nodes, this.isExpected)
     if (kind === 'kill in a split') {
       // What this node acknowledges alone is in its memory alone, and goes with it.
       this.load.mute(node)

@@ -16,15 +16,32 @@ export const FAULT_KINDS = [
 ] as const
 /** What another run may ask for besides. */
 export const FURTHER_FAULT_KINDS = ['drain', 'kill behind a cut'] as const
-export type FaultKind = (typeof FAULT_KINDS)[number] | (typeof FURTHER_FAULT_KINDS)[number]
+/** Of the whole cluster, and of what its nodes stand on: those of `npm run chaos` alone. */
+export const GROUND_FAULT_KINDS = [
+  'kill all',
+  'rolling restart',
+  'disk full',
+  'clock',
+  'redis killed',
+  'redis frozen',
+  'redis failover',
+] as const
+export type GroundFaultKind = (typeof GROUND_FAULT_KINDS)[number]
+/** Of nodes and links: `Nemesis` knows how. */
+export type MeshFaultKind = (typeof FAULT_KINDS)[number] | (typeof FURTHER_FAULT_KINDS)[number]
+export type FaultKind = MeshFaultKind | GroundFaultKind
 
 /** One disturbance; the network is whole before it and after it. */
-export interface Fault {
-  readonly kind: FaultKind
+export interface Fault<Kind extends FaultKind = FaultKind> {
+  readonly kind: Kind
   /** Rules of the wire while it lasts. */
   readonly rules: readonly WireRule[]
-  /** Node that is killed, frozen or drained. */
+  /** Node that is killed, frozen or drained, whose disk is full or whose clock is set. */
   readonly victim?: number
+  /** All nodes, in the order in which it comes over them. */
+  readonly order?: readonly number[]
+  /** By how much a clock is set forward, in milliseconds; back when negative. */
+  readonly step?: number
   /** Milliseconds. */
   readonly lasts: number
   /** What it is, for people. */
@@ -38,22 +55,28 @@ const UNNOTICED_MS = 2_000
 /** A slow link: there and back takes 200 ms, and one frame in twenty is lost. */
 const SLOW = { delay: 100, loss: 5 }
 
+/** How far a clock is set; nodes follow each other's clocks within a minute (`MAXIMUM_DRIFT_MS`). */
+const MINIMUM_STEP_MS = 5_000
+const MAXIMUM_STEP_MS = 45_000
+
 /** Until all nodes say that their views differ: the cut is noticed, has lasted, and is looked at. */
 const SAID_MS = 10_000
 
 /** Each kind once in an order of chance, then again, until the time is used up. */
-export class Schedule {
-  private rest: FaultKind[] = []
+export class Schedule<Kind extends FaultKind> {
+  private rest: Kind[] = []
 
   constructor(
     private readonly random: Random,
     private readonly nodes: number,
-    private readonly kinds: readonly FaultKind[] = FAULT_KINDS,
+    private readonly kinds: readonly Kind[],
   ) {}
 
-  next(): Fault {
+  next(): Fault<Kind> {
     if (this.rest.length === 0) this.rest = shuffled(this.kinds, this.random)
-    return this.make(this.rest.pop() ?? 'halves')
+    const kind = this.rest.pop()
+    if (kind === undefined) throw new Error('there are no faults to choose from')
+    return { ...this.make(kind), kind }
   }
 
   private make(kind: FaultKind): Fault {
@@ -115,6 +138,23 @@ export class Schedule {
         }
       case 'drain':
         return { kind, rules: [], victim: first, lasts: UNNOTICED_MS, text: `node ${first} ends by SIGTERM` }
+      case 'kill all':
+        return { kind, rules: [], order: all, lasts: UNNOTICED_MS, text: 'all nodes at once' }
+      case 'rolling restart':
+        return { kind, rules: [], order: all, lasts: UNNOTICED_MS, text: `nodes ${all}, one after another, by SIGTERM` }
+      case 'disk full':
+        return { kind, rules: [], victim: first, lasts, text: `of node ${first} for ${lasts} ms` }
+      case 'clock': {
+        const size = MINIMUM_STEP_MS + this.random.below(MAXIMUM_STEP_MS - MINIMUM_STEP_MS)
+        const step = this.random.oneIn(2) ? size : -size
+        const text = `of node ${first} is set ${size} ms ${step > 0 ? 'forward' : 'back'} for ${lasts} ms`
+        return { kind, rules: [], victim: first, step, lasts, text }
+      }
+      case 'redis killed':
+      case 'redis frozen':
+        return { kind, rules: [], lasts, text: `for ${lasts} ms` }
+      case 'redis failover':
+        return { kind, rules: [], lasts: UNNOTICED_MS, text: 'the master is killed, and comes back as a replica' }
     }
   }
 }

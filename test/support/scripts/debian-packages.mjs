@@ -15,7 +15,9 @@ const PACKAGES = [
   { name: 'etcd-server', probe: ['etcd', '--version'], service: 'etcd' },
   { name: 'python3-paho-mqtt', probe: [SYSTEM_PYTHON, '-c', 'import paho.mqtt.client'] },
   { name: 'openssl', probe: ['openssl', 'version'] },
-  // Plays the network between the hosts of `npm run chaos:mesh`.
+  // Sets the clocks of `npm run chaos`.
+  { name: 'faketime', probe: ['faketime', '--version'] },
+  // Plays the network between the hosts of `npm run chaos:mesh`, and of the other.
   { name: 'python3', probe: [SYSTEM_PYTHON, '--version'] },
   { name: 'iproute2', probe: ['ip', '-V'] },
 ]

@@ -1,7 +1,7 @@
 /** One client ID has one connection, save while nodes cannot hear each other and some moments after. */
 
 import type { Found, Rule } from '../checker.js'
-import type { EventOf, HistoryEvent } from '../events.js'
+import { type EventOf, type HistoryEvent, WHOLE_NETWORK } from '../events.js'
 import type { Guarantees } from '../guarantees.js'
 
 interface Open {
@@ -26,6 +26,7 @@ export class ConnectionRule implements Rule {
   take(event: HistoryEvent): void {
     switch (event.kind) {
       case 'fault':
+        if (WHOLE_NETWORK.has(event.fault)) break
         this.whole = this.wholeAt(event.at)
         this.since = undefined
         break

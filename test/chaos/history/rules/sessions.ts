@@ -1,7 +1,7 @@
 /** Which sessions have to be there, and since when which subscription counts. */
 
 import type { Found, Rule } from '../checker.js'
-import type { EventOf, HistoryEvent } from '../events.js'
+import { type EventOf, type HistoryEvent, WHOLE_NETWORK } from '../events.js'
 import type { Guarantees } from '../guarantees.js'
 
 /** A session as its client may expect it. */
@@ -143,7 +143,7 @@ export class Sessions implements Rule {
   private fault({ fault, nodes, at }: EventOf<'fault'>): void {
     const { sessionsOutliveKill, awaySessionsOutliveDrain, moveMs } = this.guarantees
     if (fault === 'killed' || fault === 'drained') for (const node of nodes) this.unheard.add(node)
-    else this.isSplit = true
+    else if (!WHOLE_NETWORK.has(fault)) this.isSplit = true
     for (const session of this.sessions.values()) {
       if (!nodes.some((node) => session.isOn(node, at, moveMs))) continue
       if (fault === 'killed' && !sessionsOutliveKill) session.mayBeGone = true

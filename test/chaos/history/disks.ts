@@ -1,0 +1,144 @@
+/**
+ * Small disks: the data directory of each node is a tmpfs of its own, which can be filled and emptied. It is mounted for
+ * everybody and not in the node's own mount namespace: it has to outlive the node.
+ */
+
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { closeSync, mkdirSync, openSync, rmSync, writeSync } from 'node:fs'
+import { join } from 'node:path'
+import { eventually } from '../../support/eventually.js'
+import type { NodeProcess } from '../../support/node-process.js'
+import { type ClientHandlers, HistoryClient } from './client.js'
+import { Recorder } from './recorder.js'
+
+/** Much more than a node under this load keeps. */
+const DISK_MEGABYTES = 128
+const CHUNK = Buffer.alloc(64 * 1024)
+/** A store has room of its own within its file, which has to be used up before it feels the disk. */
+const GLUTTON_BYTES = 20_000
+const FULL_WITHIN_MS = 30_000
+const ROOM_WITHIN_MS = 20_000
+
+export class SmallDisks {
+  private readonly mounted: string[] = []
+
+  /** @param nodes whose data directories they become, before they start. @throws when nothing can be mounted here */
+  constructor(nodes: readonly NodeProcess[]) {
+    process.once('exit', this.remove)
+    for (const { dataDirectory } of nodes) {
+      mkdirSync(dataDirectory, { recursive: true })
+      run('mount', '-t', 'tmpfs', '-o', `size=${DISK_MEGABYTES}m`, 'none', dataDirectory)
+      this.mounted.push(dataDirectory)
+    }
+  }
+
+  /** Leaves no room; resolves when the node refuses to take what it cannot keep. */
+  async fill(node: NodeProcess): Promise<void> {
+    const file = openSync(ballastOf(node), 'w')
+    try {
+      for (;;) writeSync(file, CHUNK)
+    } catch (error) {
+      if ((error as NodeJS.ErrnoException).code !== 'ENOSPC') throw error
+    } finally {
+      closeSync(file)
+    }
+    await new Glutton(node).feed()
+  }
+
+  /** Makes room again; resolves when the node's store works. */
+  async empty(node: NodeProcess): Promise<void> {
+    rmSync(ballastOf(node))
+    await eventually(
+      async () => assert.equal((await node.metrics()).value('shoalmq_store_failing'), 0, `the store of ${node.name}`),
+      { within: ROOM_WITHIN_MS, every: 100 },
+    )
+    await new Glutton(node).end()
+  }
+
+  /** Idempotent. */
+  stop(): void {
+    process.off('exit', this.remove)
+    this.remove()
+  }
+
+  private readonly remove = (): void => {
+    // Lazily: a node that was killed just now may not be gone yet.
+    for (const directory of this.mounted.splice(0)) run('umount', '-l', directory)
+  }
+}
+
+/** A session that is given large messages until its node refuses them. It is no part of the history. */
+class Glutton {
+  private readonly clientId: string
+
+  constructor(private readonly node: NodeProcess) {
+    this.clientId = `glutton-${node.name}`
+  }
+
+  async feed(): Promise<void> {
+    const subscriptions = [{ topic: this.clientId, qos: 1, nl: false, rap: false, rh: 2 }] as const
+    await this.visit(false, (client, done) => ({
+      connected: () => client().send({ cmd: 'subscribe', messageId: 1, subscriptions: [...subscriptions] }),
+      packet: ({ cmd }) => cmd === 'suback' && done(),
+    }))
+    await this.visit(true, (client, done) => {
+      const publish = (): void =>
+        client().send({
+          ...{ cmd: 'publish', topic: this.clientId, payload: Buffer.alloc(GLUTTON_BYTES) },
+          ...{ qos: 1, dup: false, retain: false, messageId: 1 },
+        })
+      return {
+        connected: publish,
+        packet: (packet) => {
+          if (packet.cmd !== 'puback') return
+          if ((packet.reasonCode ?? 0) >= 0x80) done()
+          else publish()
+        },
+      }
+    })
+  }
+
+  /** Its session, and what was kept for it. */
+  async end(): Promise<void> {
+    await this.visit(true, (_, done) => ({ connected: done, packet: () => undefined }), this.clientId)
+  }
+
+  private async visit(
+    clean: boolean,
+    handlers: (
+      client: () => HistoryClient,
+      done: () => void,
+    ) => { connected(): void; packet: (packet: Parameters<ClientHandlers['packet']>[0]) => unknown },
+    clientId = clean ? `${this.clientId}-feeder` : this.clientId,
+  ): Promise<void> {
+    let isDone = false
+    let why = 'is at it'
+    const { connected, packet } = handlers(
+      () => client,
+      () => {
+        isDone = true
+      },
+    )
+    const client = new HistoryClient(this.node, { clientId, clean }, new Recorder(), {
+      connected,
+      packet: (one) => void packet(one),
+      closed: () => {
+        why = 'has lost its connection'
+      },
+    })
+    try {
+      await eventually(() => assert.ok(isDone, `${clientId} ${why}`), { within: FULL_WITHIN_MS })
+    } finally {
+      client.end('it has what it came for')
+    }
+  }
+}
+
+function ballastOf({ dataDirectory }: NodeProcess): string {
+  return join(dataDirectory, 'ballast')
+}
+
+function run(command: string, ...parameters: string[]): void {
+  execFileSync(command, parameters, { stdio: ['ignore', 'ignore', 'pipe'] })
+}
