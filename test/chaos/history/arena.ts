@@ -11,13 +11,27 @@ import { FAULT_KINDS, type FaultKind, FURTHER_FAULT_KINDS } from '../mesh/schedu
 import { Clocks } from './clocks.js'
 import { SmallDisks } from './disks.js'
 import type { StoreKind } from './guarantees.js'
+import { HOARDED_BYTES } from './hoard.js'
 import { ProxyWires } from './proxy-wires.js'
+import type { QueueBounds } from './queue-watch.js'
 import { RedisBacking } from './redis-backing.js'
 
 const PORTS = { mqtt: 1883, ws: 8083, admin: 18083, cluster: 5370 }
 const LOOPBACK = '127.0.0.1'
-/** What waits for a client that is away during the longest fault is well below it. */
-export const QUEUE_LENGTH = 20_000
+/**
+ * What waits for the clients of the load during the longest fault is well below these, save for the one that hoards: its
+ * queue reaches its bytes within seconds. Publishers that are held back there may put one message each on top.
+ */
+const QUEUE_LENGTH = 20_000
+const QUEUE_BYTES = 4 * 1024 * 1024
+const INFLIGHT_WINDOW = 1_000
+const LINK_BYTES = 16 * 1024 * 1024
+export const QUEUE_BOUNDS: QueueBounds = {
+  messages: QUEUE_LENGTH,
+  bytes: QUEUE_BYTES + 4 * HOARDED_BYTES,
+  inFlight: INFLIGHT_WINDOW,
+  linkBytes: LINK_BYTES,
+}
 
 export interface ArenaOptions {
   readonly nodes: number
@@ -198,9 +212,14 @@ class ArenaParts implements Arena {
 function configOf(store: ConfigTree, cluster: ConfigTree): ConfigTree {
   return {
     allowAnonymous: true,
-    cluster: { secret: 'a-secret-of-the-chaos-run', ...cluster },
+    cluster: { secret: 'a-secret-of-the-chaos-run', linkBuffer: LINK_BYTES, ...cluster },
     // A machine that is busy with a whole cluster is no reason to refuse clients.
-    mqtt: { queueLength: QUEUE_LENGTH, overload: { loopDelay: '10s' } },
+    mqtt: {
+      queueLength: QUEUE_LENGTH,
+      queueBytes: QUEUE_BYTES,
+      inflightWindow: INFLIGHT_WINDOW,
+      overload: { loopDelay: '10s' },
+    },
     drain: { handover: '8s' },
     store,
   }

@@ -7,19 +7,33 @@ import type { HistoryEvent } from './events.js'
 import type { Guarantees } from './guarantees.js'
 import { ConnectionRule } from './rules/connections.js'
 import { DeliveryRule } from './rules/deliveries.js'
+import { GroupRule } from './rules/groups.js'
 import { QueueRule } from './rules/queues.js'
 import { RetainedRule } from './rules/retained.js'
 import { Sessions } from './rules/sessions.js'
+import { WillRule } from './rules/wills.js'
 
 export const VIOLATION_KINDS = [
   /** Acknowledged to its publisher, and not there. */
   'missing',
   /** A session that was promised to be there is not. */
   'session lost',
+  /** Session Present where there can be no session. */
+  'session from nowhere',
   /** A message of QoS 2, twice. */
   'duplicate',
   /** A message of QoS 1 twice, where nobody had a reason to send it again. */
   'repeat',
+  /** A message with a delay, before its time. */
+  'early',
+  /** Acknowledged to its publisher, and no member of a group has it. */
+  'missing in a group',
+  /** A message of QoS 2, to two members of a group. */
+  'twice in a group',
+  /** A client is gone without a word, and its will does not come. */
+  'will missing',
+  /** A will that comes twice, or of a client that has said goodbye. */
+  'will',
   /** A message for the first time, after a later one of its stream. */
   'order',
   /** A message that nobody has sent. */
@@ -54,7 +68,9 @@ export function check(history: Iterable<HistoryEvent>, guarantees: Guarantees): 
   const sessions = new Sessions(guarantees, found)
   const rules: Rule[] = [
     sessions,
-    new DeliveryRule(sessions, found),
+    new DeliveryRule(guarantees, sessions, found),
+    new GroupRule(sessions, found),
+    new WillRule(sessions, found),
     new ConnectionRule(guarantees, found),
     new QueueRule(found),
     new RetainedRule(guarantees, found),

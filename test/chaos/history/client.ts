@@ -23,6 +23,10 @@ export interface ClientOptions {
   readonly clientId: string
   /** A session that ends with the connection, and none before it. */
   readonly clean: boolean
+  /** Topic of its will, of QoS 2, which says who it was. */
+  readonly will?: string
+  /** MQTT's highest by default. */
+  readonly receiveMaximum?: number
 }
 
 let connections = 0
@@ -54,7 +58,7 @@ export class HistoryClient {
     })
     this.socket.on('close', () => this.closed())
     this.limit = setTimeout(() => this.end('CONNECT was not answered'), CONNECT_LIMIT_MS)
-    const { clientId, clean } = options
+    const { clientId, clean, will, receiveMaximum = 65_535 } = options
     recorder.note({ kind: 'connect', client: clientId, connection: this.connection, node: node.name })
     this.send({
       cmd: 'connect',
@@ -63,7 +67,8 @@ export class HistoryClient {
       clean,
       clientId,
       keepalive: 0,
-      properties: { sessionExpiryInterval: clean ? 0 : SESSION_EXPIRY_S },
+      properties: { sessionExpiryInterval: clean ? 0 : SESSION_EXPIRY_S, receiveMaximum },
+      ...(will === undefined ? {} : { will: { topic: will, payload: Buffer.from(clientId), qos: 2, retain: false } }),
     })
   }
 
@@ -77,6 +82,14 @@ export class HistoryClient {
 
   send(packet: Packet): void {
     this.socket.write(mqttPacket.generate(packet, { protocolVersion: 5 }))
+  }
+
+  /** Ends the connection with DISCONNECT. */
+  sayGoodbye(): void {
+    this.recorder.note({ kind: 'goodbye', client: this.clientId })
+    this.send({ cmd: 'disconnect', reasonCode: 0 })
+    this.why = 'it says goodbye'
+    this.socket.end()
   }
 
   /** Ends the connection from this side without a word. */
@@ -97,7 +110,7 @@ export class HistoryClient {
     if (connack.reasonCode !== 0) return this.end(`CONNACK 0x${(connack.reasonCode ?? 0).toString(16)}`)
     clearTimeout(this.limit)
     this.state = 'open'
-    const { clientId, clean } = this.options
+    const { clientId, clean, will } = this.options
     this.recorder.note({
       kind: 'connected',
       client: clientId,
@@ -106,6 +119,7 @@ export class HistoryClient {
       sessionPresent: connack.sessionPresent,
       clean,
     })
+    if (will !== undefined) this.recorder.note({ kind: 'will', client: clientId, topic: will, node: this.node.name })
     this.handlers.connected(connack)
   }
 

@@ -7,9 +7,10 @@ import assert from 'node:assert/strict'
 import { execFileSync } from 'node:child_process'
 import { closeSync, mkdirSync, openSync, rmSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
+import type { Packet } from 'mqtt-packet'
 import { eventually } from '../../support/eventually.js'
 import type { NodeProcess } from '../../support/node-process.js'
-import { type ClientHandlers, HistoryClient } from './client.js'
+import { type ClientOptions, HistoryClient } from './client.js'
 import { Recorder } from './recorder.js'
 
 /** Much more than a node under this load keeps. */
@@ -77,58 +78,46 @@ class Glutton {
   }
 
   async feed(): Promise<void> {
-    const subscriptions = [{ topic: this.clientId, qos: 1, nl: false, rap: false, rh: 2 }] as const
-    await this.visit(false, (client, done) => ({
-      connected: () => client().send({ cmd: 'subscribe', messageId: 1, subscriptions: [...subscriptions] }),
-      packet: ({ cmd }) => cmd === 'suback' && done(),
-    }))
-    await this.visit(true, (client, done) => {
-      const publish = (): void =>
-        client().send({
-          ...{ cmd: 'publish', topic: this.clientId, payload: Buffer.alloc(GLUTTON_BYTES) },
-          ...{ qos: 1, dup: false, retain: false, messageId: 1 },
-        })
-      return {
-        connected: publish,
-        packet: (packet) => {
-          if (packet.cmd !== 'puback') return
-          if ((packet.reasonCode ?? 0) >= 0x80) done()
-          else publish()
-        },
-      }
+    const { clientId } = this
+    await this.visit({ clientId, clean: false }, (client, packet) => {
+      if (packet !== undefined) return packet.cmd === 'suback'
+      const subscriptions = [{ topic: clientId, qos: 1 as const, nl: false, rap: false, rh: 2 }]
+      client.send({ cmd: 'subscribe', messageId: 1, subscriptions })
+      return false
+    })
+    const payload = Buffer.alloc(GLUTTON_BYTES)
+    await this.visit({ clientId: `${clientId}-feeder`, clean: true }, (client, packet) => {
+      if (packet?.cmd === 'puback' && (packet.reasonCode ?? 0) >= 0x80) return true
+      client.send({ cmd: 'publish', topic: clientId, payload, qos: 1, dup: false, retain: false, messageId: 1 })
+      return false
     })
   }
 
   /** Its session, and what was kept for it. */
   async end(): Promise<void> {
-    await this.visit(true, (_, done) => ({ connected: done, packet: () => undefined }), this.clientId)
+    await this.visit({ clientId: this.clientId, clean: true }, () => true)
   }
 
+  /** @param take is given every packet, and before them none when it is let in; true when that was what it came for */
   private async visit(
-    clean: boolean,
-    handlers: (
-      client: () => HistoryClient,
-      done: () => void,
-    ) => { connected(): void; packet: (packet: Parameters<ClientHandlers['packet']>[0]) => unknown },
-    clientId = clean ? `${this.clientId}-feeder` : this.clientId,
+    options: ClientOptions,
+    take: (client: HistoryClient, packet: Packet | undefined) => boolean,
   ): Promise<void> {
     let isDone = false
     let why = 'is at it'
-    const { connected, packet } = handlers(
-      () => client,
-      () => {
-        isDone = true
+    const client = new HistoryClient(this.node, options, new Recorder(), {
+      connected: () => {
+        isDone = take(client, undefined)
       },
-    )
-    const client = new HistoryClient(this.node, { clientId, clean }, new Recorder(), {
-      connected,
-      packet: (one) => void packet(one),
+      packet: (packet) => {
+        isDone ||= take(client, packet)
+      },
       closed: () => {
         why = 'has lost its connection'
       },
     })
     try {
-      await eventually(() => assert.ok(isDone, `${clientId} ${why}`), { within: FULL_WITHIN_MS })
+      await eventually(() => assert.ok(isDone, `${options.clientId} ${why}`), { within: FULL_WITHIN_MS })
     } finally {
       client.end('it has what it came for')
     }

@@ -9,6 +9,8 @@ export interface Stream {
   readonly publisher: string
   readonly topic: string
   readonly qos: 1 | 2
+  /** Published with a delay, in milliseconds: such messages have no order. As its publisher says; receivers do not know. */
+  readonly delay?: number
 }
 
 /** One message of a stream. */
@@ -53,6 +55,12 @@ export type Happening =
     } & Numbered)
   /** PUBACK or PUBREC of a subscriber. */
   | ({ readonly kind: 'acknowledge'; readonly client: string; readonly connection: number } & Numbered)
+  /** A client was let in with a will, as the only one of this client ID there ever is; of QoS 2, and without a delay. */
+  | { readonly kind: 'will'; readonly client: string; readonly topic: string; readonly node: string }
+  /** DISCONNECT was sent: there is to be no will. */
+  | { readonly kind: 'goodbye'; readonly client: string }
+  /** A PUBLISH with the will of a client, as `receive`. */
+  | { readonly kind: 'mourn'; readonly client: string; readonly of: string; readonly topic: string }
   /** All of a stream up to this number has been sent, and was found to be right, before this history begins. */
   | ({ readonly kind: 'settled' } & Numbered)
   /** What waits for a session or a link, as its node tells. */

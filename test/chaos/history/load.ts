@@ -5,18 +5,23 @@ import type { Random } from '../../support/random.js'
 import type { Bystanders } from '../mesh/nemesis.js'
 import type { Happening } from './events.js'
 import type { Guarantees } from './guarantees.js'
+import { Hoard } from './hoard.js'
+import { Mourned } from './mourned.js'
 import { HistoryPublisher } from './publisher.js'
 import type { Recorder } from './recorder.js'
-import { RetainedWriter, readRetained } from './retained-values.js'
+import { RetainedWriter, readRetained, STATE } from './retained-values.js'
 import { Rivals } from './rivals.js'
-import { HistorySubscriber, type SubscriberOptions } from './subscriber.js'
+import { HistorySubscriber, type SubscriberOptions, WILLS } from './subscriber.js'
 import { Whereabouts } from './whereabouts.js'
 
 const ROAMERS = 3
-const RETAINED_TOPICS = 2
+/** Of the writer who has many. */
+const RETAINED_TOPICS = 48
 /** How late those that take their time acknowledge, in milliseconds. */
 const LATE_MS = 40
 const MOVE_PUBLISHER_EVERY_MS = 1_500
+/** Of the messages that are published with one, in seconds. */
+const DELAY_S = 2
 
 export class HistoryLoad implements Bystanders {
   private readonly whereabouts: Whereabouts
@@ -24,6 +29,8 @@ export class HistoryLoad implements Bystanders {
   private readonly subscribers: HistorySubscriber[]
   private readonly writers: RetainedWriter[]
   private readonly rivals: Rivals
+  private readonly mourned: Mourned
+  private readonly hoard: Hoard
   private readonly mover: NodeJS.Timeout
   private readonly muted = new Set<NodeProcess>()
   private isPaused = false
@@ -41,21 +48,29 @@ export class HistoryLoad implements Bystanders {
     this.publishers = nodes.map(
       (node, index) => new HistoryPublisher(`publisher-${index + 1}`, node, recorder, whereabouts),
     )
+    this.publishers.push(new HistoryPublisher('publisher-late', whereabouts.any(), recorder, whereabouts, DELAY_S))
     this.subscribers = nodes.flatMap((node, index) => [
       subscriber({ name: `stays-${index + 1}`, filter: 'load/#', patience: 0, habit: 'stays' }, node),
       subscriber({ name: `away-${index + 1}`, filter: 'load/#', patience: 0, habit: 'away' }, node),
+      subscriber({ name: `member-${index + 1}`, filter: '$share/crew/load/#', patience: 0, habit: 'stays' }, node),
     ])
+    this.subscribers.push(
+      subscriber({ name: 'roams-late', filter: 'later/#', patience: 0, habit: 'roams' }, whereabouts.any()),
+      subscriber({ name: 'away-late', filter: 'later/#', patience: LATE_MS, habit: 'away' }, whereabouts.any()),
+      subscriber({ name: 'mourner', filter: `${WILLS}#`, patience: 0, habit: 'stays' }, whereabouts.any()),
+    )
     for (let index = 1; index <= ROAMERS; index += 1) {
       const patience = index % 2 === 0 ? LATE_MS : 0
       const filter = index === ROAMERS ? 'load/+/2' : 'load/#'
       this.subscribers.push(subscriber({ name: `roams-${index}`, filter, patience, habit: 'roams' }, whereabouts.any()))
     }
-    this.writers = Array.from(
-      { length: RETAINED_TOPICS },
-      (_, index) =>
-        new RetainedWriter(`writer-${index + 1}`, `state/${index + 1}`, whereabouts.any(), recorder, whereabouts),
+    const many = Array.from({ length: RETAINED_TOPICS }, (_, index) => `${STATE}many/${index}`)
+    this.writers = [[`${STATE}1`], [`${STATE}2`], many].map(
+      (topics, index) => new RetainedWriter(`writer-${index + 1}`, topics, whereabouts.any(), recorder, whereabouts),
     )
     this.rivals = new Rivals(recorder, whereabouts)
+    this.mourned = new Mourned(recorder, whereabouts)
+    this.hoard = new Hoard(whereabouts.any(), recorder, whereabouts)
     this.mover = setInterval(() => {
       if (whereabouts.mayMove) random.pick(this.publishers).move()
     }, MOVE_PUBLISHER_EVERY_MS)
@@ -65,6 +80,7 @@ export class HistoryLoad implements Bystanders {
   calm(): void {
     this.whereabouts.markUp(...this.nodes)
     this.whereabouts.mayMove = true
+    this.hoard.visit()
   }
 
   /** Before a fault: sessions stay where they are. */
@@ -77,6 +93,7 @@ export class HistoryLoad implements Bystanders {
     return [
       ...this.publishers.flatMap(({ connection, name }) => (connection === undefined ? [name] : [])),
       ...this.subscribers.flatMap(({ connection, options }) => (connection === undefined ? [options.name] : [])),
+      ...(this.hoard.isAway ? [] : ['the hoarder']),
     ]
   }
 
@@ -102,14 +119,17 @@ export class HistoryLoad implements Bystanders {
   unsettled(): string[] {
     return [
       ...this.publishers.flatMap(({ isSettled, name }) => (isSettled ? [] : [`${name} waits for acknowledgements`])),
+      ...this.publishers.flatMap(({ isDue, name }) => (isDue ? [] : [`the last of ${name} is not due`])),
       ...this.writers.flatMap(({ isSettled, name }) => (isSettled ? [] : [`${name} waits for an acknowledgement`])),
       ...this.subscribers.flatMap(({ isThere, options }) => (isThere ? [] : [`${options.name} is not subscribed`])),
+      ...(this.mourned.size === 0 ? [] : ['clients with a will are not gone yet']),
+      ...(this.hoard.isAway ? [] : ['the hoarder is not gone yet']),
     ]
   }
 
   /** What is retained, on every node. */
   async readRetained(): Promise<Happening[]> {
-    const topics = this.writers.map(({ topic }) => topic)
+    const topics = this.writers.flatMap((writer) => writer.topics)
     return (await Promise.all(this.nodes.map((node) => readRetained(node, topics)))).flat()
   }
 
@@ -121,6 +141,7 @@ export class HistoryLoad implements Bystanders {
         ...connected(name, connection, node),
         { kind: 'subscribed', client: name, filter },
       ]),
+      ...this.hoard.preface(),
       ...this.rivals
         .connections()
         .map((one): Happening => ({ kind: 'connected', ...one, sessionPresent: false, clean: true })),
@@ -130,7 +151,8 @@ export class HistoryLoad implements Bystanders {
 
   vacate(node: NodeProcess, how: 'killed' | 'drained'): void {
     // A session that is on the disk of its node waits there, and so does its client.
-    if (how === 'drained' || !this.guarantees.sessionsOutliveKill) this.whereabouts.markDown(node)
+    const { sessionsOutliveKill, sessionsAreAdopted } = this.guarantees
+    if (how === 'drained' || !sessionsOutliveKill || sessionsAreAdopted) this.whereabouts.markDown(node)
     // Who is away stays so; who was there comes to another node as soon as it is told.
     this.recorder.note({ kind: 'fault', fault: how, nodes: [node.name], text: `${node.name} is ${how}` })
   }
@@ -157,12 +179,16 @@ export class HistoryLoad implements Bystanders {
   stop(): void {
     clearInterval(this.mover)
     this.rivals.stop()
+    this.mourned.stop()
+    this.hoard.stop()
     for (const one of [...this.publishers, ...this.subscribers, ...this.writers]) one.stop()
   }
 
   private applyPauses(): void {
     for (const one of [...this.publishers, ...this.writers]) one.isPaused = this.isPaused || this.muted.has(one.node)
     this.rivals.isPaused = this.isPaused
+    this.hoard.isPaused = this.isPaused
+    this.mourned.isPaused = this.isPaused
   }
 }
 

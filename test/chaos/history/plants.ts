@@ -19,6 +19,7 @@ function plant(name: string, foundAs: ViolationKind, faults: readonly FaultKind[
 
 export const PLANTS: Readonly<Record<string, Plant>> = {
   'early-ack': plant('early-ack', 'missing', ['kill behind a cut']),
+  'early-commit': plant('early-commit', 'retained', ['kill all']),
   'forgotten-qos2-id': plant('forgotten-qos2-id', 'duplicate', ['flapping', 'freeze']),
   'dropped-queue': plant('dropped-queue', 'missing', ['halves', 'freeze']),
 }

@@ -12,6 +12,8 @@ import type { Recorder } from './recorder.js'
 import type { Whereabouts } from './whereabouts.js'
 
 const PUBLISH_EVERY_MS = 25
+/** Those with a delay. */
+const PUBLISH_LATE_EVERY_MS = 150
 const RECONNECT_MS = 100
 const WINDOW = 8
 /** Of the packets sent without an answer most are lost here, as often as this. */
@@ -32,6 +34,7 @@ export class HistoryPublisher {
   /** By packet id, in the order of sending. */
   private readonly outstanding = new Map<number, Outstanding>()
   private lastPacketId = 0
+  private dueAt = 0
   private turn: 0 | 1 = 0
   private readonly timer: NodeJS.Timeout
   private reconnect: NodeJS.Timeout | undefined
@@ -44,10 +47,13 @@ export class HistoryPublisher {
     private home: NodeProcess,
     private readonly recorder: Recorder,
     private readonly whereabouts: Whereabouts,
+    /** Of its messages, in seconds; 0: none. */
+    private readonly delay = 0,
   ) {
-    const stream = (qos: 1 | 2): Stream => ({ publisher: name, topic: `load/${name}/${qos}`, qos })
-    this.streams = [stream(1), stream(2)]
-    this.timer = setInterval(() => this.tick(), PUBLISH_EVERY_MS)
+    const own = (qos: 1 | 2): Stream => ({ publisher: name, topic: `load/${name}/${qos}`, qos })
+    const late = (qos: 1 | 2): Stream => ({ ...own(qos), topic: `later/${name}/${qos}`, delay: delay * 1_000 })
+    this.streams = delay === 0 ? [own(1), own(2)] : [late(1), late(2)]
+    this.timer = setInterval(() => this.tick(), delay === 0 ? PUBLISH_EVERY_MS : PUBLISH_LATE_EVERY_MS)
     this.open()
   }
 
@@ -56,8 +62,14 @@ export class HistoryPublisher {
     return this.home
   }
 
+  /** It waits for no acknowledgement. */
   get isSettled(): boolean {
     return this.outstanding.size === 0 && this.client?.isOpen === true
+  }
+
+  /** All that it has sent should be on its way to its subscribers. */
+  get isDue(): boolean {
+    return performance.now() >= this.dueAt
   }
 
   get connection(): number | undefined {
@@ -118,7 +130,7 @@ export class HistoryPublisher {
     this.recorder.note({ kind: 'send', stream, number, again, node: this.home.name })
     this.client?.send({
       cmd: 'publish',
-      topic: stream.topic,
+      topic: this.delay === 0 ? stream.topic : `$delayed/${this.delay}/${stream.topic}`,
       payload: `${stream.publisher} ${number}`,
       qos: stream.qos,
       dup: again,
@@ -136,6 +148,7 @@ export class HistoryPublisher {
     const { stream, number } = one
     if (code >= 0x80) this.recorder.note({ kind: 'refused', stream, number, code })
     else if (!one.isReleased) this.recorder.note({ kind: 'acked', stream, number })
+    this.dueAt = performance.now() + this.delay * 1_000
     if (packet.cmd === 'puback' || code >= 0x80) this.outstanding.delete(packetId)
     else {
       one.isReleased = true

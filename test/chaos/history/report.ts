@@ -1,7 +1,7 @@
 /** A violating history as people read it. */
 
 import type { Violation } from './checker.js'
-import { type HistoryEvent, messageKey, type Numbered } from './events.js'
+import { type HistoryEvent, messageKey, type Numbered, type Stream } from './events.js'
 import type { ShortestHistory } from './shortest.js'
 
 /** Lines around the violation itself; more of them tell less. */
@@ -54,6 +54,7 @@ function keyOf(event: HistoryEvent): string {
 
 /** Subscribers and publishers alike: both have connections. */
 function clientsOf(event: HistoryEvent): string[] {
+  if (event.kind === 'mourn') return [event.client, event.of]
   if ('client' in event) return [event.client]
   return 'stream' in event ? [event.stream.publisher] : []
 }
@@ -61,7 +62,7 @@ function clientsOf(event: HistoryEvent): string[] {
 function told(event: HistoryEvent): string {
   switch (event.kind) {
     case 'send':
-      return `${event.stream.publisher} sends ${label(event)} to ${event.node}${event.again ? ' again, with DUP' : ''}`
+      return `${event.stream.publisher} sends ${label(event)} to ${event.node}${delayed(event.stream)}${event.again ? ' again, with DUP' : ''}`
     case 'acked':
       return `${event.stream.publisher} has the acknowledgement of ${label(event)}`
     case 'refused':
@@ -78,6 +79,12 @@ function told(event: HistoryEvent): string {
       return `${event.client} gets ${label(event)}${event.dup ? ' with DUP' : ''} (connection ${event.connection})`
     case 'acknowledge':
       return `${event.client} acknowledges ${label(event)} (connection ${event.connection})`
+    case 'will':
+      return `${event.client} has a will on ${event.node}`
+    case 'goodbye':
+      return `${event.client} says goodbye`
+    case 'mourn':
+      return `${event.client} gets the will of ${event.of}`
     case 'settled':
       return `until ${messageKey(event)} everything was right before`
     case 'queue':
@@ -99,6 +106,10 @@ function told(event: HistoryEvent): string {
 
 function quoted(value: string): string {
   return value === '' ? 'nothing' : `"${value}"`
+}
+
+function delayed({ delay }: Stream): string {
+  return delay === undefined ? '' : ` with a delay of ${delay} ms`
 }
 
 /** A message whose publisher is plain. */

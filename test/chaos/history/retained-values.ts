@@ -1,4 +1,4 @@
-/** Retained messages: one writer for each topic, who goes from node to node, and what a new subscriber is given. */
+/** Retained messages: each topic has one writer, who goes from node to node; and what a new subscriber is given. */
 
 import { once } from 'node:events'
 import type { Packet } from 'mqtt-packet'
@@ -8,18 +8,23 @@ import type { Happening } from './events.js'
 import { Recorder } from './recorder.js'
 import type { Whereabouts } from './whereabouts.js'
 
+/** To one topic, so that writes are on their way when anything happens. */
 const WRITE_EVERY_MS = 80
+/** To many topics by turns: what was written last to one of them is still so when it is read after a fault. */
+const WRITE_MANY_EVERY_MS = 400
 const RECONNECT_MS = 150
 const READ_LIMIT_MS = 5_000
+/** What the topics begin with. */
+export const STATE = 'state/'
 /** One write in so many removes, one in so many is followed by going to another node. */
 const REMOVE_ONE_IN = 8
 const MOVE_ONE_IN = 6
 
-/** Writes values that are never the same, one after the other. */
+/** Writes values that are never the same, one after the other, to its topics by turns. */
 export class RetainedWriter {
   private client: HistoryClient | undefined
   private count = 0
-  private waitsFor: string | undefined
+  private waitsFor: { readonly topic: string; readonly value: string } | undefined
   private readonly timer: NodeJS.Timeout
   private reconnect: NodeJS.Timeout | undefined
   private isStopped = false
@@ -27,12 +32,12 @@ export class RetainedWriter {
 
   constructor(
     readonly name: string,
-    readonly topic: string,
+    readonly topics: readonly string[],
     private home: NodeProcess,
     private readonly recorder: Recorder,
     private readonly whereabouts: Whereabouts,
   ) {
-    this.timer = setInterval(() => this.write(), WRITE_EVERY_MS)
+    this.timer = setInterval(() => this.write(), topics.length > 1 ? WRITE_MANY_EVERY_MS : WRITE_EVERY_MS)
     this.open()
   }
 
@@ -69,16 +74,17 @@ export class RetainedWriter {
     const { random } = this.whereabouts
     this.count += 1
     const value = random.oneIn(REMOVE_ONE_IN) ? '' : `${this.name} ${this.count}`
-    this.waitsFor = value
-    const { name, topic } = this
+    const { name, topics } = this
+    const topic = topics[this.count % topics.length] ?? ''
+    this.waitsFor = { topic, value }
     this.recorder.note({ kind: 'write', writer: name, node: this.home.name, topic, value })
     this.client.send({ cmd: 'publish', topic, payload: value, qos: 1, dup: false, retain: true, messageId: 1 })
   }
 
   private take(packet: Packet): void {
     if (packet.cmd !== 'puback' || this.waitsFor === undefined) return
-    const { name, topic } = this
-    const value = this.waitsFor
+    const { name } = this
+    const { topic, value } = this.waitsFor
     this.waitsFor = undefined
     if ((packet.reasonCode ?? 0) < 0x80) this.recorder.note({ kind: 'written', writer: name, topic, value })
     if (!this.whereabouts.random.oneIn(MOVE_ONE_IN)) return
@@ -87,7 +93,10 @@ export class RetainedWriter {
   }
 }
 
-/** What new subscribers on a node find for topics; '' where there is nothing. @throws when the node does not answer */
+/**
+ * What a new subscriber on a node finds for topics below `state/`; '' where there is nothing, or where it comes late, as
+ * it may from a busy node: who finds something wrong looks again. @throws when the node does not answer
+ */
 export async function readRetained(node: NodeProcess, topics: readonly string[]): Promise<Happening[]> {
   const found = new Map<string, string>()
   const done = new AbortController()
@@ -97,7 +106,7 @@ export async function readRetained(node: NodeProcess, topics: readonly string[])
       reader.send({
         cmd: 'subscribe',
         messageId: 1,
-        subscriptions: topics.map((topic) => ({ topic, qos: 0, nl: false, rap: true, rh: 0 })),
+        subscriptions: [{ topic: `${STATE}#`, qos: 0, nl: false, rap: true, rh: 0 }],
       }),
     packet: (packet) => {
       if (packet.cmd === 'publish') found.set(packet.topic, packet.payload.toString())

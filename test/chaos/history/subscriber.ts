@@ -15,6 +15,8 @@ const RECONNECT_MS = 100
 const MINIMUM_STAY_MS = 400
 const MAXIMUM_STAY_MS = 2_000
 const SUBSCRIBE_PACKET_ID = 1
+/** What topics of wills begin with. */
+export const WILLS = 'wills/'
 
 export interface SubscriberOptions {
   readonly name: string
@@ -116,15 +118,18 @@ export class HistorySubscriber {
 
   private receive(client: HistoryClient, packet: IPublishPacket): void {
     const messageId = packetIdOf(packet)
-    const { stream, number } = readMessage(packet)
-    const about = { client: this.options.name, connection: client.connection, stream, number }
-    if (packet.qos !== 2 || !this.unreleased.has(messageId)) {
-      this.recorder.note({ kind: 'receive', ...about, dup: packet.dup })
-    }
+    const isNew = packet.qos !== 2 || !this.unreleased.has(messageId)
     if (packet.qos === 2) this.unreleased.add(messageId)
-    this.answer(client, { cmd: packet.qos === 2 ? 'pubrec' : 'puback', messageId }, () =>
-      this.recorder.note({ kind: 'acknowledge', ...about }),
-    )
+    const answer = { cmd: packet.qos === 2 ? 'pubrec' : 'puback', messageId } as const
+    if (packet.topic.startsWith(WILLS)) {
+      const { topic, payload } = packet
+      if (isNew) this.recorder.note({ kind: 'mourn', client: this.options.name, of: payload.toString(), topic })
+      this.answer(client, answer)
+      return
+    }
+    const about = { client: this.options.name, connection: client.connection, ...readMessage(packet) }
+    if (isNew) this.recorder.note({ kind: 'receive', ...about, dup: packet.dup })
+    this.answer(client, answer, () => this.recorder.note({ kind: 'acknowledge', ...about }))
   }
 
   /** In order, since all are equally late. */

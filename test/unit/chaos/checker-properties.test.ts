@@ -10,8 +10,10 @@ import { goodHistory } from './arbitrary-history.js'
 /** Every step of the model takes a millisecond: nothing is on its way for longer than none. */
 const TODAY: Guarantees = {
   sessionsOutliveKill: false,
+  sessionsAreAdopted: false,
   awaySessionsOutliveDrain: false,
   retainedOutlivesKill: true,
+  delayedOutlivesEnd: true,
   overlapMs: 100,
   answerMs: 1_000,
   moveMs: 0,

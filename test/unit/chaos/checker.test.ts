@@ -2,13 +2,15 @@ import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { check } from '../../chaos/history/checker.js'
 import { type Guarantees, guaranteesOf } from '../../chaos/history/guarantees.js'
-import { MONEY, Story, WEATHER } from './story.js'
+import { LATE, MONEY, Story, WEATHER } from './story.js'
 
 /** Sessions live in memory; retained messages on disk. */
 const TODAY: Guarantees = {
   sessionsOutliveKill: false,
+  sessionsAreAdopted: false,
   awaySessionsOutliveDrain: false,
   retainedOutlivesKill: true,
+  delayedOutlivesEnd: true,
   overlapMs: 1_000,
   answerMs: 2_000,
   moveMs: 1_000,
@@ -218,6 +220,66 @@ describe('once and in order', () => {
   })
 })
 
+describe('messages with a delay', () => {
+  const begun = (): Story => new Story().begins('s').publishes(LATE, 1)
+
+  test('one that never comes is missing, and one that comes at its time is right, in whatever order', () => {
+    assert.deepEqual(verdict(begun().later(1_000).quiet()), [
+      'missing: s never gets p late/oslo QoS 2 #1, which was acknowledged',
+    ])
+    const two = begun().publishes(LATE, 2).later(1_000).receives('s', LATE, 2).receives('s', LATE, 1)
+    assert.deepEqual(verdict(two.quiet()), [])
+  })
+
+  test('one that comes before its time is early, unless a clock was set meanwhile', () => {
+    assert.deepEqual(verdict(begun().later(900).receives('s', LATE, 1)), [
+      'early: s gets p late/oslo QoS 2 #1 after 902 ms of 1000',
+    ])
+    assert.deepEqual(verdict(begun().fault('clock', 'n1').receives('s', LATE, 1)), [])
+    assert.deepEqual(verdict(begun().fault('clock', 'n1').heals().receives('s', LATE, 1)), [])
+    const before = new Story().fault('clock', 'n1').heals().begins('s').publishes(LATE, 1).receives('s', LATE, 1)
+    assert.equal(verdict(before).length, 1)
+  })
+
+  test('one of QoS 2 may come twice when its node has ended meanwhile, and is gone with it where nothing is kept', () => {
+    const twice = (story: Story): Story =>
+      story.later(1_000).receives('s', LATE, 1).closes('s', 1).connects('s', 2, 'n2').receives('s', LATE, 1)
+    assert.equal(verdict(twice(begun())).length, 1)
+    const node = (): Story => new Story().begins('s', 1, 'n2').publishes(LATE, 1).fault('killed', 'n1').heals()
+    assert.deepEqual(verdict(twice(node())), [])
+    assert.equal(verdict(node().later(1_000).quiet()).length, 1)
+    assert.deepEqual(verdict(node().later(1_000).quiet(), { ...TODAY, delayedOutlivesEnd: false }), [])
+  })
+})
+
+describe('sessions that cannot be', () => {
+  test('a client that begins anew, or was never there, has none', () => {
+    const clean = new Story().add({
+      ...{ kind: 'connected', client: 'c', connection: 1, node: 'n1', sessionPresent: true, clean: true },
+    })
+    assert.deepEqual(verdict(clean), [
+      'session from nowhere: c is told by n1 that its session is there, and it wants none',
+    ])
+    assert.deepEqual(verdict(new Story().connects('c', 1, 'n1')), [
+      'session from nowhere: c is told by n1 that its session is there, and it never had one',
+    ])
+  })
+})
+
+describe('faults with which nodes hear each other', () => {
+  for (const fault of ['clock', 'full disk', 'store away'] as const) {
+    test(`${fault}: subscriptions count, sessions stay, and a client ID has one connection`, () => {
+      const story = new Story().begins('old').fault(fault, 'n1').begins('s', 2).publishes(WEATHER, 1).later(2_000)
+      story.connects('old', 3, 'n2', false).later(2_000).quiet()
+      assert.deepEqual(verdict(story).sort(), [
+        'missing: s never gets p weather/oslo QoS 1 #1, which was acknowledged',
+        'session lost: old comes to n2, and its session is not there',
+        'two connections: old has a connection to n1 and one to n2 for 2001 ms of a whole network',
+      ])
+    })
+  }
+})
+
 describe('connections of one client ID', () => {
   test('two of them are too many when they stay', () => {
     const two = (): Story => new Story().connects('c', 1, 'n1', false).connects('c', 2, 'n2')
@@ -293,6 +355,7 @@ describe('retained messages', () => {
 
 test('what is promised depends on the store', () => {
   assert.equal(guaranteesOf('embedded').retainedOutlivesKill, true)
+  assert.equal(guaranteesOf('redis').retainedOutlivesKill, true)
   assert.equal(guaranteesOf('memory').retainedOutlivesKill, false)
   assert.equal(guaranteesOf('memory').sessionsOutliveKill, false)
 })

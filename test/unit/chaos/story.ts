@@ -4,6 +4,7 @@ import type { FaultName, Happening, HistoryEvent, Stream } from '../../chaos/his
 
 export const WEATHER: Stream = { publisher: 'p', topic: 'weather/oslo', qos: 1 }
 export const MONEY: Stream = { publisher: 'p', topic: 'money/oslo', qos: 2 }
+export const LATE: Stream = { publisher: 'p', topic: 'late/oslo', qos: 2, delay: 1_000 }
 
 /** Reads as what happens; every step returns the story. */
 export class Story {
@@ -50,6 +51,17 @@ export class Story {
 
   receives(client: string, stream: Stream, number: number, { connection = 1, dup = false } = {}): this {
     return this.add({ kind: 'receive', client, connection, stream, number, dup })
+  }
+
+  /** A client with a will, let in. */
+  wills(client: string, connection: number, node = 'n1'): this {
+    this.add({ kind: 'connect', client, connection, node })
+    this.add({ kind: 'connected', client, connection, node, sessionPresent: false, clean: true })
+    return this.add({ kind: 'will', client, topic: 'wills/1', node })
+  }
+
+  mourns(client: string, of: string): this {
+    return this.add({ kind: 'mourn', client, of, topic: 'wills/1' })
   }
 
   fault(fault: FaultName, node: string): this {

@@ -1,9 +1,13 @@
-/** What each subscriber has to get, once where that is promised, and in order. */
+/** What each subscriber has to get, once where that is promised, in order, and not before its time. */
 
 import type { Found, Rule } from '../checker.js'
 import { type EventOf, type HistoryEvent, messageKey, type Stream, streamKey } from '../events.js'
+import type { Guarantees } from '../guarantees.js'
 import { matches } from '../topic-match.js'
 import type { ClientSession, Sessions } from './sessions.js'
+
+/** Timers and clocks of two processes are this close, in milliseconds. */
+const EARLY_MS = 50
 
 interface Sent {
   readonly first: EventOf<'send'>
@@ -38,8 +42,14 @@ export class DeliveryRule implements Rule {
   /** How many sessions each publisher has begun. */
   private readonly begun = new Map<string, number>()
   private readonly reported = new Set<string>()
+  /** When each node was killed or drained last. */
+  private readonly ended = new Map<string, number>()
+  /** When a clock was wrong for the last time. */
+  private clockWrongAt = -Infinity
+  private isClockWrong = false
 
   constructor(
+    private readonly guarantees: Guarantees,
     private readonly sessions: Sessions,
     private readonly found: Found,
   ) {}
@@ -65,6 +75,16 @@ export class DeliveryRule implements Rule {
         break
       case 'quiet':
         for (const session of this.sessions.promised()) this.findMissing(session, event)
+        break
+      case 'fault':
+        if (event.fault === 'killed' || event.fault === 'drained') {
+          for (const node of event.nodes) this.ended.set(node, event.at)
+        }
+        if (event.fault === 'clock') this.isClockWrong = true
+        break
+      case 'healed':
+        if (this.isClockWrong) this.clockWrongAt = event.at
+        this.isClockWrong = false
         break
       default:
     }
@@ -99,11 +119,27 @@ export class DeliveryRule implements Rule {
     if (event.number <= (log.settled?.number ?? 0)) this.judgeRepeat(event, [event], log)
     else if (!log.sent.has(event.number)) {
       this.report('unknown', event, `${event.client} gets ${messageKey(event)}, which nobody has sent`, [event])
-    } else this.judgeOrder(event, received, log)
+    } else this.judgeTime(event, received, log)
+  }
+
+  private judgeTime(event: EventOf<'receive'>, received: Received, log: StreamLog): void {
+    const first = log.sent.get(event.number)?.first
+    const delay = first?.stream.delay
+    if (first === undefined || delay === undefined) return this.judgeOrder(event, received, log)
+    // By the clock of its node, which may have been set.
+    if (this.isClockWrong || this.clockWrongAt >= first.at || event.at - first.at >= delay - EARLY_MS) return
+    const text = `${event.client} gets ${messageKey(event)} after ${Math.round(event.at - first.at)} ms of ${delay}`
+    this.report('early', event, text, [first, event])
+  }
+
+  /** Its node has ended since: a message with a delay is published again when that was interrupted. */
+  private isOfEndedNode({ stream, node, at }: EventOf<'send'>): boolean {
+    return stream.delay !== undefined && (this.ended.get(node) ?? -1) > at
   }
 
   private judgeRepeat(event: EventOf<'receive'>, times: readonly EventOf<'receive'>[], log: StreamLog): void {
     const sent = log.sent.get(event.number)
+    if (sent !== undefined && this.isOfEndedNode(sent.first)) return
     const evidence = [
       ...(log.settled === undefined ? [] : [log.settled]),
       ...(sent === undefined ? [] : [sent.first]),
@@ -151,6 +187,7 @@ export class DeliveryRule implements Rule {
       const times = this.received.get(session.client)?.get(streamKey(stream))?.times
       for (const [number, { first, acked }] of log.sent) {
         if (acked === undefined || first.at <= promise.since || times?.has(number) === true) continue
+        if (!this.guarantees.delayedOutlivesEnd && this.isOfEndedNode(first)) continue
         this.report(
           'missing',
           { client: session.client, stream, number },
@@ -176,7 +213,7 @@ export class DeliveryRule implements Rule {
   }
 
   private report(
-    kind: 'missing' | 'duplicate' | 'repeat' | 'order' | 'unknown',
+    kind: 'missing' | 'duplicate' | 'repeat' | 'order' | 'early' | 'unknown',
     about: { readonly client: string; readonly stream: Stream; readonly number: number },
     text: string,
     evidence: readonly HistoryEvent[],

@@ -1,4 +1,4 @@
-/** Which sessions have to be there, and since when which subscription counts. */
+/** Which sessions have to be there, which cannot be, and since when which subscription counts. */
 
 import type { Found, Rule } from '../checker.js'
 import { type EventOf, type HistoryEvent, WHOLE_NETWORK } from '../events.js'
@@ -103,6 +103,7 @@ export class Sessions implements Rule {
     const session = this.obtain(event.client)
     const attempt = session.attempts.get(event.connection)
     session.attempts.delete(event.connection)
+    this.judgePresent(session, event)
     if (event.clean) return
     if (event.sessionPresent) {
       // It was not gone. What was published meanwhile was not promised to be in it.
@@ -124,6 +125,17 @@ export class Sessions implements Rule {
     }
     session.mayBeGone = false
     session.arrive(event)
+  }
+
+  private judgePresent({ began }: ClientSession, event: EventOf<'connected'>): void {
+    if (!event.sessionPresent || (!event.clean && began !== undefined)) return
+    const why = event.clean ? 'it wants none' : 'it never had one'
+    this.found({
+      kind: 'session from nowhere',
+      key: `session from nowhere: ${event.client}, connection ${event.connection}`,
+      text: `${event.client} is told by ${event.node} that its session is there, and ${why}`,
+      evidence: [event],
+    })
   }
 
   private closed({ client, connection }: EventOf<'closed'>): void {

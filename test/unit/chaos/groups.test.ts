@@ -1,0 +1,50 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { check } from '../../chaos/history/checker.js'
+import { guaranteesOf } from '../../chaos/history/guarantees.js'
+import { MONEY, Story, WEATHER } from './story.js'
+
+const MEMORY = guaranteesOf('memory')
+const SHARE = '$share/crew/#'
+
+function verdict(story: Story): string[] {
+  return check(story.events, MEMORY).map(({ kind, text }) => `${kind}: ${text}`)
+}
+
+/** A group of two. */
+function crew(): Story {
+  return new Story().begins('a', 1, 'n1', SHARE).begins('b', 2, 'n2', SHARE)
+}
+
+test('what was acknowledged comes to one member of a group, whichever', () => {
+  const story = crew().publishes(WEATHER, 1, 2).receives('a', WEATHER, 2).receives('b', WEATHER, 1)
+  assert.deepEqual(verdict(story.quiet()), [])
+  assert.deepEqual(verdict(crew().publishes(WEATHER, 1, 2).receives('a', WEATHER, 2).quiet()), [
+    'missing in a group: no member of $share/crew/# ever gets p weather/oslo QoS 1 #1, which was acknowledged',
+  ])
+})
+
+test('a group is promised what comes after all its members have subscribed, and what its filter matches', () => {
+  const one = new Story().begins('a', 1, 'n1', SHARE).publishes(WEATHER, 1).begins('b', 2, 'n2', SHARE)
+  assert.deepEqual(verdict(one.quiet()), [])
+  const other = new Story().begins('a', 1, 'n1', '$share/crew/money/+').publishes(WEATHER, 1)
+  assert.deepEqual(verdict(other.quiet()), [])
+  assert.equal(verdict(other.publishes(MONEY, 1).quiet()).length, 1)
+})
+
+test('what a member had that is gone with its node is promised to nobody, what comes afterwards is', () => {
+  const story = crew().publishes(WEATHER, 1).fault('killed', 'n1').heals().publishes(WEATHER, 2)
+  story.connects('a', 3, 'n1', false).add({ kind: 'subscribed', client: 'a', filter: SHARE })
+  assert.deepEqual(verdict(story.quiet()), [])
+  assert.equal(verdict(story.publishes(WEATHER, 3).quiet()).length, 1)
+})
+
+test('two members do not both get a message of QoS 2, unless one of them may have been given up for dead', () => {
+  const both = (story: Story): Story => story.receives('a', MONEY, 1).receives('b', MONEY, 1, { connection: 2 })
+  assert.deepEqual(verdict(both(crew().publishes(MONEY, 1))), [
+    'twice in a group: a and b of $share/crew/# both get p money/oslo QoS 2 #1',
+  ])
+  assert.deepEqual(verdict(both(crew().publishes(MONEY, 1).fault('killed', 'n3'))), [])
+  const twice = crew().publishes(WEATHER, 1).receives('a', WEATHER, 1)
+  assert.deepEqual(verdict(twice.receives('b', WEATHER, 1, { connection: 2 })), [])
+})
