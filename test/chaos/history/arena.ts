@@ -113,12 +113,16 @@ class ArenaParts implements Arena {
       this.disks = new SmallDisks(this.nodes)
       possible.push('disk full')
     }
-    if (this.redis !== undefined) possible.push(...(this.redis.hasSentinels ? (['redis failover'] as const) : REDIS_FAULTS))
+    if (this.redis !== undefined)
+      possible.push(...(this.redis.hasSentinels ? (['redis failover'] as const) : REDIS_FAULTS))
     const { faults = possible } = this.options
     const impossible = faults.filter((kind) => !possible.includes(kind))
     if (impossible.length > 0) {
       throw new Error(
-        [`${impossible.join(', ')}: not here, with the store ${store}. There are ${possible.join(', ')}`, ...this.problems].join('\n'),
+        [
+          `${impossible.join(', ')}: not here, with the store ${store}. There are ${possible.join(', ')}`,
+          ...this.problems,
+        ].join('\n'),
       )
     }
     this.faults = faults

@@ -30,9 +30,7 @@ test('the will of a client that is gone without a word comes once', () => {
 
 test('a client that says goodbye has no will', () => {
   assert.deepEqual(verdict(goodbye(begun()).quiet()), [])
-  assert.deepEqual(verdict(goodbye(begun()).mourns('m', 'c')), [
-    'will: m gets the will of c, which has said goodbye',
-  ])
+  assert.deepEqual(verdict(goodbye(begun()).mourns('m', 'c')), ['will: m gets the will of c, which has said goodbye'])
 })
 
 test('it is promised to whom it matters, and who was there before', () => {
