@@ -92,7 +92,7 @@ export class HistoryLoad implements Bystanders {
   moving(): string[] {
     return [
       ...this.publishers.flatMap(({ connection, name }) => (connection === undefined ? [name] : [])),
-      ...this.subscribers.flatMap(({ connection, options }) => (connection === undefined ? [options.name] : [])),
+      ...this.subscribers.flatMap(({ isMoving, options }) => (isMoving ? [options.name] : [])),
       ...(this.hoard.isAway ? [] : ['the hoarder']),
     ]
   }

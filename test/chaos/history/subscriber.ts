@@ -58,6 +58,11 @@ export class HistorySubscriber {
     return this.client?.isOpen === true ? this.client.connection : undefined
   }
 
+  /** Its session may be on its way to another node. */
+  get isMoving(): boolean {
+    return this.isWanted && this.connection === undefined
+  }
+
   /** Back to work; at any node. */
   call(): void {
     if (this.isWanted) return
