@@ -20,17 +20,22 @@ const PORTS = { mqtt: 1883, ws: 8083, admin: 18083, cluster: 5370 }
 const LOOPBACK = '127.0.0.1'
 /**
  * What waits for the clients of the load during the longest fault is well below these, save for the one that hoards: its
- * queue reaches its bytes within seconds. Publishers that are held back there may put one message each on top.
+ * queue reaches its bytes within seconds. Beyond them a queue takes what publishers have in flight that are held back,
+ * anew wherever the session goes: up to so many times (decision 4).
  */
 const QUEUE_LENGTH = 20_000
-const QUEUE_BYTES = 4 * 1024 * 1024
+const QUEUE_BYTES = 2 * 1024 * 1024
+const LENGTH_OVERHANG = 64
+const BYTES_OVERHANG = 4
 const INFLIGHT_WINDOW = 1_000
-const LINK_BYTES = 16 * 1024 * 1024
+const LINK_BYTES = 1024 * 1024
+/** What is on the way to a peer may be so many times its bound for some seconds. */
+const LINK_BURST = 8
 export const QUEUE_BOUNDS: QueueBounds = {
-  messages: QUEUE_LENGTH,
-  bytes: QUEUE_BYTES + 4 * HOARDED_BYTES,
+  messages: QUEUE_LENGTH * LENGTH_OVERHANG,
+  bytes: QUEUE_BYTES * BYTES_OVERHANG + HOARDED_BYTES,
   inFlight: INFLIGHT_WINDOW,
-  linkBytes: LINK_BYTES,
+  linkBytes: LINK_BYTES * LINK_BURST,
 }
 
 export interface ArenaOptions {

@@ -21,7 +21,7 @@ const RETAINED_TOPICS = 48
 const LATE_MS = 40
 const MOVE_PUBLISHER_EVERY_MS = 1_500
 /** Of the messages that are published with one, in seconds. */
-const DELAY_S = 2
+const DELAY_S = 1
 
 export class HistoryLoad implements Bystanders {
   private readonly whereabouts: Whereabouts
