@@ -187,7 +187,8 @@ class Run {
         const reads = await load.readRetained()
         const tail = ([{ kind: 'quiet' }, ...reads] as Happening[]).map((one) => this.recorder.timed(one))
         const violations = check([...this.recorder.events, ...tail], this.guarantees)
-        const isFinal = isLate || violations.some(({ kind }) => !PATIENT.has(kind))
+        // What is wrong for good is told together with what is still wrong when there is no more time.
+        const isFinal = isLate || (violations.length > 0 && violations.every(({ kind }) => !PATIENT.has(kind)))
         if (violations.length === 0 && unsettled.length === 0) {
           this.settle(started)
           this.queues.forget()
@@ -197,8 +198,7 @@ class Run {
         if (isFinal) {
           this.recorder.add(tail)
           if (violations.length === 0) throw new Error(`not within ${QUIET_WITHIN_MS} ms: ${unsettled.join(', ')}`)
-          // What was not waited for is no violation yet.
-          return isLate ? violations : violations.filter(({ kind }) => !PATIENT.has(kind))
+          return violations
         }
       }
       await delay(LOOK_EVERY_MS)

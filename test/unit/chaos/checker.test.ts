@@ -126,10 +126,13 @@ describe('a node that is killed', () => {
     assert.deepEqual(verdict(coming.fault('killed', 'n2').quiet()), [])
   })
 
-  test('has not taken a session that is there again: from then on everything is promised', () => {
+  test('has not taken a session that is there again: everything is promised from when its node is heard of again', () => {
     const story = new Story().begins('s', 1, 'n1').closes('s', 1).fault('killed', 'n1').publishes(WEATHER, 1)
-    story.connects('s', 2, 'n1', true).publishes(WEATHER, 2).heals().quiet()
-    assert.deepEqual(verdict(story), ['missing: s never gets p weather/oslo QoS 1 #2, which was acknowledged'])
+    story.connects('s', 2, 'n1', true).publishes(WEATHER, 2).heals().publishes(WEATHER, 3).quiet()
+    assert.deepEqual(verdict(story), ['missing: s never gets p weather/oslo QoS 1 #3, which was acknowledged'])
+    const elsewhere = new Story().begins('s', 1, 'n1').closes('s', 1).fault('killed', 'n1').publishes(WEATHER, 1)
+    elsewhere.connects('s', 2, 'n2', true).publishes(WEATHER, 2).heals().quiet()
+    assert.deepEqual(verdict(elsewhere), ['missing: s never gets p weather/oslo QoS 1 #2, which was acknowledged'])
   })
 })
 

@@ -6,10 +6,20 @@ const WRITE_EVERY_MS = 500
 
 const { wake, runTurn } = CommitQueue.prototype
 
-CommitQueue.prototype.wake = function wakeUnawaited() {
+CommitQueue.prototype.wake = function wakeUnawaited(pending) {
   wake.call(this, undefined)
+  pending?.hold()
+  setImmediate(() => pending?.release())
 }
 
+/** Queues that will write. */
+const late = new Set()
+
 CommitQueue.prototype.runTurn = function runLater() {
-  setTimeout(() => runTurn.call(this), WRITE_EVERY_MS)
+  if (late.has(this)) return
+  late.add(this)
+  setTimeout(() => {
+    late.delete(this)
+    runTurn.call(this)
+  }, WRITE_EVERY_MS)
 }

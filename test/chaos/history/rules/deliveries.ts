@@ -139,7 +139,8 @@ export class DeliveryRule implements Rule {
 
   private judgeRepeat(event: EventOf<'receive'>, times: readonly EventOf<'receive'>[], log: StreamLog): void {
     const sent = log.sent.get(event.number)
-    if (sent !== undefined && this.isOfEndedNode(sent.first)) return
+    // One from before this history may have been on a node that has ended in its time.
+    if (sent === undefined ? log.stream.delay !== undefined : this.isOfEndedNode(sent.first)) return
     const evidence = [
       ...(log.settled === undefined ? [] : [log.settled]),
       ...(sent === undefined ? [] : [sent.first]),

@@ -77,7 +77,7 @@ export class Sessions implements Rule {
       case 'subscribed': {
         const session = this.obtain(event.client)
         session.subscribed.set(event.filter, event)
-        if (!this.isSplit && !this.unheard.has(session.node)) session.subscriptions.set(event.filter, event)
+        if (this.isHeard(session.node)) session.subscriptions.set(event.filter, event)
         break
       }
       case 'fault':
@@ -88,6 +88,10 @@ export class Sessions implements Rule {
         break
       default:
     }
+  }
+
+  private isHeard(node: string): boolean {
+    return !this.isSplit && !this.unheard.has(node)
   }
 
   private obtain(client: string): ClientSession {
@@ -106,8 +110,13 @@ export class Sessions implements Rule {
     this.judgePresent(session, event)
     if (event.clean) return
     if (event.sessionPresent) {
-      // It was not gone. What was published meanwhile was not promised to be in it.
-      if (session.mayBeGone) for (const filter of session.subscriptions.keys()) session.subscriptions.set(filter, event)
+      // It was not gone. What was published meanwhile was not promised to be in it, nor what is before it is heard of again.
+      if (session.mayBeGone) {
+        for (const filter of session.subscribed.keys()) {
+          if (this.isHeard(event.node)) session.subscriptions.set(filter, event)
+          else session.subscriptions.delete(filter)
+        }
+      }
     } else {
       const isGivenUp =
         attempt !== undefined && session.node !== event.node && event.at - attempt.at >= this.guarantees.answerMs
