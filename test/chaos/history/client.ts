@@ -77,7 +77,7 @@ export class HistoryClient {
   }
 
   get isOpen(): boolean {
-    return this.state === 'open'
+    return this.state === 'open' && !this.socket.destroyed
   }
 
   send(packet: Packet): void {

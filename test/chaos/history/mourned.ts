@@ -11,7 +11,8 @@ const MINIMUM_STAY_MS = 100
 const MAXIMUM_STAY_MS = 8_000
 
 export class Mourned {
-  private readonly open = new Map<HistoryClient, NodeJS.Timeout>()
+  /** Each with the time at which it goes; undefined once it does. */
+  private readonly open = new Map<HistoryClient, NodeJS.Timeout | undefined>()
   private readonly timer: NodeJS.Timeout
   private count = 0
   private isResting = false
@@ -63,6 +64,10 @@ export class Mourned {
   }
 
   private go(client: HistoryClient): void {
+    const timer = this.open.get(client)
+    if (timer === undefined) return
+    clearTimeout(timer)
+    this.open.set(client, undefined)
     if (client.isOpen && this.whereabouts.random.oneIn(2)) client.sayGoodbye()
     else client.end('it is gone without a word')
   }
