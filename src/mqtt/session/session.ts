@@ -264,6 +264,8 @@ export class Session {
   /** The session goes on elsewhere: nothing of it is lost with what is here. */
   endMoved(): void {
     for (const { share } of this.takeShared(() => true)) share.settle()
+    // Those of QoS 2 in flight go along, also one that waits for its packet id to be kept and was not sent yet.
+    if (this.carriesShared) for (const { share } of this.inFlight?.values() ?? []) share?.settle()
     this.leaveJournal()
     this.queue?.close()
     this.queue = undefined

@@ -331,6 +331,23 @@ describe('messages of a shared subscription', () => {
     assert.equal(settled.length, before, 'not by the end of the session')
   })
 
+  it('are settled where a session leaves that goes on elsewhere, also one of QoS 2 whose packet id is not kept yet', (t) => {
+    const { session, deliver } = setUp(t)
+    const settled: string[] = []
+    const outlet = new RecordingOutlet()
+    session.attach(outlet)
+    session.keepIn({
+      ...{ add: () => 1, read: () => undefined, release() {}, withdraw() {} },
+      ...{ changed() {}, subscriptionsChanged() {}, end() {} },
+    })
+    deliver('gated', 2, undefined, { share: shareTelling(settled, 'gated') })
+    deliver('behind it', 1, undefined, { share: shareTelling(settled, 'behind it') })
+    session.detach()
+    assert.deepEqual([outlet.take(), settled], [[], []])
+    session.endMoved()
+    assert.deepEqual(settled.sort(), ['behind it', 'gated'])
+  })
+
   it('leave their bytes and their place in the queue', (t) => {
     const { session, deliver } = setUp(t)
     deliver('own')
