@@ -3,6 +3,7 @@
 import { decodePublish, decodeTopic, PublishHeader } from '../mqtt/wire/decode.js'
 import { Message } from '../mqtt/wire/message.js'
 import type { QoS } from '../mqtt/wire/packets.js'
+import { encodePublish } from '../mqtt/wire/publish-frame.js'
 import { readVariableInteger, variableIntegerSize } from '../mqtt/wire/variable-integer.js'
 
 /** The deadline in milliseconds since the epoch as a double, the QoS as a byte, the frame. */
@@ -14,12 +15,10 @@ const FRAME_AT = 9
  * @param room bytes left free in front of it
  */
 export function encodeKept(message: Message, room = 0): Buffer {
-  const frame = message.frame(true, 0, message.retain)
-  const value = Buffer.allocUnsafe(room + FRAME_AT + frame.end - frame.start)
-  value.writeDoubleBE(message.expiresAt, room)
-  value[room + QOS_AT] = message.qos
-  frame.buffer.copy(value, room + FRAME_AT, frame.start, frame.end)
-  return value
+  const { buffer } = encodePublish(message, true, 0, message.retain, undefined, -1, room + FRAME_AT)
+  buffer.writeDoubleBE(message.expiresAt, room)
+  buffer[room + QOS_AT] = message.qos
+  return buffer
 }
 
 /** The message is made of the bytes, not of a copy. @throws MqttError when they are not what `encodeKept` makes. */

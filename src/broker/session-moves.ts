@@ -174,7 +174,12 @@ class Leaving implements LeavingSession {
   }
 
   get inFlight(): Iterable<MovedInFlight> {
-    return Array.from(this.session.describe().inFlight, (packet) => ({ ...packet, share: keyOf(packet.share) }))
+    const { session } = this
+    return Array.from(session.describe().inFlight, (packet) => ({
+      ...packet,
+      message: session.messageOf(packet),
+      share: keyOf(packet.share),
+    }))
   }
 
   get state(): MovedState {

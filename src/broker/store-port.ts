@@ -29,8 +29,9 @@ export interface StoreTable {
   /**
    * The entry of this key is not what it was: it is read and kept with everything else of this turn.
    * @param keeping is held until the commit, and refused when it fails
+   * @param mayWait see `StoreShelf.changed`
    */
-  changed(key: string, keeping: Keeping | undefined): void
+  changed(key: string, keeping: Keeping | undefined, mayWait?: boolean): void
 }
 
 /** What is on a shelf, under numbers from 1 to 2^48 - 1. */
@@ -48,11 +49,16 @@ export interface StoreShelf {
   /**
    * The entry is not what it was: it is read and kept with everything else of this turn.
    * @param pending is held until the commit. One that can be refused is when the commit fails; another waits on.
+   * @param mayWait it need not go with this turn, but with a commit of the next `GRACE_MS` (up to twice that, where
+   *   somebody waits for it): it may become `unchanged` before, and then costs nothing
    */
-  changed(number: number, pending: Hold | undefined): void
-  /** It is on the disk as it should be, or not there as it should be: it need not be read. */
+  changed(number: number, pending: Hold | undefined, mayWait?: boolean): void
+  /**
+   * It is on the disk as it should be, or not there as it should be: it need not be read. Who waited for nothing else is
+   * released at the end of the turn, if it was to wait.
+   */
   unchanged(number: number): void
-  /** What the last commits have left there, in bytes of its own. @throws StoreError */
+  /** What the last commits have left there, in bytes that stay as they are. They may keep larger ones in memory. @throws StoreError */
   get(number: number): Buffer | undefined
 }
 

@@ -1,6 +1,7 @@
 /**
  * When a store commits, whatever it keeps its data in. What a turn brings is one commit; while one is on its way the
- * next turns gather for the one after it, so the slower the place, the larger the commits.
+ * next turns gather for the one after it, so the slower the place, the larger the commits. What may wait begins none: it
+ * goes with others, or when its time has come.
  *
  * After a commit that has failed what had changed stays due, and it is tried again. Who waits for it goes on waiting as
  * long as the store has patience, then is refused; from then on the store is `failing` until a commit succeeds.
@@ -10,8 +11,14 @@ import type { Hold, Keeping } from '../broker/store-port.js'
 import type { Logger } from '../telemetry/logger.js'
 import { asError, NodeError } from '../util/errors.js'
 import type { TurnQueue, TurnTask } from '../util/turn.js'
-import type { DueKeys, OnChange } from './due-table.js'
+import type { DueKeys, OnChange, When } from './due-table.js'
 import type { CommitFailure, StoreMetrics } from './metrics.js'
+
+/**
+ * What may wait goes with a commit this many milliseconds later at the latest; where somebody waits for it, twice that. A
+ * client that is near has acknowledged what it was sent by then, also when 50 publishers send as fast as they can.
+ */
+export const GRACE_MS = 50
 
 /** The keys of one table or shelf that go with a commit. */
 export type TakenKeys<Table extends Part> = readonly [table: Table, keys: ReturnType<Table['takeDue']>]
@@ -58,15 +65,20 @@ export class CommitQueue<Table extends Part> implements TurnTask {
   /** The commit that is on its way. */
   private committing: Promise<void> | undefined
   private retryTimer: NodeJS.Timeout | undefined
+  private graceTimer: NodeJS.Timeout | undefined
+  /** Who has waited for what need not be kept any more. */
+  private settled: Hold[] = []
   private failures = 0
   /** By `performance.now()`: since when nothing could be kept. */
   private troubleSince: number | undefined
   private isStopped = false
   /** A commit is wanted even if nothing is due. */
   private isDemanded = false
+  /** Something is due that does not wait for others. */
+  private isWanted = false
   /** Somebody else writes in this place now: nothing of ours ever will be kept there. */
   private isFenced = false
-  private readonly onChange: OnChange = (pending) => this.wake(pending)
+  private readonly onChange: OnChange = (pending, when) => this.onDue(pending, when)
 
   constructor(
     private readonly place: CommitPlace<Table>,
@@ -90,15 +102,16 @@ export class CommitQueue<Table extends Part> implements TurnTask {
   /** For the gauges of the store. */
   get gauges(): { pendingEntries(): number; pendingPublishes(): number; isFailing(): boolean } {
     return {
-      pendingEntries: () => Array.from(this.tableList.values()).reduce((sum, table) => sum + table.length, 0),
-      pendingPublishes: () => this.waiting.length + this.patient.length,
+      pendingEntries: () => this.sum((table) => table.length + table.waitingLength),
+      pendingPublishes: () => this.waiting.length + this.patient.length + this.sum((table) => table.waitingLength),
       isFailing: () => this.isFailing,
     }
   }
 
   runTurn(): void {
+    if (this.settled.length > 0) for (const pending of this.settled.splice(0)) pending.release()
     // What comes while a commit is on its way is the next one's.
-    if (this.committing === undefined) this.begin()
+    if (this.committing === undefined && (this.isDemanded || (this.isWanted && this.mayTry))) this.begin()
   }
 
   /** Trouble that shows before anything is due: the patience of the store begins now. */
@@ -122,13 +135,19 @@ export class CommitQueue<Table extends Part> implements TurnTask {
   async stop(): Promise<void> {
     if (this.isStopped) return
     await this.committing
+    for (const table of this.tableList.values()) {
+      table.ripen()
+      table.ripen()
+    }
     if (this.isDue) {
       this.begin()
       await this.committing
     }
     this.isStopped = true
     clearTimeout(this.retryTimer)
+    clearTimeout(this.graceTimer)
     this.refuse(this.takeWaiting())
+    for (const pending of this.settled.splice(0)) pending.release()
   }
 
   private get isDue(): boolean {
@@ -136,13 +155,46 @@ export class CommitQueue<Table extends Part> implements TurnTask {
     return this.waiting.length > 0 || this.isDemanded
   }
 
+  private onDue(pending: Hold | undefined, when: When): void {
+    if (when === 'now') return this.wake(pending)
+    if (when === 'later') {
+      if (this.graceTimer === undefined && !this.isStopped) this.startGrace()
+    } else if (pending !== undefined) {
+      // Not within what has settled it: an acknowledgement may let its publisher send the next message.
+      this.settled.push(pending)
+      this.modules.turn.add(this)
+    }
+  }
+
   private wake(pending: Hold | undefined): void {
     if (pending !== undefined) {
       pending.hold()
       this.waiting.push(pending)
     }
-    // In trouble it is time that tries again; a store that fails is tried for those who wait, and for nobody else.
+    this.isWanted = true
     if (this.troubleSince === undefined || (this.isFailing && pending !== undefined)) this.modules.turn.add(this)
+  }
+
+  /** In trouble it is time that tries again; a store that fails is tried for those who wait, and for nobody else. */
+  private get mayTry(): boolean {
+    return this.troubleSince === undefined || (this.isFailing && this.waiting.length > 0)
+  }
+
+  private startGrace(): void {
+    this.graceTimer = setTimeout(() => this.endGrace(), GRACE_MS).unref()
+  }
+
+  private endGrace(): void {
+    this.graceTimer = undefined
+    for (const table of this.tableList.values()) table.ripen()
+    if (this.troubleSince === undefined) this.wake(undefined)
+    if (this.sum((table) => table.waitingLength) > 0) this.startGrace()
+  }
+
+  private sum(of: (table: Table) => number): number {
+    let sum = 0
+    for (const table of this.tableList.values()) sum += of(table)
+    return sum
   }
 
   private begin(): void {
@@ -160,6 +212,7 @@ export class CommitQueue<Table extends Part> implements TurnTask {
     )
     const startedAt = performance.now()
     this.isDemanded = false
+    this.isWanted = false
     try {
       metrics.bytes.value += await this.place.write(taken, this.patienceLeft(startedAt))
       for (const [, keys] of taken) metrics.entries.value += keys.size
@@ -174,9 +227,7 @@ export class CommitQueue<Table extends Part> implements TurnTask {
     } finally {
       this.committing = undefined
       // Not within the callback of the place: what has gathered goes with the rest of this turn.
-      if (this.troubleSince === undefined ? this.isDue : this.isFailing && this.waiting.length > 0) {
-        this.modules.turn.add(this)
-      }
+      if (this.isWanted && this.mayTry) this.modules.turn.add(this)
     }
   }
 

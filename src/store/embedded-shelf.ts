@@ -1,52 +1,91 @@
-/** One shelf of the embedded store: numbers are keys of six bytes, so that their order is that of the file. */
+/** One shelf of the embedded store: its entries are packed into segments, and read back from them. */
 
 import type { Hold, ShelfContents, StoreShelf } from '../broker/store-port.js'
 import { DueKeys, type OnChange } from './due-table.js'
 import type { Engine, EngineTable, EngineWrite } from './engine.js'
-
-const KEY_BYTES = 6
+import { entryOf, readSegment, type Segment } from './segment.js'
+import { readKey, type SegmentEntry, Segments } from './segments.js'
 
 export class EmbeddedShelf extends DueKeys<number> implements StoreShelf {
-  /** For reads, which are over when it is used again. */
-  private readonly key = Buffer.alloc(KEY_BYTES)
+  private readonly segments: Segments
+  /** The record that was read last, until it is known whether bits follow. */
+  private unfinished: { readonly start: number; readonly record: Buffer } | undefined
 
   constructor(
     private readonly engine: Engine,
     readonly table: EngineTable,
     private readonly contents: ShelfContents,
-    private readonly onChange: OnChange,
+    onChange: OnChange,
   ) {
-    super()
+    super(onChange)
+    this.segments = new Segments((key) => engine.get(table, key))
   }
 
-  changed(number: number, pending: Hold | undefined): void {
-    this.due.add(number)
-    this.onChange(pending)
+  changed(number: number, pending: Hold | undefined, mayWait = false): void {
+    this.add(number, pending, mayWait)
   }
 
   unchanged(number: number): void {
-    this.due.delete(number)
+    this.cancel(number)
   }
 
   get(number: number): Buffer | undefined {
-    this.key.writeUIntBE(number, 0, KEY_BYTES)
-    return this.engine.get(this.table, this.key)
+    return this.segments.get(number)
   }
 
-  restore(key: Buffer, value: Buffer): void {
-    this.contents.restore(key.readUIntBE(0, KEY_BYTES), value)
+  /** @returns entries that were given back. @throws StoreError STORE_DAMAGED */
+  restore(key: Buffer, value: Buffer): number {
+    const { start, isBits } = readKey(key)
+    if (isBits && this.unfinished?.start !== start) throw this.engine.damage('bits without a segment')
+    const entries = this.finish(isBits ? value : undefined)
+    if (!isBits) this.unfinished = { start, record: value }
+    return entries
+  }
+
+  /** All records were read. @throws StoreError STORE_DAMAGED */
+  restored(): number {
+    return this.finish(undefined)
   }
 
   *writes(numbers: Iterable<number>): Generator<EngineWrite> {
-    const { table } = this
+    const { table, contents } = this
+    const removed: number[] = []
+    const entries: SegmentEntry[] = []
     for (const number of numbers) {
-      const key = Buffer.allocUnsafe(KEY_BYTES)
-      key.writeUIntBE(number, 0, KEY_BYTES)
-      yield { table, key, value: this.contents.read(number) }
+      const value = contents.read(number)
+      if (value === undefined) removed.push(number)
+      else entries.push({ number, value })
     }
+    for (const { key, value } of this.segments.prepare({ removed, entries })) yield { table, key, value }
+  }
+
+  override putBack(numbers: Set<number>): void {
+    this.segments.discard()
+    super.putBack(numbers)
   }
 
   tellKept(numbers: Set<number>): void {
+    this.segments.commit()
     for (const number of numbers) this.contents.kept(number)
+  }
+
+  private finish(bits: Buffer | undefined): number {
+    const { unfinished } = this
+    this.unfinished = undefined
+    if (unfinished === undefined) return 0
+    const { start, record } = unfinished
+    const segment = readSegment(start, record, bits)
+    if (segment === undefined) throw this.engine.damage('a segment is not whole')
+    this.segments.restore(segment)
+    this.giveBack(segment, record)
+    return segment.live
+  }
+
+  private giveBack({ start, sizes }: Segment, record: Buffer): void {
+    for (let distance = 0; distance < sizes.length; distance += 1) {
+      if (sizes[distance] === 0) continue
+      const value = entryOf(record, distance)
+      if (value !== undefined) this.contents.restore(start + distance, value)
+    }
   }
 }

@@ -74,12 +74,15 @@ export class EmbeddedStore implements LocalStore {
   async load(): Promise<void> {
     const startedAt = performance.now()
     let entries = 0
+    let slice = 0
     for (const table of this.queue.tables()) {
       for (const { key, value } of this.engine.entries(table.table)) {
-        table.restore(key, value)
-        entries += 1
-        if (entries % LOAD_SLICE === 0) await new Promise(setImmediate)
+        entries += table.restore(key, value)
+        if (entries - slice < LOAD_SLICE) continue
+        slice = entries
+        await new Promise(setImmediate)
       }
+      entries += table.restored()
     }
     const milliseconds = Math.round(performance.now() - startedAt)
     const fields = { entries, milliseconds, bytes: this.engine.bytes }

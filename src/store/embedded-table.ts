@@ -31,11 +31,18 @@ export class EmbeddedTable extends DueTable {
     }
   }
 
-  /** Gives an entry of the disk back to its owner. */
-  restore(key: Buffer, value: Buffer): void {
-    if (key[0] !== DIGEST_MARK) return this.contents.restore(key.toString(), value)
-    const end = 4 + value.readUInt32BE(0)
-    this.contents.restore(value.toString('utf8', 4, end), value.subarray(end))
+  /** Gives an entry of the disk back to its owner. @returns how many were given back */
+  restore(key: Buffer, value: Buffer): number {
+    if (key[0] === DIGEST_MARK) {
+      const end = 4 + value.readUInt32BE(0)
+      this.contents.restore(value.toString('utf8', 4, end), value.subarray(end))
+    } else this.contents.restore(key.toString(), value)
+    return 1
+  }
+
+  /** All entries were read. */
+  restored(): number {
+    return 0
   }
 }
 

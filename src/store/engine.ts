@@ -11,8 +11,8 @@ import { prepareDataFile } from './data-file.js'
 import { damaged, StoreError, unusable } from './errors.js'
 import { makeDirectory } from './node-identity.js'
 
-/** Of the data as a whole; a node reads this version and no later one. */
-export const SCHEMA_VERSION = 1
+/** Of the data as a whole; a node reads this version and no other. */
+export const SCHEMA_VERSION = 2
 
 /** Tables of later versions included. */
 const MAXIMUM_TABLES = 64
@@ -117,6 +117,11 @@ export class Engine {
     return bytes
   }
 
+  /** For what was read and is not what was written. */
+  damage(what: string): StoreError {
+    return damaged(this.directory, what)
+  }
+
   async close(): Promise<void> {
     await this.root.close()
   }
@@ -127,11 +132,10 @@ export class Engine {
     const version = found.length === 4 ? found.readUInt32BE(0) : 0
     if (version === SCHEMA_VERSION) return
     const { directory } = this
-    if (version < SCHEMA_VERSION) throw damaged(directory, 'its version cannot be read')
-    throw new StoreError(
-      `the store in ${directory} has version ${version}; this version of ShoalMQ reads ${SCHEMA_VERSION}`,
-      { code: 'STORE_NEWER', directory },
-    )
+    if (version === 0) throw damaged(directory, 'its version cannot be read')
+    const code = version < SCHEMA_VERSION ? 'STORE_OLDER' : 'STORE_NEWER'
+    const reads = `this version of ShoalMQ reads ${SCHEMA_VERSION}`
+    throw new StoreError(`the store in ${directory} has version ${version}; ${reads}`, { code, directory })
   }
 
   private begin(): void {

@@ -5,9 +5,9 @@ import { asError, NodeError } from '../util/errors.js'
 export interface StoreErrorDetails {
   /**
    * DATA_UNUSABLE: cannot be made, read or written; DATA_IN_USE: by another process; STORE_DAMAGED: not what a store
-   * looks like, or cut off; STORE_NEWER: written by a later version.
+   * looks like, or cut off; STORE_NEWER, STORE_OLDER: written by a later or earlier version.
    */
-  code: 'DATA_UNUSABLE' | 'DATA_IN_USE' | 'STORE_DAMAGED' | 'STORE_NEWER'
+  code: 'DATA_UNUSABLE' | 'DATA_IN_USE' | 'STORE_DAMAGED' | 'STORE_NEWER' | 'STORE_OLDER'
   directory: string
 }
 

@@ -11,39 +11,46 @@ import type { Message } from '../../mqtt/wire/message.js'
 import type { Hold, ShelfContents, StoreShelf } from '../store-port.js'
 import {
   decodeExtras,
-  decodeReceivers,
   decodeStoredMessage,
   type Extras,
   encodeStoredMessage,
   FLAG_BITS,
+  forEachReceiver,
   hasExtras,
+  Receivers,
   type StoredMessage,
+  sizeOf,
   withoutReceivers,
 } from './stored-message.js'
 
 /** What the messages of a disk are for; see `KeptSessions`. */
 export interface MessageReceivers {
   /** Whether the session has yet to get the message. */
-  restoreMessage(session: number, place: number, size: number, read: () => RestoredMessage): boolean
+  restoreMessage(session: number, place: number, size: number, extras: Extras | undefined): boolean
 }
 
-export interface RestoredMessage {
+export interface FoundMessage {
   readonly message: Message
   readonly extras: Extras | undefined
 }
 
 /** A message that no commit has taken, or one that is on its way. */
 class FreshMessage implements StoredMessage {
-  readonly receivers = new Map<number, number>()
+  readonly receivers = new Receivers()
   extras: Map<number, Extras> | undefined
   readonly size: number
   /** A commit has taken it. */
   isTaken = false
 
+  /**
+   * @param message as it came: it keeps alive the bytes that came with it
+   * @param mayWait all its sessions may acknowledge it before it has to be kept
+   */
   constructor(
     readonly number: number,
-    readonly message: Message,
+    public message: Message,
     readonly pending: Hold | undefined,
+    public mayWait: boolean,
   ) {
     this.size = messageBytes(message)
   }
@@ -87,17 +94,35 @@ export class KeptMessages implements ShelfContents {
     this.lastNumber = Math.max(this.lastNumber, numberOf(place) - 1)
   }
 
-  /** Keeps a message for one more session; returns its place. */
-  add(message: Message, session: number, flags: number, extras: Extras | undefined, pending: Hold | undefined): number {
+  /** It is not on the disk, or was not when it was last known. */
+  isFresh(place: number): boolean {
+    return this.fresh.has(numberOf(place))
+  }
+
+  /**
+   * Keeps a message for one more session; returns its place.
+   * @param mayWait the session may well have got it before it is written
+   */
+  add(
+    message: Message,
+    session: number,
+    flags: number,
+    extras: Extras | undefined,
+    pending: Hold | undefined,
+    mayWait = false,
+  ): number {
     let entry = this.last
     if (entry === undefined || !entry.isFor(message, session, pending)) {
       this.lastNumber += 1
-      entry = new FreshMessage(this.lastNumber, message, pending)
+      entry = new FreshMessage(this.lastNumber, message, pending, mayWait)
       this.last = entry
       this.fresh.set(entry.number, entry)
-      this.shelf?.changed(entry.number, pending)
+      this.shelf?.changed(entry.number, pending, mayWait)
+    } else if (entry.mayWait && !mayWait) {
+      entry.mayWait = false
+      this.shelf?.changed(entry.number, undefined)
     }
-    entry.receivers.set(session, flags)
+    entry.receivers.add(session, flags)
     if (extras !== undefined) {
       entry.extras ??= new Map()
       entry.extras.set(session, extras)
@@ -106,7 +131,7 @@ export class KeptMessages implements ShelfContents {
   }
 
   /** What is at this place; undefined when it is not there. @throws StoreError, NodeError STORED_MESSAGE_INVALID */
-  get(place: number, session: number): RestoredMessage | undefined {
+  get(place: number, session: number): FoundMessage | undefined {
     const number = numberOf(place)
     const entry = this.fresh.get(number)
     if (entry !== undefined) return { message: entry.message, extras: entry.extras?.get(session) }
@@ -146,6 +171,8 @@ export class KeptMessages implements ShelfContents {
     const leaving = this.leaving.get(number)
     const entry = this.fresh.get(number)
     if (entry !== undefined) {
+      // A commit of it has failed, and the next may take its time: not with all that came with it.
+      if (entry.isTaken) entry.message = entry.message.detach()
       entry.isTaken = true
       this.leaving.delete(number)
       // All have got it since a commit of it has failed.
@@ -173,15 +200,13 @@ export class KeptMessages implements ShelfContents {
 
   restore(number: number, value: Buffer): void {
     this.lastNumber = Math.max(this.lastNumber, number)
-    const { receivers, extras, size } = decodeReceivers(value)
+    const extras = decodeExtras(value)
+    const size = sizeOf(value)
     let count = 0
-    for (const [session, flags] of receivers) {
-      const read = (): RestoredMessage => ({
-        message: decodeStoredMessage(Buffer.from(value)),
-        extras: extras?.get(session),
-      })
-      if (this.receivers.restoreMessage(session, number * FLAG_BITS + flags, size, read)) count += 1
-    }
+    forEachReceiver(value, (session, flags) => {
+      const place = number * FLAG_BITS + flags
+      if (this.receivers.restoreMessage(session, place, size, extras?.get(session))) count += 1
+    })
     if (count > 1) this.counts.set(number, count)
     // Everybody has got it, and the end of the node came before its removal.
     if (count === 0) this.remove(number)
@@ -189,8 +214,8 @@ export class KeptMessages implements ShelfContents {
 
   /** Nobody waits for it any more: the next commit reads nothing under this number. */
   private remove(number: number): void {
-    this.leaving.delete(number)
-    this.shelf?.changed(number, undefined)
+    if (this.leaving.size > 0) this.leaving.delete(number)
+    this.shelf?.changed(number, undefined, true)
   }
 
   private releaseFresh(entry: FreshMessage, session: number): void {

@@ -5,6 +5,7 @@ import type { QueuedMessage } from '../../mqtt/session/message-queue.js'
 import type { Hold, Keeping, SessionJournal, Share } from '../../mqtt/session/session.js'
 import { SharedGroup } from '../../router/shared-group.js'
 import type { RingBuffer } from '../../util/ring-buffer.js'
+import { ANSWERED } from '../publish.js'
 import type { SessionEntry } from '../session-registry.js'
 import type { StoreTable } from '../store-port.js'
 import type { KeptMessages } from './kept-messages.js'
@@ -22,9 +23,17 @@ export interface KeptSessionModules {
   readonly onMissing: (session: KeptSession, place: number) => void
 }
 
+/** A client that acknowledges within this time is likely to do so before a message has to be kept: see `GRACE_MS` of stores. */
+const PROMPT_MS = 40
+
 export class KeptSession implements SessionJournal {
-  /** The next commit reads its progress. */
+  /** A commit will read its progress. */
   private isDue = false
+  /** Its client was quick to acknowledge the last message that was looked at. */
+  private isPrompt = true
+  /** The place of the message that is looked at, and when it was delivered; 0 for none. */
+  private watched = 0
+  private watchedSince = 0
 
   constructor(
     readonly number: number,
@@ -43,7 +52,16 @@ export class KeptSession implements SessionJournal {
     const key = share?.group instanceof SharedGroup ? share.group.key : undefined
     const extras = subscriptionIds === undefined && key === undefined ? undefined : { subscriptionIds, share: key }
     const flags = flagsOf(qos, retain, extras !== undefined)
-    return this.modules.messages.add(message, this.number, flags, extras, pending)
+    const { isAttached } = this.entry.session
+    // One of QoS 2 goes out with a packet id that is kept, and has to be there with it; one whose publisher was answered
+    // leaves another place in the same commit.
+    const mayWait = isAttached && qos === 1 && this.isPrompt && pending !== undefined && pending !== ANSWERED
+    const place = this.modules.messages.add(message, this.number, flags, extras, pending, mayWait)
+    if (this.watched === 0 && isAttached) {
+      this.watched = place
+      this.watchedSince = performance.now()
+    }
+    return place
   }
 
   read(place: number): QueuedMessage | undefined {
@@ -66,17 +84,24 @@ export class KeptSession implements SessionJournal {
 
   release(place: number): void {
     if (place !== 0) this.modules.messages.release(place, this.number)
-    this.changed()
+    if (place === this.watched) this.endWatch()
+    this.progressed()
   }
 
   withdraw(place: number): void {
     if (place !== 0) this.modules.messages.withdraw(place, this.number)
+    if (place === this.watched) this.watched = 0
   }
 
   changed(keeping?: Keeping): void {
-    if (this.isDue && keeping === undefined) return
     this.isDue = true
     this.modules.progress.changed(this.clientId, keeping)
+  }
+
+  progressed(): void {
+    if (this.isDue) return
+    this.isDue = true
+    this.modules.progress.changed(this.clientId, undefined, true)
   }
 
   subscriptionsChanged(): void {
@@ -114,16 +139,29 @@ export class KeptSession implements SessionJournal {
   /** A commit reads it now. */
   progress(): SessionProgress {
     this.isDue = false
+    if (this.watched !== 0 && performance.now() - this.watchedSince > PROMPT_MS) this.isPrompt = false
+    const { messages } = this.modules
     const { session } = this.entry
     session.coverForCommit()
     const { lastPacketId, inFlight, received, retainedFeeds, firstPlace } = session.describe()
     return {
-      head: firstPlace ?? this.modules.messages.nextPlace,
+      head: firstPlace ?? messages.nextPlace,
       lastPacketId,
-      inFlight: Array.from(inFlight, ({ packetId, place, releaseOrder }) => ({ packetId, place, releaseOrder })),
+      inFlight: Array.from(inFlight, ({ packetId, place, releaseOrder }) => ({
+        packetId,
+        place,
+        releaseOrder,
+        isFresh: messages.isFresh(place),
+      })),
       received: Array.from(received, ([packetId]) => packetId),
       retainedFeeds: [...retainedFeeds],
     }
+  }
+
+  private endWatch(): void {
+    if (this.watched === 0) return
+    this.watched = 0
+    this.isPrompt = performance.now() - this.watchedSince <= PROMPT_MS
   }
 
   private shareOf(place: number, key: string | undefined): Share | undefined {

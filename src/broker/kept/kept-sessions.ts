@@ -13,7 +13,7 @@ import type { RingBuffer } from '../../util/ring-buffer.js'
 import type { TurnQueue, TurnTask } from '../../util/turn.js'
 import type { SessionEntry } from '../session-registry.js'
 import type { Keeping, LocalStore, StoreTable } from '../store-port.js'
-import { KeptMessages, type MessageReceivers, type RestoredMessage } from './kept-messages.js'
+import { KeptMessages, type MessageReceivers } from './kept-messages.js'
 import { KeptSession } from './kept-session.js'
 import {
   decodeProgress,
@@ -24,7 +24,7 @@ import {
   type SessionProgress,
   type SessionRecord,
 } from './session-record.js'
-import { FLAG_BITS, hasExtras, qosOf, retainOf } from './stored-message.js'
+import { type Extras, FLAG_BITS, hasExtras, qosOf, retainOf } from './stored-message.js'
 
 /** What the sessions of a disk become; see `SessionOpener`. */
 export interface SessionRestorer {
@@ -54,8 +54,14 @@ interface Restoring {
   readonly kept: KeptSession
   readonly record: SessionRecord
   progress: SessionProgress | undefined
-  /** By place. */
-  readonly inFlight: Map<number, RestoredMessage | undefined>
+  /** By place; undefined where it has not been found. */
+  readonly inFlight: Map<number, FoundInFlight | undefined>
+}
+
+/** Of a message in flight that is on the disk. */
+interface FoundInFlight {
+  readonly size: number
+  readonly extras: Extras | undefined
 }
 
 /** A QoS 2 message that the client had published before the node ended: it is kept, so PUBREC may be sent again. */
@@ -133,7 +139,7 @@ export class KeptSessions implements MessageReceivers {
     if (restoring.size > 0) log.info({ sessions: restoring.size, messages }, 'sessions are back from the store')
   }
 
-  restoreMessage(number: number, place: number, size: number, read: () => RestoredMessage): boolean {
+  restoreMessage(number: number, place: number, size: number, extras: Extras | undefined): boolean {
     this.lastNumber = Math.max(this.lastNumber, number)
     const restoring = this.restoring.get(number)
     if (restoring === undefined) {
@@ -142,7 +148,7 @@ export class KeptSessions implements MessageReceivers {
     }
     const { kept, progress, inFlight } = restoring
     if (inFlight.has(place)) {
-      inFlight.set(place, read())
+      inFlight.set(place, { size, extras })
       return true
     }
     if (progress !== undefined && place < progress.head) return false
@@ -200,11 +206,11 @@ export class KeptSessions implements MessageReceivers {
   }
 
   /** None when its message is not there. */
-  private inFlightOf(packet: KeptInFlight, found: RestoredMessage | undefined): RestoredInFlight[] {
-    const { packetId, place, releaseOrder } = packet
+  private inFlightOf(packet: KeptInFlight, found: FoundInFlight | undefined): RestoredInFlight[] {
+    const { packetId, place, releaseOrder, isFresh } = packet
     const flags = place % FLAG_BITS
     if (place !== 0 && found === undefined) {
-      this.modules.missing.value++
+      if (!isFresh) this.modules.missing.value++
       return []
     }
     const share = found?.extras?.share
@@ -218,7 +224,9 @@ export class KeptSessions implements MessageReceivers {
         retain: retainOf(flags),
         subscriptionIds: found?.extras?.subscriptionIds,
         share: share === undefined ? undefined : this.modules.groupOf(share),
-        message: found?.message.detach(),
+        // It is read when it is sent again.
+        message: undefined,
+        bytes: found?.size ?? 0,
       },
     ]
   }

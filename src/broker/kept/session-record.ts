@@ -29,6 +29,8 @@ export interface KeptInFlight {
   readonly place: number
   /** See `InFlight`. */
   readonly releaseOrder: number
+  /** Its message may not have been kept yet, and nobody has been told that it is. */
+  readonly isFresh: boolean
 }
 
 export interface SessionProgress {
@@ -99,6 +101,8 @@ function decodeBytes(key: string, value: unknown): unknown {
 /** Head, last packet id, three counts. */
 const HEAD_BYTES = 8 + 2 + 2 + 2 + 2
 const IN_FLIGHT_BYTES = 2 + 8 + 4
+/** In place of the order of a PUBREL, which such a packet does not have. */
+const FRESH = 0xffff_ffff
 
 export function encodeProgress({ head, lastPacketId, inFlight, received, retainedFeeds }: SessionProgress): Buffer {
   const feeds = retainedFeeds.length === 0 ? '' : JSON.stringify(retainedFeeds)
@@ -110,10 +114,10 @@ export function encodeProgress({ head, lastPacketId, inFlight, received, retaine
   at = bytes.writeUInt16BE(inFlight.length, at)
   at = bytes.writeUInt16BE(received.length, at)
   at = bytes.writeUInt16BE(VERSION, at)
-  for (const { packetId, place, releaseOrder } of inFlight) {
+  for (const { packetId, place, releaseOrder, isFresh } of inFlight) {
     at = bytes.writeUInt16BE(packetId, at)
     at = bytes.writeDoubleBE(place, at)
-    at = bytes.writeUInt32BE(releaseOrder, at)
+    at = bytes.writeUInt32BE(isFresh ? FRESH : releaseOrder, at)
   }
   for (const packetId of received) at = bytes.writeUInt16BE(packetId, at)
   bytes.write(feeds, at)
@@ -131,10 +135,12 @@ export function decodeProgress(bytes: Buffer): SessionProgress {
   }
   const inFlight = Array.from({ length: inFlightCount }, (_, index) => {
     const at = HEAD_BYTES + IN_FLIGHT_BYTES * index
+    const order = bytes.readUInt32BE(at + 10)
     return {
       packetId: bytes.readUInt16BE(at),
       place: bytes.readDoubleBE(at + 2),
-      releaseOrder: bytes.readUInt32BE(at + 10),
+      releaseOrder: order === FRESH ? 0 : order,
+      isFresh: order === FRESH,
     }
   })
   return {

@@ -21,11 +21,49 @@ export interface Extras {
   readonly share?: string | undefined
 }
 
+/** Sessions with their flags; mostly one, which needs no map. */
+export class Receivers {
+  private session = 0
+  private flags = 0
+  private others: Map<number, number> | undefined
+
+  get size(): number {
+    return (this.session === 0 ? 0 : 1) + (this.others === undefined ? 0 : this.others.size)
+  }
+
+  has(session: number): boolean {
+    return session === this.session || this.others?.has(session) === true
+  }
+
+  /** @param session 1 or more, one that is not here yet */
+  add(session: number, flags: number): void {
+    if (this.session === 0) {
+      this.session = session
+      this.flags = flags
+      return
+    }
+    this.others ??= new Map()
+    this.others.set(session, flags)
+  }
+
+  delete(session: number): void {
+    if (session === this.session) this.session = 0
+    else this.others?.delete(session)
+  }
+
+  /** Returns the offset behind them. */
+  writeTo(bytes: Buffer, start: number): number {
+    let at = this.session === 0 ? start : writeReceiver(bytes, start, this.session, this.flags)
+    if (this.others !== undefined)
+      for (const [session, flags] of this.others) at = writeReceiver(bytes, at, session, flags)
+    return at
+  }
+}
+
 export interface StoredMessage {
   /** What it counts for in a queue. */
   readonly size: number
-  /** Flags by session. */
-  readonly receivers: ReadonlyMap<number, number>
+  readonly receivers: Receivers
   /** By session. */
   readonly extras: ReadonlyMap<number, Extras> | undefined
 }
@@ -67,31 +105,31 @@ export function encodeStoredMessage(stored: StoredMessage, message: Message): Bu
 
 /** The same without some of its receivers; undefined when none is left. */
 export function withoutReceivers(bytes: Buffer, gone: ReadonlySet<number>): Buffer | undefined {
-  const before = decodeReceivers(bytes)
-  const receivers = new Map([...before.receivers].filter(([number]) => !gone.has(number)))
+  const receivers = new Receivers()
+  const count = forEachReceiver(bytes, (session, flags) => {
+    if (!gone.has(session)) receivers.add(session, flags)
+  })
   if (receivers.size === 0) return undefined
-  const rest = bytes.subarray(HEAD_BYTES + RECEIVER_BYTES * before.receivers.size)
+  const rest = bytes.subarray(HEAD_BYTES + RECEIVER_BYTES * count)
   const left = Buffer.allocUnsafe(HEAD_BYTES + RECEIVER_BYTES * receivers.size + rest.length)
-  const at = writeHead(
-    left,
-    { ...before, receivers },
-    bytes.readUInt32BE(EXTRAS_LENGTH_AT),
-    bytes.readUInt16BE(PUBLISHER_LENGTH_AT),
-  )
-  rest.copy(left, at)
+  const extrasBytes = bytes.readUInt32BE(EXTRAS_LENGTH_AT)
+  const stored = { size: sizeOf(bytes), receivers, extras: undefined }
+  rest.copy(left, writeHead(left, stored, extrasBytes, bytes.readUInt16BE(PUBLISHER_LENGTH_AT)))
   return left
 }
 
-/** All but the message. @throws NodeError STORED_MESSAGE_INVALID */
-export function decodeReceivers(bytes: Buffer): StoredMessage {
+/** Calls `use` for each session; returns how many there are. @throws NodeError STORED_MESSAGE_INVALID */
+export function forEachReceiver(bytes: Buffer, use: (session: number, flags: number) => void): number {
   const count = bytes.length < HEAD_BYTES ? Number.POSITIVE_INFINITY : bytes.readUInt32BE(RECEIVERS_AT)
-  if (HEAD_BYTES + RECEIVER_BYTES * count > bytes.length) throw invalid()
-  const receivers = new Map<number, number>()
-  let at = HEAD_BYTES
-  for (let index = 0; index < count; index += 1, at += RECEIVER_BYTES) {
-    receivers.set(bytes.readUInt32BE(at), bytes[at + 4] ?? 0)
-  }
-  return { size: bytes.readUInt32BE(0), receivers, extras: decodeExtras(bytes) }
+  const end = HEAD_BYTES + RECEIVER_BYTES * count
+  if (end > bytes.length) throw invalid()
+  for (let at = HEAD_BYTES; at < end; at += RECEIVER_BYTES) use(bytes.readUInt32BE(at), bytes[at + 4] ?? 0)
+  return count
+}
+
+/** What a stored message counts for in a queue. */
+export function sizeOf(bytes: Buffer): number {
+  return bytes.readUInt32BE(0)
 }
 
 export function decodeExtras(bytes: Buffer): ReadonlyMap<number, Extras> | undefined {
@@ -101,7 +139,7 @@ export function decodeExtras(bytes: Buffer): ReadonlyMap<number, Extras> | undef
   return new Map(JSON.parse(bytes.toString('utf8', start, start + length)) as [number, Extras][])
 }
 
-/** The message is made of the bytes, not of a copy. @throws MqttError, NodeError STORED_MESSAGE_INVALID */
+/** The message is made of the bytes, not of a copy, and keeps alive what they are part of. @throws MqttError, NodeError STORED_MESSAGE_INVALID */
 export function decodeStoredMessage(bytes: Buffer): Message {
   if (bytes.length < HEAD_BYTES) throw invalid()
   const publisherLength = bytes.readUInt16BE(PUBLISHER_LENGTH_AT)
@@ -120,13 +158,13 @@ function writeHead(bytes: Buffer, stored: StoredMessage, extrasBytes: number, pu
   bytes.writeUInt32BE(stored.receivers.size, RECEIVERS_AT)
   bytes.writeUInt32BE(extrasBytes, EXTRAS_LENGTH_AT)
   bytes.writeUInt16BE(publisherBytes, PUBLISHER_LENGTH_AT)
-  let at = HEAD_BYTES
-  for (const [number, flags] of stored.receivers) {
-    bytes.writeUInt32BE(number, at)
-    bytes[at + 4] = flags
-    at += RECEIVER_BYTES
-  }
-  return at
+  return stored.receivers.writeTo(bytes, HEAD_BYTES)
+}
+
+function writeReceiver(bytes: Buffer, at: number, session: number, flags: number): number {
+  bytes.writeUInt32BE(session, at)
+  bytes[at + 4] = flags
+  return at + RECEIVER_BYTES
 }
 
 function invalid(): NodeError<{ code: 'STORED_MESSAGE_INVALID' }> {

@@ -16,8 +16,13 @@ export interface InFlight {
   readonly subscriptionIds: readonly number[] | undefined
   /** By which it came, of a shared subscription. */
   readonly share: Share | undefined
-  /** Undefined for a session that ends with its connection: such a message is never sent again. */
+  /**
+   * Undefined for a session that ends with its connection, since such a message is never sent again, and for one that is
+   * kept on disk, which reads it from its place when it has to be.
+   */
   message: Message | undefined
+  /** What the message counts for, here or on the disk; 0 for one that is never sent again. */
+  bytes: number
   /**
    * QoS 2: PUBREC has come, PUBREL is out; the message itself is not needed any more. The number says in which order
    * the PUBRECs came, 0 that none has.
@@ -34,7 +39,10 @@ export interface InFlight {
 }
 
 /** A packet in flight that comes from elsewhere: another node, or the disk. */
-export type RestoredInFlight = Omit<InFlight, 'isSent' | 'isKept' | 'wasSent' | 'place'> & { readonly place?: number }
+export type RestoredInFlight = Omit<InFlight, 'isSent' | 'isKept' | 'wasSent' | 'place' | 'bytes'> & {
+  readonly place?: number
+  readonly bytes?: number
+}
 
 export class InFlightWindow {
   private readonly entries = new Map<number, InFlight>()
@@ -53,7 +61,7 @@ export class InFlightWindow {
     return this.sentCount
   }
 
-  /** Bytes of the messages that are kept here to be sent again. */
+  /** Of the messages that may have to be sent again. */
   get bytes(): number {
     return this.keptBytes
   }
@@ -68,7 +76,7 @@ export class InFlightWindow {
 
   add(entry: InFlight): void {
     this.entries.set(entry.packetId, entry)
-    if (entry.message !== undefined) this.keptBytes += messageBytes(entry.message)
+    this.keptBytes += entry.bytes
     this.sentCount++
   }
 
@@ -79,9 +87,10 @@ export class InFlightWindow {
 
   /** Takes in what was in flight before, in order of sending; `rewind` makes it ready to be sent again. */
   restore(restored: RestoredInFlight): void {
-    const entry: InFlight = { place: 0, ...restored, isSent: false, isKept: true, wasSent: true }
+    const bytes = restored.message === undefined ? 0 : messageBytes(restored.message)
+    const entry: InFlight = { place: 0, bytes, ...restored, isSent: false, isKept: true, wasSent: true }
     this.entries.set(entry.packetId, entry)
-    if (entry.message !== undefined) this.keptBytes += messageBytes(entry.message)
+    this.keptBytes += entry.bytes
     this.releases = Math.max(this.releases, entry.releaseOrder)
   }
 
@@ -89,7 +98,7 @@ export class InFlightWindow {
   remove(entry: InFlight): void {
     this.entries.delete(entry.packetId)
     if (entry.isSent) this.sentCount--
-    this.discount(entry)
+    this.keptBytes -= entry.bytes
   }
 
   /** Takes out the packets that are wanted, in order of sending. */
@@ -101,13 +110,10 @@ export class InFlightWindow {
 
   /** QoS 2: the client has the message (PUBREC); from now on only its packet id is in flight. */
   release(entry: InFlight): void {
-    this.discount(entry)
+    this.keptBytes -= entry.bytes
     entry.message = undefined
+    entry.bytes = 0
     if (entry.releaseOrder === 0) entry.releaseOrder = ++this.releases
-  }
-
-  private discount({ message }: InFlight): void {
-    if (message !== undefined) this.keptBytes -= messageBytes(message)
   }
 
   /**

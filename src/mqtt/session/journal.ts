@@ -11,7 +11,7 @@ import type { QueuedMessage } from './message-queue.js'
 export interface SessionJournal {
   /**
    * Keeps a message of this session from the end of this turn on.
-   * @param pending is held until then
+   * @param pending is held until then; or until it is settled, when the client may well do that at once
    * @returns its place, by which it is known from here on; places rise
    */
   add(item: Omit<QueuedMessage, 'place'>, pending: Hold | undefined): number
@@ -26,6 +26,8 @@ export interface SessionJournal {
    * @param keeping is held until that is kept
    */
   changed(keeping?: Keeping): void
+  /** As `changed`, for what nothing waits for: a packet of QoS 1 was sent or acknowledged. */
+  progressed(): void
   /** Subscriptions are not what they were. */
   subscriptionsChanged(): void
   /** The session is over, or another node's: nothing of it stays. */

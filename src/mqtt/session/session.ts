@@ -17,7 +17,7 @@ import type { DeliveryOptions, Share, SharedMessage } from './delivery.js'
 import { type InFlight, InFlightWindow, type RestoredInFlight } from './in-flight-window.js'
 import { InboundQos2, type ReceivedQos2 } from './inbound-qos2.js'
 import type { SessionJournal } from './journal.js'
-import type { QueuedMessage } from './message-queue.js'
+import { messageBytes, type QueuedMessage } from './message-queue.js'
 import type { DeliveryGate, SessionDescription } from './moving.js'
 import type { Outlet } from './outlet.js'
 import { PacketIds } from './packet-ids.js'
@@ -180,11 +180,26 @@ export class Session {
     const isTaken = ({ share }: { share: Share | undefined }): boolean => share !== undefined && mayLeave(share.group)
     const sent = this.inFlight?.extract((entry) => entry.qos === 1 && isTaken(entry)) ?? []
     const taken = [...sent, ...(this.queue?.extract(isTaken) ?? [])]
+    const messages = taken.map((item) => this.messageOf(item))
     if (this.journal !== undefined) {
       for (const { place } of taken) this.journal.withdraw(place)
       this.journal.changed()
     }
-    return taken.flatMap(({ message, share }) => (message && share ? [{ message, share }] : []))
+    return taken.flatMap(({ share }, index) => {
+      const message = messages[index]
+      return message && share ? [{ message, share }] : []
+    })
+  }
+
+  /** A packet's message, wherever it is; undefined when it is not needed any more. */
+  messageOf({
+    message,
+    place,
+  }: {
+    readonly message: Message | undefined
+    readonly place: number
+  }): Message | undefined {
+    return message ?? (place === 0 ? undefined : this.journal?.read(place)?.message)
   }
 
   /**
@@ -284,7 +299,9 @@ export class Session {
     this.restoreFrom(journal)
     for (const entry of this.inFlight?.values() ?? []) {
       const { message } = entry
-      if (message !== undefined) entry.place = journal.add({ ...entry, message }, undefined)
+      if (message === undefined) continue
+      entry.place = journal.add({ ...entry, message }, undefined)
+      entry.message = undefined
     }
     const before = this.queue
     if (before !== undefined) {
@@ -499,8 +516,10 @@ export class Session {
   ): void {
     if (share !== undefined) this.carriesShared = true
     const outlet = this.outlet
+    // What is kept on disk is copied when it is written, if it has to be.
+    const kept = this.journal === undefined || this.isArriving ? undefined : message
     const place = this.isKept
-      ? this.placeFor({ message: message.detach(), qos, retain, subscriptionIds, share }, pending)
+      ? this.placeFor({ message: kept ?? message.detach(), qos, retain, subscriptionIds, share }, pending)
       : 0
     if (
       outlet !== undefined &&
@@ -511,7 +530,7 @@ export class Session {
       // No packet id free means the window is as full as it can be: then it waits in the queue like the others.
       if (this.sendInFlight(outlet, message, qos, retain, subscriptionIds, share, hasWaited, place)) return
     }
-    this.enqueue({ message: message.detach(), qos, retain, subscriptionIds, share, place }, pending)
+    this.enqueue({ message: kept ?? message.detach(), qos, retain, subscriptionIds, share, place }, pending)
   }
 
   /** Of a message that is kept from the end of this turn on, or with the rest of a session that arrives. */
@@ -564,15 +583,17 @@ export class Session {
     }
     const packetId = this.packetIds.next(this.inFlight)
     if (packetId === 0) return false
+    // A session that ends with its connection never sends again, so it need not keep the bytes; a QoS 1 message that
+    // came by a shared subscription goes to another member then.
+    const isNeeded = this.expiryInterval > 0 || (share !== undefined && qos === 1)
     const entry: InFlight = {
       packetId,
       qos,
       retain,
       subscriptionIds,
       share,
-      // A session that ends with its connection never sends again, so it need not keep the bytes; a QoS 1 message that
-      // came by a shared subscription goes to another member then.
-      message: this.expiryInterval === 0 && (share === undefined || qos === 2) ? undefined : message.detach(),
+      message: isNeeded && place === 0 ? message.detach() : undefined,
+      bytes: isNeeded ? messageBytes(message) : 0,
       releaseOrder: 0,
       isSent: true,
       place,
@@ -593,8 +614,11 @@ export class Session {
    * does not overtake it.
    */
   private isGated(journal: SessionJournal, entry: InFlight): boolean {
+    if (entry.qos !== 2 && this.commitGate?.isClear !== false) {
+      journal.progressed()
+      return false
+    }
     journal.changed()
-    if (entry.qos !== 2 && this.commitGate?.isClear !== false) return false
     entry.isKept = false
     entry.wasSent = false
     this.commitGate?.add(entry)
@@ -604,11 +628,18 @@ export class Session {
   private sendAgain(outlet: Outlet, entry: InFlight): void {
     // It goes when it is kept.
     if (!entry.isKept) return
-    if (entry.releaseOrder > 0 || entry.message === undefined) {
+    if (entry.releaseOrder > 0 || (entry.message === undefined && entry.place === 0)) {
       outlet.sendPubrel(entry.packetId)
       return
     }
-    const frame = this.frameOf(outlet, entry.message, entry.qos, entry.retain, entry.subscriptionIds, true)
+    const message = this.messageOf(entry)
+    const frame = message && this.frameOf(outlet, message, entry.qos, entry.retain, entry.subscriptionIds, true)
+    if (message === undefined || frame === undefined) {
+      // It is not where it was: nothing can be sent, and the next has room.
+      this.inFlight?.remove(entry)
+      entry.share?.settle()
+      return
+    }
     if (frame.end - frame.start > outlet.maximumPacketSize) {
       // The client has come back with a smaller maximum: this exchange counts as done. [MQTT-3.1.2-25]
       this.inFlight?.remove(entry)
@@ -617,7 +648,7 @@ export class Session {
       this.journal?.release(entry.place)
       return
     }
-    outlet.sendPublish(frame, entry.packetId, entry.wasSent, entry.message.topic) // DUP [MQTT-3.3.1-1]
+    outlet.sendPublish(frame, entry.packetId, entry.wasSent, message.topic) // DUP [MQTT-3.3.1-1]
     entry.wasSent = true
     if (entry.qos === 2) entry.share?.settle()
     this.modules.metrics.sent[entry.qos].value++

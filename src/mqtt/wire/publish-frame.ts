@@ -32,6 +32,7 @@ const MESSAGE_EXPIRY_BYTES = 5
  * Encodes a message for one variant. DUP is 0 and the packet id is 0: both are each receiver's own.
  * @param subscriptionIds written as Subscription Identifiers, for MQTT 5 only [MQTT-3.3.4-3]
  * @param remainingExpiry seconds that take the place of the Message Expiry Interval [MQTT-3.3.2-6]; -1: as it is
+ * @param room bytes left free in front of the frame
  * @throws MqttError 0x90 when the topic name is longer than 65,535 bytes, 0x95 when the packet is over 256 MiB.
  */
 export function encodePublish(
@@ -41,6 +42,7 @@ export function encodePublish(
   retain: boolean,
   subscriptionIds: readonly number[] | undefined,
   remainingExpiry: number,
+  room = 0,
 ): Frame {
   const topicBytes = Buffer.byteLength(message.topic)
   if (topicBytes > 0xffff) {
@@ -58,9 +60,9 @@ export function encodePublish(
     (message.payloadEnd - message.payloadStart)
   if (remaining > MAXIMUM_VARIABLE_INTEGER) throw new MqttError(ReasonCode.PacketTooLarge, 'packet over 256 MiB')
 
-  const buffer = Buffer.allocUnsafe(1 + variableIntegerSize(remaining) + remaining)
-  buffer[0] = (PacketType.Publish << 4) | (qos << 1) | (retain ? 1 : 0)
-  let at = writeVariableInteger(buffer, 1, remaining)
+  const buffer = Buffer.allocUnsafe(room + 1 + variableIntegerSize(remaining) + remaining)
+  buffer[room] = (PacketType.Publish << 4) | (qos << 1) | (retain ? 1 : 0)
+  let at = writeVariableInteger(buffer, room + 1, remaining)
   buffer[at] = topicBytes >> 8
   buffer[at + 1] = topicBytes & 0xff
   // As many bytes as characters: it is ASCII, which is written faster as such.
@@ -79,7 +81,7 @@ export function encodePublish(
     if (expiryOffset !== -1) buffer.writeUInt32BE(remainingExpiry, listStart + expiryOffset)
   }
   message.chunk.copy(buffer, at, message.payloadStart, message.payloadEnd)
-  return { buffer, start: 0, end: buffer.length, packetIdOffset }
+  return { buffer, start: room, end: buffer.length, packetIdOffset }
 }
 
 /** Bytes of a Topic Alias property: identifier and two bytes. */

@@ -21,6 +21,13 @@ async function closedStore(context: TestContext): Promise<{ directory: string; f
   return { directory: bed.directory, file: join(bed.directory, 'store', 'data.mdb') }
 }
 
+async function writeSchema(directory: string, version: number): Promise<void> {
+  const path = join(directory, 'store')
+  const root = open<Buffer, Buffer>({ path, noSubdir: false, encoding: 'binary', keyEncoding: 'binary' })
+  await root.put(Buffer.from('schema'), Buffer.from([0, 0, 0, version]))
+  await root.close()
+}
+
 describe('the embedded store', () => {
   it('commits what many turns bring while a commit is on its way as one transaction', async (t) => {
     const bed = embeddedBed(t, 'commit')
@@ -59,17 +66,12 @@ describe('the embedded store', () => {
     await again.life.stop()
   })
 
-  it('does not read what a later version has written', async (t) => {
+  it('does not read what another version has written', async (t) => {
     const { directory } = await closedStore(t)
-    const root = open<Buffer, Buffer>({
-      path: join(directory, 'store'),
-      noSubdir: false,
-      encoding: 'binary',
-      keyEncoding: 'binary',
-    })
-    await root.put(Buffer.from('schema'), Buffer.from([0, 0, 0, 2]))
-    await root.close()
-    await assert.rejects(openEmbedded(directory), { code: 'STORE_NEWER', message: /has version 2; .* reads 1$/ })
+    await writeSchema(directory, 3)
+    await assert.rejects(openEmbedded(directory), { code: 'STORE_NEWER', message: /has version 3; .* reads 2$/ })
+    await writeSchema(directory, 1)
+    await assert.rejects(openEmbedded(directory), { code: 'STORE_OLDER', message: /has version 1; .* reads 2$/ })
   })
 
   it('says so when its directory cannot be made or is a file', async (t) => {

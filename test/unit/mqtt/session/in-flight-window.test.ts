@@ -11,6 +11,7 @@ function entry(packetId: number): InFlight {
     subscriptionIds: undefined,
     share: undefined,
     message: undefined,
+    bytes: 0,
     releaseOrder: 0,
     isSent: true,
     place: 0,
