@@ -198,7 +198,11 @@ export class CommitQueue<Table extends Part> implements TurnTask {
   }
 
   private begin(): void {
-    if (this.isStopped || !this.isDue) return
+    if (this.isStopped) return
+    if (!this.isDue) {
+      this.isWanted = false
+      return
+    }
     if (this.isFenced) this.refuse(this.takeWaiting())
     else this.committing = this.commit()
   }

@@ -98,6 +98,15 @@ export class TestShelf implements ShelfContents {
     return hold
   }
 
+  /** As `set`, of what may become settled before it has to be kept. */
+  mayWait(number: number, value: string): CountingHold {
+    this.fresh.set(number, value)
+    const hold = new CountingHold()
+    this.shelf.changed(number, hold, true)
+    hold.release()
+    return hold
+  }
+
   read(number: number): Buffer | undefined {
     this.reads.push(number)
     const value = this.fresh.get(number)
@@ -296,6 +305,64 @@ export function describeShelves(name: string, bedFor: (context: TestContext) => 
       await eventually(() => assert.equal(plain.holds, 0))
       assert.deepEqual(order, ['read a', 'read 7', 'kept a', 'kept 7'])
       await life.stop()
+    })
+
+    it('releases who waits for what is settled before it had to be kept, and never asks for it', async (t) => {
+      const open = await TestShelf.open(bedFor(t))
+      const holds = [open.mayWait(1, 'x'), open.mayWait(2, 'y')]
+      open.shelf.unchanged(1)
+      assert.equal(holds[0]?.isReleased, false, 'not within the call that settles it')
+      await untilReleased(...holds)
+      assert.deepEqual([open.reads, holds.map(({ isRefused }) => isRefused)], [[2], [false, false]])
+      assert.deepEqual([open.at(1), open.at(2)], [undefined, 'y'])
+      await open.life.stop()
+    })
+
+    it('keeps what may wait at once when it must not any more, or when the store stops', async (t) => {
+      const bed = bedFor(t)
+      const first = await TestShelf.open(bed)
+      const holds = [first.mayWait(1, 'x')]
+      const urgent = new CountingHold()
+      first.shelf.changed(1, urgent)
+      urgent.release()
+      await untilReleased(urgent, ...holds)
+      assert.deepEqual(first.reads, [1])
+      holds.push(first.mayWait(2, 'y'))
+      first.shelf.changed(3, undefined, true)
+      first.fresh.set(3, 'z')
+      await first.life.stop()
+      assert.deepEqual(
+        holds.map(({ isReleased, isRefused }) => [isReleased, isRefused]),
+        holds.map(() => [true, false]),
+      )
+      const second = await TestShelf.open(bed)
+      assert.deepEqual(second.restored, [
+        [1, 'x'],
+        [2, 'y'],
+        [3, 'z'],
+      ])
+      await second.life.stop()
+    })
+
+    it('keeps entries of all sizes, through the removal of most of them', async (t) => {
+      const bed = bedFor(t)
+      const first = await TestShelf.open(bed)
+      const numbers = Array.from({ length: 3_000 }, (_, index) => index + 1)
+      const text = (number: number) => `${number}`.padEnd(number % 500 === 0 ? 100_000 : number % 250, 'x')
+      await untilReleased(...numbers.map((number) => first.set(number, text(number))))
+      for (const number of numbers) assert.equal(first.at(number), text(number))
+      const gone = numbers.filter((number) => number % 7 !== 0)
+      await untilReleased(...gone.map((number) => first.set(number, undefined)))
+      const left = numbers.filter((number) => number % 7 === 0)
+      for (const number of left) assert.equal(first.at(number), text(number))
+      assert.equal(first.at(6), undefined)
+      await first.life.stop()
+      const second = await TestShelf.open(bed)
+      assert.deepEqual(
+        second.restored,
+        left.map((number) => [number, text(number)]),
+      )
+      await second.life.stop()
     })
 
     it('have no name that a table has', async (t) => {

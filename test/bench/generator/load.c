@@ -220,6 +220,16 @@ static void report_messages(const struct load *load, struct mark from, struct ma
          broker_memory(&load->options), more);
 }
 
+// Nothing of the sessions is left for the next run.
+static void discard_sessions(struct load *load) {
+  const struct options *o = &load->options;
+  load->is_ending = true;
+  disconnect_clients(load->subscribers, o->subscribers);
+  load->options.filter = "";
+  for (int i = 0; i < o->subscribers; i++) load->subscribers[i].clean = true;
+  connect_clients(load->subscribers, o->subscribers);
+}
+
 static void run_messages(struct load *load) {
   const struct options *o = &load->options;
   connect_clients(load->subscribers, o->subscribers);
@@ -235,6 +245,7 @@ static void run_messages(struct load *load) {
   stop_sending(load);
   bool is_drained = drain(load, true);
   report_messages(load, from, to, is_drained, "");
+  if (!o->clean) discard_sessions(load);
 }
 
 // Subscribers that are away: what is published meanwhile waits for them.
@@ -263,12 +274,7 @@ static void run_offline(struct load *load) {
   snprintf(more, sizeof more, ",\"sessions_present\":%" PRIu64 ",\"replayed_s\":%.0f,\"queue_memory\":%" PRId64,
            load->sessions_present, replay > 0 ? (double)load->deliveries.arrived / replay : 0, grown);
   report_messages(load, from, to, is_drained, more);
-  // The sessions are discarded: nothing of them is left for the next run.
-  load->is_ending = true;
-  disconnect_clients(load->subscribers, o->subscribers);
-  load->options.filter = "";
-  for (int i = 0; i < o->subscribers; i++) load->subscribers[i].clean = true;
-  connect_clients(load->subscribers, o->subscribers);
+  discard_sessions(load);
 }
 
 static void run_connections(struct load *load) {
