@@ -29,7 +29,7 @@ export interface StoreTable {
   /**
    * The entry of this key is not what it was: it is read and kept with everything else of this turn.
    * @param keeping is held until the commit, and refused when it fails
-   * @param mayWait see `StoreShelf.changed`
+   * @param mayWait nobody waits for it: see `StoreShelf.changedLater`
    */
   changed(key: string, keeping: Keeping | undefined, mayWait?: boolean): void
 }
@@ -44,20 +44,32 @@ export interface ShelfContents {
   kept(number: number): void
 }
 
+/** What may be settled before it has to be kept. */
+export interface Postponed {
+  readonly number: number
+  /** Held until it is kept or settled. Refused, if it can be, when the commit fails. */
+  readonly pending: Hold
+  /** The store's: whether it still waits. False at first. */
+  isPostponed: boolean
+}
+
 /** Entries by number, of which their owner has little or nothing in memory. */
 export interface StoreShelf {
   /**
    * The entry is not what it was: it is read and kept with everything else of this turn.
    * @param pending is held until the commit. One that can be refused is when the commit fails; another waits on.
-   * @param mayWait it need not go with this turn, but with a commit of the next `GRACE_MS` (up to twice that, where
-   *   somebody waits for it): it may become `unchanged` before, and then costs nothing
    */
-  changed(number: number, pending: Hold | undefined, mayWait?: boolean): void
-  /**
-   * It is on the disk as it should be, or not there as it should be: it need not be read. Who waited for nothing else is
-   * released at the end of the turn, if it was to wait.
-   */
+  changed(number: number, pending: Hold | undefined): void
+  /** As `changed`, when nobody waits for it: it goes with the next commit, which is one of the next `GRACE_MS`. */
+  changedLater(number: number): void
+  /** It is on the disk as it should be, or not there as it should be: it need not be read. */
   unchanged(number: number): void
+  /** A new entry that may be settled soon: only when it is not, `GRACE_MS` to twice that from now, it is as `changed`. */
+  postpone(entry: Postponed): void
+  /** One that is postponed is as `changed` now. */
+  hurry(entry: Postponed): void
+  /** One that is postponed need not be kept: who waits is released at the end of this turn. */
+  settle(entry: Postponed): void
   /** What the last commits have left there, in bytes that stay as they are. They may keep larger ones in memory. @throws StoreError */
   get(number: number): Buffer | undefined
 }

@@ -102,8 +102,8 @@ export class CommitQueue<Table extends Part> implements TurnTask {
   /** For the gauges of the store. */
   get gauges(): { pendingEntries(): number; pendingPublishes(): number; isFailing(): boolean } {
     return {
-      pendingEntries: () => this.sum((table) => table.length + table.waitingLength),
-      pendingPublishes: () => this.waiting.length + this.patient.length + this.sum((table) => table.waitingLength),
+      pendingEntries: () => this.sum((table) => table.length + table.postponedLength),
+      pendingPublishes: () => this.waiting.length + this.patient.length + this.sum((table) => table.postponedLength),
       isFailing: () => this.isFailing,
     }
   }
@@ -188,7 +188,7 @@ export class CommitQueue<Table extends Part> implements TurnTask {
     this.graceTimer = undefined
     for (const table of this.tableList.values()) table.ripen()
     if (this.troubleSince === undefined) this.wake(undefined)
-    if (this.sum((table) => table.waitingLength) > 0) this.startGrace()
+    if (this.sum((table) => table.postponedLength) > 0) this.startGrace()
   }
 
   private sum(of: (table: Table) => number): number {

@@ -1,6 +1,6 @@
 /** The keys of a table or shelf that have changed since they were last kept; what all stores know of one. */
 
-import type { Hold, Keeping, StoreTable, TableContents } from '../broker/store-port.js'
+import type { Hold, Keeping, Postponed, StoreTable, TableContents } from '../broker/store-port.js'
 
 /**
  * When the store is to act on a change: at the end of this turn; in a while, when nothing has made it act before; or not at
@@ -14,9 +14,6 @@ export type OnChange = (pending: Hold | undefined, when: When) => void
 export abstract class DueKeys<Key extends string | number> {
   /** In the order of their first change. Bounded by the number of keys of the table. */
   protected due = new Set<Key>()
-  /** What may wait, and who waits for it: of this period of the store, and of the one before. */
-  private young = new Map<Key, Hold>()
-  private ripening = new Map<Key, Hold>()
 
   constructor(protected readonly onChange: OnChange) {}
 
@@ -25,9 +22,9 @@ export abstract class DueKeys<Key extends string | number> {
     return this.due.size
   }
 
-  /** Keys that may wait. */
-  get waitingLength(): number {
-    return this.young.size + this.ripening.size
+  /** Keys that may wait, and that somebody waits for. */
+  get postponedLength(): number {
+    return 0
   }
 
   /** Takes the keys that wait, for one commit. */
@@ -44,64 +41,67 @@ export abstract class DueKeys<Key extends string | number> {
   }
 
   /** A period is over: what has waited for a whole one goes with the next commit. */
-  ripen(): void {
-    const ripe = this.ripening
-    this.ripening = this.young
-    this.young = new Map()
-    for (const [key, pending] of ripe) this.makeDue(key, pending)
-  }
+  ripen(): void {}
 
   /** The commit is done: tells the owner. */
   abstract tellKept(keys: Set<Key>): void
 
-  /** @param mayWait see `StoreShelf.changed` */
+  /** @param mayWait where nobody waits, it goes with whatever is next */
   protected add(key: Key, pending: Hold | undefined, mayWait: boolean): void {
-    if (!mayWait || (pending !== undefined && (this.due.has(key) || this.isWaiting(key)))) {
-      this.hurry(key)
-      this.due.add(key)
-      this.onChange(pending, 'now')
-    } else if (pending === undefined) {
-      // Nobody waits: it goes with whatever is next.
-      if (!this.isWaiting(key)) this.due.add(key)
-      this.onChange(undefined, 'later')
-    } else {
-      pending.hold()
-      this.young.set(key, pending)
-      this.onChange(undefined, 'later')
-    }
-  }
-
-  /** It need not be kept after all. */
-  protected cancel(key: Key): void {
-    this.due.delete(key)
-    const pending = this.takeWaiting(key)
-    if (pending !== undefined) this.onChange(pending, 'never')
-  }
-
-  private isWaiting(key: Key): boolean {
-    return this.young.has(key) || this.ripening.has(key)
-  }
-
-  private hurry(key: Key): void {
-    if (this.young.size + this.ripening.size === 0) return
-    const pending = this.takeWaiting(key)
-    if (pending !== undefined) this.makeDue(key, pending)
-  }
-
-  private takeWaiting(key: Key): Hold | undefined {
-    for (const period of [this.young, this.ripening]) {
-      const pending = period.get(key)
-      if (pending === undefined) continue
-      period.delete(key)
-      return pending
-    }
-    return undefined
-  }
-
-  private makeDue(key: Key, pending: Hold): void {
     this.due.add(key)
-    this.onChange(pending, 'now')
-    pending.release()
+    this.onChange(pending, mayWait && pending === undefined ? 'later' : 'now')
+  }
+}
+
+/** What is due of a shelf. */
+export abstract class DueNumbers extends DueKeys<number> {
+  /** What may wait: of this period of the store, and of the one before. With what has been settled since. */
+  private young: Postponed[] = []
+  private ripening: Postponed[] = []
+  private postponedCount = 0
+
+  override get postponedLength(): number {
+    return this.postponedCount
+  }
+
+  changed(number: number, pending: Hold | undefined): void {
+    this.add(number, pending, false)
+  }
+
+  changedLater(number: number): void {
+    this.add(number, undefined, true)
+  }
+
+  unchanged(number: number): void {
+    this.due.delete(number)
+  }
+
+  postpone(entry: Postponed): void {
+    entry.isPostponed = true
+    entry.pending.hold()
+    this.young.push(entry)
+    this.postponedCount += 1
+    this.onChange(undefined, 'later')
+  }
+
+  hurry(entry: Postponed): void {
+    entry.isPostponed = false
+    this.postponedCount -= 1
+    this.changed(entry.number, entry.pending)
+    entry.pending.release()
+  }
+
+  settle(entry: Postponed): void {
+    entry.isPostponed = false
+    this.postponedCount -= 1
+    this.onChange(entry.pending, 'never')
+  }
+
+  override ripen(): void {
+    const ripe = this.ripening
+    this.ripening = this.young
+    this.young = []
+    for (const entry of ripe) if (entry.isPostponed) this.hurry(entry)
   }
 }
 

@@ -1,12 +1,12 @@
 /** One shelf of the embedded store: its entries are packed into segments, and read back from them. */
 
-import type { Hold, ShelfContents, StoreShelf } from '../broker/store-port.js'
-import { DueKeys, type OnChange } from './due-table.js'
+import type { ShelfContents, StoreShelf } from '../broker/store-port.js'
+import { DueNumbers, type OnChange } from './due-table.js'
 import type { Engine, EngineTable, EngineWrite } from './engine.js'
 import { entryOf, readSegment, type Segment } from './segment.js'
 import { readKey, type SegmentEntry, Segments } from './segments.js'
 
-export class EmbeddedShelf extends DueKeys<number> implements StoreShelf {
+export class EmbeddedShelf extends DueNumbers implements StoreShelf {
   private readonly segments: Segments
   /** The record that was read last, until it is known whether bits follow. */
   private unfinished: { readonly start: number; readonly record: Buffer } | undefined
@@ -19,14 +19,6 @@ export class EmbeddedShelf extends DueKeys<number> implements StoreShelf {
   ) {
     super(onChange)
     this.segments = new Segments((key) => engine.get(table, key))
-  }
-
-  changed(number: number, pending: Hold | undefined, mayWait = false): void {
-    this.add(number, pending, mayWait)
-  }
-
-  unchanged(number: number): void {
-    this.cancel(number)
   }
 
   get(number: number): Buffer | undefined {

@@ -2,7 +2,15 @@
 
 import assert from 'node:assert/strict'
 import { describe, it, type TestContext } from 'node:test'
-import type { Hold, LocalStore, ShelfContents, Store, StoreShelf, TableContents } from '../../src/broker/store-port.js'
+import type {
+  Hold,
+  LocalStore,
+  Postponed,
+  ShelfContents,
+  Store,
+  StoreShelf,
+  TableContents,
+} from '../../src/broker/store-port.js'
 import { eventually } from '../support/eventually.js'
 import { CountingHold } from '../unit/mqtt/session/recording-outlet.js'
 
@@ -98,13 +106,13 @@ export class TestShelf implements ShelfContents {
     return hold
   }
 
-  /** As `set`, of what may become settled before it has to be kept. */
-  mayWait(number: number, value: string): CountingHold {
+  /** As `set`, of what may be settled before it has to be kept. */
+  postpone(number: number, value: string): Postponed & { readonly pending: CountingHold } {
     this.fresh.set(number, value)
-    const hold = new CountingHold()
-    this.shelf.changed(number, hold, true)
-    hold.release()
-    return hold
+    const entry = { number, pending: new CountingHold(), isPostponed: false }
+    this.shelf.postpone(entry)
+    entry.pending.release()
+    return entry
   }
 
   read(number: number): Buffer | undefined {
@@ -309,11 +317,11 @@ export function describeShelves(name: string, bedFor: (context: TestContext) => 
 
     it('releases who waits for what is settled before it had to be kept, and never asks for it', async (t) => {
       const open = await TestShelf.open(bedFor(t))
-      const holds = [open.mayWait(1, 'x'), open.mayWait(2, 'y')]
-      open.shelf.unchanged(1)
-      assert.equal(holds[0]?.isReleased, false, 'not within the call that settles it')
-      await untilReleased(...holds)
-      assert.deepEqual([open.reads, holds.map(({ isRefused }) => isRefused)], [[2], [false, false]])
+      const [settled, kept] = [open.postpone(1, 'x'), open.postpone(2, 'y')]
+      open.shelf.settle(settled)
+      assert.equal(settled.pending.isReleased, false, 'not within the call that settles it')
+      await untilReleased(settled.pending, kept.pending)
+      assert.deepEqual([open.reads, settled.pending.isRefused, kept.pending.isRefused], [[2], false, false])
       assert.deepEqual([open.at(1), open.at(2)], [undefined, 'y'])
       await open.life.stop()
     })
@@ -321,20 +329,15 @@ export function describeShelves(name: string, bedFor: (context: TestContext) => 
     it('keeps what may wait at once when it must not any more, or when the store stops', async (t) => {
       const bed = bedFor(t)
       const first = await TestShelf.open(bed)
-      const holds = [first.mayWait(1, 'x')]
-      const urgent = new CountingHold()
-      first.shelf.changed(1, urgent)
-      urgent.release()
-      await untilReleased(urgent, ...holds)
-      assert.deepEqual(first.reads, [1])
-      holds.push(first.mayWait(2, 'y'))
-      first.shelf.changed(3, undefined, true)
+      const hurried = first.postpone(1, 'x')
+      first.shelf.hurry(hurried)
+      await untilReleased(hurried.pending)
+      assert.deepEqual([first.reads, first.at(1)], [[1], 'x'])
+      const { pending } = first.postpone(2, 'y')
+      first.shelf.changedLater(3)
       first.fresh.set(3, 'z')
       await first.life.stop()
-      assert.deepEqual(
-        holds.map(({ isReleased, isRefused }) => [isReleased, isRefused]),
-        holds.map(() => [true, false]),
-      )
+      assert.deepEqual([pending.isReleased, pending.isRefused], [true, false])
       const second = await TestShelf.open(bed)
       assert.deepEqual(second.restored, [
         [1, 'x'],

@@ -56,7 +56,12 @@ export class MemoryStore implements LocalStore {
     })
     return {
       changed: (number, pending) => this.changed(part, number, pending),
+      changedLater: (number) => this.changed(part, number, undefined),
       unchanged: (number) => void part.due.delete(number),
+      // Nothing is gained by waiting for a map.
+      postpone: ({ number, pending }) => this.changed(part, number, pending),
+      hurry: () => undefined,
+      settle: () => undefined,
       get: (number) => {
         const value = part.disk.get(number)
         return value === undefined ? undefined : Buffer.from(value)

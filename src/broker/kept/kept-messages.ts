@@ -8,7 +8,8 @@
 
 import { messageBytes } from '../../mqtt/session/message-queue.js'
 import type { Message } from '../../mqtt/wire/message.js'
-import type { Hold, ShelfContents, StoreShelf } from '../store-port.js'
+import { NumberWindow } from '../../util/number-window.js'
+import type { Hold, Postponed, ShelfContents, StoreShelf } from '../store-port.js'
 import {
   decodeExtras,
   decodeStoredMessage,
@@ -34,30 +35,32 @@ export interface FoundMessage {
   readonly extras: Extras | undefined
 }
 
+/** Waits for a message whose publisher does not. */
+const NOBODY: Hold = { hold() {}, release() {} }
+
 /** A message that no commit has taken, or one that is on its way. */
-class FreshMessage implements StoredMessage {
-  readonly receivers = new Receivers()
+class FreshMessage extends Receivers implements StoredMessage, Postponed {
   extras: Map<number, Extras> | undefined
   readonly size: number
   /** A commit has taken it. */
   isTaken = false
 
-  /**
-   * @param message as it came: it keeps alive the bytes that came with it
-   * @param mayWait all its sessions may acknowledge it before it has to be kept
-   */
+  /** See the shelf. */
+  isPostponed = false
+
+  /** @param message as it came: it keeps alive the bytes that came with it */
   constructor(
     readonly number: number,
     public message: Message,
-    readonly pending: Hold | undefined,
-    public mayWait: boolean,
+    readonly pending: Hold,
   ) {
+    super()
     this.size = messageBytes(message)
   }
 
   /** Whether one more session may be added; the same session gets the same message in another place. */
   isFor(message: Message, session: number, pending: Hold | undefined): boolean {
-    return message === this.message && pending === this.pending && !this.isTaken && !this.receivers.has(session)
+    return message === this.message && (pending ?? NOBODY) === this.pending && !this.isTaken && !this.has(session)
   }
 }
 
@@ -70,7 +73,7 @@ interface Leaving {
 
 export class KeptMessages implements ShelfContents {
   private lastNumber = 0
-  private readonly fresh = new Map<number, FreshMessage>()
+  private readonly fresh = new NumberWindow<FreshMessage>()
   /** Of those on the disk: how many sessions have yet to get one, where that is more than one. */
   private readonly counts = new Map<number, number>()
   private readonly leaving = new Map<number, Leaving>()
@@ -96,7 +99,7 @@ export class KeptMessages implements ShelfContents {
 
   /** It is not on the disk, or was not when it was last known. */
   isFresh(place: number): boolean {
-    return this.fresh.has(numberOf(place))
+    return this.fresh.get(numberOf(place)) !== undefined
   }
 
   /**
@@ -114,15 +117,13 @@ export class KeptMessages implements ShelfContents {
     let entry = this.last
     if (entry === undefined || !entry.isFor(message, session, pending)) {
       this.lastNumber += 1
-      entry = new FreshMessage(this.lastNumber, message, pending, mayWait)
+      entry = new FreshMessage(this.lastNumber, message, pending ?? NOBODY)
       this.last = entry
-      this.fresh.set(entry.number, entry)
-      this.shelf?.changed(entry.number, pending, mayWait)
-    } else if (entry.mayWait && !mayWait) {
-      entry.mayWait = false
-      this.shelf?.changed(entry.number, undefined)
-    }
-    entry.receivers.add(session, flags)
+      this.fresh.add(entry.number, entry)
+      if (mayWait) this.shelf?.postpone(entry)
+      else this.shelf?.changed(entry.number, pending)
+    } else if (entry.isPostponed && !mayWait) this.shelf?.hurry(entry)
+    entry.add(session, flags)
     if (extras !== undefined) {
       entry.extras ??= new Map()
       entry.extras.set(session, extras)
@@ -161,7 +162,7 @@ export class KeptMessages implements ShelfContents {
     const leaving = this.leaving.get(number) ?? { sessions: new Set(), taken: 0 }
     leaving.sessions.add(session)
     this.leaving.set(number, leaving)
-    if (entry !== undefined) entry.receivers.delete(session)
+    if (entry !== undefined) entry.delete(session)
     else this.release(place, session)
     this.shelf?.changed(number, undefined)
   }
@@ -176,7 +177,7 @@ export class KeptMessages implements ShelfContents {
       entry.isTaken = true
       this.leaving.delete(number)
       // All have got it since a commit of it has failed.
-      return entry.receivers.size === 0 ? undefined : encodeStoredMessage(entry, entry.message)
+      return entry.count === 0 ? undefined : encodeStoredMessage(entry, entry.message)
     }
     if (leaving === undefined) return undefined
     leaving.taken = leaving.sessions.size
@@ -192,10 +193,10 @@ export class KeptMessages implements ShelfContents {
       return
     }
     this.fresh.delete(number)
-    const { size } = entry.receivers
-    if (size > 1) this.counts.set(number, size)
+    const { count } = entry
+    if (count > 1) this.counts.set(number, count)
     // All have got it while it was written.
-    if (size === 0) this.remove(number)
+    if (count === 0) this.remove(number)
   }
 
   restore(number: number, value: Buffer): void {
@@ -215,15 +216,16 @@ export class KeptMessages implements ShelfContents {
   /** Nobody waits for it any more: the next commit reads nothing under this number. */
   private remove(number: number): void {
     if (this.leaving.size > 0) this.leaving.delete(number)
-    this.shelf?.changed(number, undefined, true)
+    this.shelf?.changedLater(number)
   }
 
   private releaseFresh(entry: FreshMessage, session: number): void {
-    entry.receivers.delete(session)
-    if (entry.receivers.size > 0 || entry.isTaken) return
+    entry.delete(session)
+    if (entry.count > 0 || entry.isTaken) return
     this.fresh.delete(entry.number)
     if (this.last === entry) this.last = undefined
-    this.shelf?.unchanged(entry.number)
+    if (entry.isPostponed) this.shelf?.settle(entry)
+    else this.shelf?.unchanged(entry.number)
   }
 }
 

@@ -27,7 +27,7 @@ export class Receivers {
   private flags = 0
   private others: Map<number, number> | undefined
 
-  get size(): number {
+  get count(): number {
     return (this.session === 0 ? 0 : 1) + (this.others === undefined ? 0 : this.others.size)
   }
 
@@ -63,7 +63,10 @@ export class Receivers {
 export interface StoredMessage {
   /** What it counts for in a queue. */
   readonly size: number
-  readonly receivers: Receivers
+  /** How many sessions. */
+  readonly count: number
+  /** Writes what `RECEIVER_BYTES` says of each; returns the offset behind it. */
+  writeTo(bytes: Buffer, start: number): number
   /** By session. */
   readonly extras: ReadonlyMap<number, Extras> | undefined
 }
@@ -95,7 +98,7 @@ export function encodeStoredMessage(stored: StoredMessage, message: Message): Bu
   const extras = stored.extras === undefined ? '' : JSON.stringify([...stored.extras])
   const publisher = message.publisherId
   const [extrasBytes, publisherBytes] = [Buffer.byteLength(extras), Buffer.byteLength(publisher)]
-  const room = HEAD_BYTES + RECEIVER_BYTES * stored.receivers.size + extrasBytes + publisherBytes
+  const room = HEAD_BYTES + RECEIVER_BYTES * stored.count + extrasBytes + publisherBytes
   const bytes = encodeKept(message, room)
   let at = writeHead(bytes, stored, extrasBytes, publisherBytes)
   at += bytes.write(extras, at)
@@ -109,12 +112,12 @@ export function withoutReceivers(bytes: Buffer, gone: ReadonlySet<number>): Buff
   const count = forEachReceiver(bytes, (session, flags) => {
     if (!gone.has(session)) receivers.add(session, flags)
   })
-  if (receivers.size === 0) return undefined
+  if (receivers.count === 0) return undefined
   const rest = bytes.subarray(HEAD_BYTES + RECEIVER_BYTES * count)
-  const left = Buffer.allocUnsafe(HEAD_BYTES + RECEIVER_BYTES * receivers.size + rest.length)
-  const extrasBytes = bytes.readUInt32BE(EXTRAS_LENGTH_AT)
-  const stored = { size: sizeOf(bytes), receivers, extras: undefined }
-  rest.copy(left, writeHead(left, stored, extrasBytes, bytes.readUInt16BE(PUBLISHER_LENGTH_AT)))
+  const left = Buffer.allocUnsafe(HEAD_BYTES + RECEIVER_BYTES * receivers.count + rest.length)
+  bytes.copy(left, 0, 0, HEAD_BYTES)
+  left.writeUInt32BE(receivers.count, RECEIVERS_AT)
+  rest.copy(left, receivers.writeTo(left, HEAD_BYTES))
   return left
 }
 
@@ -155,10 +158,10 @@ export function decodeStoredMessage(bytes: Buffer): Message {
 /** Returns the offset behind it. */
 function writeHead(bytes: Buffer, stored: StoredMessage, extrasBytes: number, publisherBytes: number): number {
   bytes.writeUInt32BE(stored.size, 0)
-  bytes.writeUInt32BE(stored.receivers.size, RECEIVERS_AT)
+  bytes.writeUInt32BE(stored.count, RECEIVERS_AT)
   bytes.writeUInt32BE(extrasBytes, EXTRAS_LENGTH_AT)
   bytes.writeUInt16BE(publisherBytes, PUBLISHER_LENGTH_AT)
-  return stored.receivers.writeTo(bytes, HEAD_BYTES)
+  return stored.writeTo(bytes, HEAD_BYTES)
 }
 
 function writeReceiver(bytes: Buffer, at: number, session: number, flags: number): number {

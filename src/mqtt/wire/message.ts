@@ -48,6 +48,9 @@ export class Message {
   isAged = false
   /** Seconds to wait before it is published, see `mqtt/delay.ts`; 0 for all others and once it is published. */
   delay = 0
+  /** Most messages have no other frame than the one they came in. */
+  private adopted: Frame | undefined
+  private adoptedIndex = -1
   private variants: (Frame | undefined)[] | undefined
   private detached: Message | undefined
 
@@ -61,6 +64,7 @@ export class Message {
     this.properties = parts.properties
     this.expiresAt = parts.expiryInterval === 0 ? 0 : Date.now() + parts.expiryInterval * 1000
     this.publisherId = publisherId
+    this.adopted = undefined
     this.variants = undefined
     this.detached = undefined
   }
@@ -102,13 +106,14 @@ export class Message {
    * Only for a frame that would be sent on unchanged but for its packet id: no DUP, no Topic Alias.
    */
   adopt(isV5: boolean, frame: Frame): void {
-    this.variants ??= new Array<Frame | undefined>(VARIANTS)
-    this.variants[variantIndex(isV5, this.qos, this.retain)] = frame
+    this.adopted = frame
+    this.adoptedIndex = variantIndex(isV5, this.qos, this.retain)
   }
 
   /** Whether the frame of this variant is there already. */
   hasFrame(isV5: boolean, qos: QoS, retain: boolean): boolean {
-    return this.variants?.[variantIndex(isV5, qos, retain)] !== undefined
+    const index = variantIndex(isV5, qos, retain)
+    return index === this.adoptedIndex || this.variants?.[index] !== undefined
   }
 
   /**
@@ -116,8 +121,9 @@ export class Message {
    * (at `packetIdOffset`, for QoS 1 and 2) are nobody's: the outbox writes each receiver's own into its copy.
    */
   frame(isV5: boolean, qos: QoS, retain: boolean): Frame {
-    this.variants ??= new Array<Frame | undefined>(VARIANTS)
     const index = variantIndex(isV5, qos, retain)
+    if (index === this.adoptedIndex) return this.adopted as Frame
+    this.variants ??= new Array<Frame | undefined>(VARIANTS)
     const known = this.variants[index]
     if (known !== undefined) return known
     const made = encodePublish(this, isV5, qos, retain, undefined, -1)
