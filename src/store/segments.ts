@@ -3,15 +3,18 @@
  * its first number to that of the next one, so it is found by a search among first numbers.
  *
  * Entries that go are struck from the bits beside their segment. One that has none left is removed; of one that has come
- * below a quarter of its bytes, or that something is put into, what is left is written again, with that of its neighbors
- * when they are written too. So a shelf takes at most four times the room of its entries. New ones are put into the last
+ * below a quarter of its bytes, or that something is put into, what is left is written again, together with a neighbor
+ * that is small as well. So a shelf takes at most four times the room of its entries. New ones are put into the last
  * segment while that is small, so a commit of a single message does not leave a segment of its own.
  */
 
-import { entryOf, SEGMENT_SPAN, type Segment, SegmentBuilder } from './segment.js'
+import { entryOf, SEGMENT_BYTES, SEGMENT_SPAN, type Segment, SegmentBuilder } from './segment.js'
 
 /** Below this share of its record, what still counts of a segment is written again. */
 const SPARSE = 1 / 4
+
+/** What is left of a segment, when it is not more than this, is put together with a neighbor of twice that or less. */
+const JOINED_BYTES = SEGMENT_BYTES / 4
 
 /** A record of this size has a page of LMDB's with others, and takes in what comes next. */
 const SMALL_BYTES = 2_000
@@ -49,6 +52,8 @@ interface Touch {
   added: SegmentEntry[] | undefined
   /** Entries between it and the next one. */
   following: SegmentEntry[] | undefined
+  /** It is written again with a neighbor. */
+  isJoined: boolean
 }
 
 /** What a commit that is on its way will have done. */
@@ -154,7 +159,7 @@ export class Segments {
     const touch = (index: number): Touch => {
       let found = touches.get(index)
       if (found === undefined) {
-        found = { gone: [], added: undefined, following: undefined }
+        found = { gone: [], added: undefined, following: undefined, isJoined: false }
         touches.set(index, found)
       }
       return found
@@ -177,7 +182,23 @@ export class Segments {
       found.added ??= []
       found.added.push(entry)
     }
+    for (const index of [...touches.keys()]) {
+      const segment = this.list[index]
+      const found = touch(index)
+      // One that takes in what is new grows by itself.
+      if (segment === undefined || found.added !== undefined || !mustRewrite(segment, found)) continue
+      const left = bytesLeft(segment, found)
+      if (left === 0 || left > JOINED_BYTES) continue
+      const other = [index + 1, index - 1].find((one) => this.mayJoin(one, left))
+      if (other !== undefined) touch(other).isJoined = true
+    }
     return touches
+  }
+
+  /** Whether a segment is small enough to be written again with so much of its neighbor. */
+  private mayJoin(index: number, bytes: number): boolean {
+    const segment = this.list[index]
+    return segment !== undefined && segment.liveBytes + bytes <= 2 * JOINED_BYTES
   }
 
   /** What a segment that is written again will have. */
@@ -297,11 +318,15 @@ function takesIn({ start, sizes, bytes }: Segment, number: number): boolean {
   return distance < sizes.length || (bytes < SMALL_BYTES && distance < SEGMENT_SPAN)
 }
 
-function mustRewrite(segment: Segment, { gone, added }: Touch): boolean {
-  if (added !== undefined || gone.length === segment.live) return true
+function mustRewrite(segment: Segment, touch: Touch): boolean {
+  if (touch.isJoined || touch.added !== undefined || touch.gone.length === segment.live) return true
+  return bytesLeft(segment, touch) < segment.bytes * SPARSE
+}
+
+function bytesLeft(segment: Segment, { gone }: Touch): number {
   let left = segment.liveBytes
   for (const distance of gone) left -= segment.bytesAt(distance)
-  return left < segment.bytes * SPARSE
+  return left
 }
 
 function inOrder(entries: readonly SegmentEntry[]): readonly SegmentEntry[] {

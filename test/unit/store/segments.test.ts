@@ -84,6 +84,18 @@ describe('the segments of a shelf', () => {
     assert.ok(shelf.segments.length <= 56, `${shelf.segments.length} segments`)
   })
 
+  it('are few again when most of their entries have gone one by one', () => {
+    const shelf = new Shelf(new Map())
+    for (let first = 1; first <= 20_000; first += 500) shelf.commit(range(first, 500, () => 'x'.repeat(100)))
+    const before = shelf.segments.length
+    for (let offset = 0; offset < 19; offset += 1) {
+      shelf.commit(new Map(Array.from({ length: 1_000 }, (_, index) => [20 * index + offset + 1, undefined])))
+    }
+    assert.ok(shelf.segments.length < before / 4, `${shelf.segments.length} of ${before} segments for a 20th`)
+    assert.ok(bytesOn(shelf.disk) < 4 * 1_000 * 106, `${bytesOn(shelf.disk)} bytes`)
+    for (let number = 20; number <= 20_000; number += 20) assert.equal(shelf.segments.get(number)?.length, 100)
+  })
+
   it('answer as before while a commit that writes them again is on its way', () => {
     const shelf = new Shelf(new Map())
     shelf.commit(range(1, 10, (number) => `early ${number}`))
