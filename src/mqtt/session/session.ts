@@ -187,7 +187,10 @@ export class Session {
     }
     return taken.flatMap(({ share }, index) => {
       const message = messages[index]
-      return message && share ? [{ message, share }] : []
+      if (message && share) return [{ message, share }]
+      // Nobody can get it any more.
+      share?.settle()
+      return []
     })
   }
 

@@ -338,7 +338,7 @@ describe('messages of a shared subscription', () => {
     session.attach(outlet)
     session.keepIn({
       ...{ add: () => 1, read: () => undefined, release() {}, withdraw() {} },
-      ...{ changed() {}, subscriptionsChanged() {}, end() {} },
+      ...{ changed() {}, progressed() {}, subscriptionsChanged() {}, end() {} },
     })
     deliver('gated', 2, undefined, { share: shareTelling(settled, 'gated') })
     deliver('behind it', 1, undefined, { share: shareTelling(settled, 'behind it') })
