@@ -14,6 +14,7 @@ import { asError } from '../../util/errors.js'
 import { BatchAssembler } from '../batch.js'
 import { asBuffer, decodeSessionPart, type LinkBody, type LinkBodyOf, type SessionPart } from '../wire.js'
 import type { MoveOutcome, TakeoverMetrics } from './metrics.js'
+import { MoveLog } from './move-log.js'
 import { decodeInFlight, decodeQueued, decodeState, decodeSubscription } from './session-part.js'
 
 /** How long the state may take to come, in milliseconds. */
@@ -66,9 +67,12 @@ class Arrival {
 export class Taker {
   private readonly arrivals = new Map<number, Arrival>()
   private readonly byClient = new Map<string, Arrival>()
+  private readonly moveLog: MoveLog
   private lastMove = 0
 
-  constructor(private readonly modules: TakerModules) {}
+  constructor(private readonly modules: TakerModules) {
+    this.moveLog = new MoveLog(modules.log)
+  }
 
   get size(): number {
     return this.arrivals.size
@@ -170,6 +174,7 @@ export class Taker {
   }
 
   checkTime(now: number): void {
+    this.moveLog.checkTime(now)
     for (const arrival of this.arrivals.values()) {
       const age = now - arrival.startedAt
       if (!arrival.isStateHere && age > STATE_TIMEOUT_MS) {
@@ -178,10 +183,7 @@ export class Taker {
       } else if (arrival.done !== undefined && age > FETCH_TIMEOUT_MS) {
         const late = [...(arrival.awaited ?? [])]
         this.modules.metrics.marksMissed.value += late.length
-        this.modules.log.warn(
-          { clientId: arrival.request.clientId, peers: late },
-          'session is used before all nodes know',
-        )
+        this.moveLog.note('marks_missing', arrival.request.clientId, late)
         this.letIn(arrival)
       } else if (now - arrival.heardAt > SILENCE_MS) {
         this.tellEnd(arrival, false)
@@ -289,9 +291,9 @@ export class Taker {
 
   private report(outcome: MoveOutcome, clientId: string, holder: NodeId): void {
     this.modules.metrics.outcomes[outcome].value++
-    const fields = { clientId, peer: holder, outcome }
-    if (outcome === 'none' || outcome === 'discarded') this.modules.log.debug(fields, 'session has not come')
-    else this.modules.log.warn(fields, 'session has not come whole from another node')
+    if (outcome === 'none' || outcome === 'discarded')
+      this.modules.log.debug({ clientId, peer: holder, outcome }, 'session has not come')
+    else this.moveLog.note(outcome, clientId, [holder])
   }
 
   private tellEnd({ move, request, done }: Arrival, discard: boolean): void {
