@@ -232,6 +232,7 @@ export class Node {
       clients: this.broker,
       moves: this.broker.moves,
       store: this.store,
+      adoptAfter: this.config.store.redis.adoptAfter,
       log: this.log.child({ room: 'cluster' }),
       metrics: this.metrics,
       isApart: incarnation > 0 && this.departure.isMarked,
@@ -250,6 +251,7 @@ export class Node {
       turn: this.turn,
       metrics: this.storeMetrics,
       log: this.log.child({ room: 'store' }),
+      onAdopted: () => this.broker.endAdopted(),
     })
     if (this.store === undefined) return
     this.broker.keepDelayedIn(this.store)

@@ -193,8 +193,10 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
     })
     this.desk = desk
     this.modules = modules
-    this.moves = new MovingSessions({ sessions: this.sessions, desk, groups, source, timers })
     this.access = new AccessDesk(modules.access, metrics)
+    const mayPublishAbsent = (clientId: string, owner: string | undefined, will: Will): boolean =>
+      this.access.mayPublishAbsent(clientId, owner, willMessage(will, clientId))
+    this.moves = new MovingSessions({ sessions: this.sessions, desk, groups, source, timers, mayPublishAbsent, log })
     this.host = new ClientHost({
       aedes: this,
       access: this.access,
@@ -297,6 +299,11 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
     this.keptSessions?.finishRestore()
   }
 
+  /** Another node has the sessions that were kept here: they end, and their clients connect again. */
+  endAdopted(): void {
+    this.sessions.endAdopted()
+  }
+
   /** A peer has set or removed a retained message. */
   applyRetained(topic: string, value: Buffer | undefined): void {
     this.retained.applyReplicated(topic, value)
@@ -316,6 +323,11 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
   ): void {
     this.host.deliveries.watch()
     this.publisher.deliverForwarded(message, from, pending, targets, receipts)
+  }
+
+  deliverInherited(message: Message, from: NodeId, pending: PendingPublish | undefined, estate: NodeId): void {
+    this.host.deliveries.watch()
+    this.publisher.deliverInherited(message, from, pending, estate)
   }
 
   placeAgain(key: string, message: Message, isLast: boolean): boolean {

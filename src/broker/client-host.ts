@@ -47,6 +47,9 @@ export interface ClientHostModules {
   readonly log: Logger
 }
 
+/** In CONNACK: the client gets its session when it comes again. */
+const SESSION_AWAY = 'the node that has the session is down, and another is about to take it over'
+
 export class ClientHost implements Host, AccessReviewer {
   readonly modules: ConnectionModules
   /** Every socket, those without a session yet included. */
@@ -157,6 +160,7 @@ export class ClientHost implements Host, AccessReviewer {
   private enter(connection: Connection, packet: ConnectPacket, done: (outcome: OpenOutcome) => void): void {
     this.sessions.open(connection, packet, (opened) => {
       if (opened === undefined) return done({ refusal: ReasonCode.QuotaExceeded, reason: 'too many sessions' })
+      if (opened === 'away') return done({ refusal: ReasonCode.ServerUnavailable, reason: SESSION_AWAY })
       // Whoever heard of the end of the connection that was taken over may have closed this one.
       if (connection.state === 'closed') return this.sessions.closed(connection)
       this.admitted(connection, opened)

@@ -6,6 +6,8 @@
 import type { Message } from '../mqtt/wire/message.js'
 import type { QoS, SubscriptionOptions, Will } from '../mqtt/wire/packets.js'
 import type { NodeId } from '../router/route-table.js'
+import type { Estate } from './estate-port.js'
+import type { EstateContents } from './kept/inherited-sessions.js'
 
 /** A message of a session, as its client is to get it. */
 export interface MovedMessage {
@@ -104,6 +106,17 @@ export interface OfferedSession {
   readonly owner?: string | undefined
 }
 
+/** A session of a node that is down. */
+export interface InheritedSession extends OfferedSession {
+  /** Of its last connection. */
+  readonly epoch: number
+  readonly subscriptions: readonly MovedSubscription[]
+  readonly inFlight: readonly MovedInFlight[]
+  readonly queue: readonly MovedMessage[]
+  /** As it is when it is asked for. */
+  state(): MovedState
+}
+
 /** The half of the broker that moves ask. */
 export interface SessionMoves {
   /** Whether there are sessions here whose clients are away, those on their way to another node included. */
@@ -124,6 +137,12 @@ export interface SessionMoves {
    */
   leave(clientId: string, epoch: number, owner: string | undefined): LeavingSession | undefined
   arrive(clientId: string, epoch: number, owner: string | undefined): ArrivingSession
+  /** Whether a session of this client is here, or on its way here. */
+  has(clientId: string): boolean
+  /** The sessions of a node that is down, and those of them that have ended. @throws Error when the store does not answer */
+  readEstate(estate: Estate): Promise<EstateContents>
+  /** A session of a node that is down: all that was kept of it is here, and what that node is owed is still to come. */
+  inherit(session: InheritedSession, epoch: number, from: NodeId): ArrivingSession
   /** QoS 2 messages that a client had sent to the node that its session came from are kept by now. */
   settle(clientId: string, packetIds: readonly number[]): void
 }
@@ -139,8 +158,18 @@ export interface Takeovers {
   discard(clientId: string): void
   /** The client is back here: a session that is leaving stays. */
   reclaim(clientId: string): void
+  /** Whether sessions may be on their way from nodes that are down; nearly always none are. */
+  readonly mayBeLost: boolean
+  /**
+   * Whether a client that has no session as far as is known has one that a node that is down has kept. `done` is called
+   * once, for a session that is `lost` with that node, and with `unknown` where the store does not answer.
+   */
+  seek(clientId: string, done: (found: 'none' | 'lost' | 'unknown', node?: NodeId) => void): void
+  /** What that node has kept: `done` is called once, with true when it can be claimed, and with false after five seconds. */
+  whenBack(node: NodeId, done: (isBack: boolean) => void): void
+  /** Of a session that is coming here from a node that is down: calls `done` when it is here; false when none is. */
+  whenInherited(clientId: string, done: () => void): boolean
 }
-
 export interface FetchRequest {
   readonly clientId: string
   readonly epoch: number
@@ -155,4 +184,14 @@ export const NO_TAKEOVERS: Takeovers = {
   },
   discard() {},
   reclaim() {},
+  mayBeLost: false,
+  seek(_clientId, done) {
+    done('none')
+  },
+  whenBack(_node, done) {
+    done(false)
+  },
+  whenInherited() {
+    return false
+  },
 }

@@ -45,7 +45,8 @@ export interface SessionKeeper {
 /** How long a CONNECT goes from one node that may have its session to another, in milliseconds. */
 const FETCH_TIME_MS = 1_500
 
-type OpenedCallback = (opened: OpenedSession | undefined) => void
+/** Undefined: there is no room for a further one. `away`: it is not to be had yet, and the client is to come again. */
+type OpenedCallback = (opened: OpenedSession | 'away' | undefined) => void
 
 /** A CONNECT whose session is on its way here, or a session that comes without its client. */
 interface Expectant {
@@ -158,9 +159,36 @@ export class SessionOpener implements SessionLifecycle, MovableSessions {
     return entry?.isMoving === true && !entry.session.isArriving
   }
 
-  private proceed({ clientId, connect, epoch, done }: Expectant): void {
-    if (connect?.connection.state === 'opening') done(this.enter(connect.connection, connect.packet, epoch))
-    else this.forgo(clientId, epoch)
+  private proceed(expectant: Expectant): void {
+    const { clientId, connect, epoch, done } = expectant
+    if (connect?.connection.state !== 'opening') return this.forgo(clientId, epoch)
+    const entry = this.registry.get(clientId)
+    if (entry?.isMoving === true && this.takeovers.whenInherited(clientId, () => this.proceed(expectant))) return
+    if (entry === undefined && this.takeovers.mayBeLost && !connect.packet.cleanStart) this.seek(expectant)
+    else done(this.enter(connect.connection, connect.packet, epoch))
+  }
+
+  /** Its session may be on its way from a node that is down: a new one would be the end of that. */
+  private seek(expectant: Expectant): void {
+    const { clientId } = expectant
+    this.expectants.set(clientId, expectant)
+    this.takeovers.seek(clientId, (found, node) => {
+      const last = this.expectants.get(clientId)
+      this.expectants.delete(clientId)
+      const connect = last?.connect
+      if (last === undefined || connect === undefined) return
+      const { connection, packet } = connect
+      if (connection.state !== 'opening') return this.forgo(clientId, last.epoch)
+      if (found === 'none') return last.done(this.enter(connection, packet, last.epoch))
+      // The node that takes it over claims the client ID first.
+      this.directory.release(clientId, last.epoch)
+      if (node === undefined) return last.done('away')
+      this.takeovers.whenBack(node, (isBack) => {
+        if (connection.state !== 'opening') return
+        if (isBack) this.open(connection, packet, last.done)
+        else last.done('away')
+      })
+    })
   }
 
   /** Where its session is on another node it comes here, also when the connection does not wait for it any more. */
@@ -377,6 +405,20 @@ export class SessionOpener implements SessionLifecycle, MovableSessions {
     this.directory.dropWill(session.clientId)
     this.modules.onMoved(session)
     session.endMoved()
+  }
+
+  /** Another node has taken this one for dead: the sessions that are kept are its, and so are their wills. */
+  endAdopted(): void {
+    for (const entry of [...this.registry.values()]) {
+      if (!entry.session.isKept) continue
+      const { connection } = entry
+      entry.connection = undefined
+      if (entry.isMoving) this.takeovers.discard(entry.session.clientId)
+      this.moved(entry)
+      if (connection === undefined) continue
+      connection.will = undefined
+      connection.close('session_adopted', ReasonCode.UseAnotherServer, 'another node has the session now')
+    }
   }
 
   moved(entry: SessionEntry): void {

@@ -58,6 +58,9 @@ export interface ForwardedSink {
     receipts?: Receipts,
   ): void
 
+  /** A message that a peer has owed a node that is down (`estate`): for the sessions that are arriving here from that node. */
+  deliverInherited(message: Message, from: NodeId, pending: PendingPublish | undefined, estate: NodeId): void
+
   /**
    * A message for a group whose member on another node has gone with that node: it is given to another member. False
    * when there is none now, and it may be tried again.
@@ -84,12 +87,14 @@ export interface Directory {
    * @param discard the client wants nothing of what it had before: a session on another node ends
    * @param onlyFrom there is no client, and the session of that node is to come here: undefined comes also when the client
    * ID is not that node's any more, or nobody knows
+   * @param inheritedEpoch that node is down: good as well while nobody has a later session of the client
    */
   claim(
     clientId: string,
     discard: boolean,
     done: (epoch: number | undefined, holder: NodeId | undefined) => void,
     onlyFrom?: NodeId,
+    inheritedEpoch?: number,
   ): void
 
   /** Other nodes are to publish this will if this one dies; it takes the place of the one before. */

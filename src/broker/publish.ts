@@ -23,6 +23,8 @@ export type DeliveryFilter = (subscriber: Subscriber, message: Message) => Messa
 export class DeliverySource {
   /** Sessions that move. */
   watchers = 0
+  /** A node that is down, while what it was owed is delivered to the sessions that this node has inherited from it. */
+  estate: NodeId | undefined
 
   constructor(public node: NodeId) {}
 }
@@ -164,6 +166,28 @@ export class Publisher implements ForwardedSink {
       this.deliver(match, message, pending)
     } finally {
       source.node = self
+    }
+  }
+
+  /** See `ForwardedSink.deliverInherited`. A session that has arrived already takes no more of it. */
+  deliverInherited(message: Message, from: NodeId, pending: PendingPublish | undefined, estate: NodeId): void {
+    const { source, matches, metrics } = this.modules
+    metrics.forwardedIn.value++
+    if (source.watchers === 0 || this.isPast(message)) return
+    const { deliveries } = matches.match(message.topic)
+    const self = source.node
+    source.node = from
+    source.estate = estate
+    try {
+      for (const delivery of deliveries) {
+        const { subscriber } = delivery
+        if (subscriber.isArriving !== true) continue
+        const allowed = this.deliveryFilter === undefined ? message : this.deliveryFilter(subscriber, message)
+        if (allowed !== undefined) subscriber.deliver(allowed, delivery, pending)
+      }
+    } finally {
+      source.node = self
+      source.estate = undefined
     }
   }
 

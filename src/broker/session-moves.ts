@@ -8,12 +8,17 @@
 
 import type { Keeping } from '../mqtt/session/back-pressure.js'
 import type { DeliveryGate, ReceivedQos2, Session, Share } from '../mqtt/session/session.js'
+import type { Will } from '../mqtt/wire/packets.js'
 import type { NodeId } from '../router/route-table.js'
 import { SharedGroup } from '../router/shared-group.js'
 import type { SharedGroups } from '../router/shared-groups.js'
+import type { Logger } from '../telemetry/logger.js'
 import { TimerEntry, type TimerWheel } from '../util/timer-wheel.js'
+import type { Estate } from './estate-port.js'
+import { type EstateContents, readEstate } from './kept/inherited-sessions.js'
 import type {
   ArrivingSession,
+  InheritedSession,
   LeavingSession,
   MovedInFlight,
   MovedMessage,
@@ -61,6 +66,9 @@ export interface SessionMovesModules {
   readonly groups: SharedGroups<Subscriber>
   readonly source: DeliverySource
   readonly timers: TimerWheel
+  /** Whether a client that is away may publish its will. */
+  readonly mayPublishAbsent: (clientId: string, owner: string | undefined, will: Will) => boolean
+  readonly log: Logger
 }
 
 export class MovingSessions implements SessionMoves {
@@ -108,6 +116,23 @@ export class MovingSessions implements SessionMoves {
     return new Arriving(this.modules.sessions.make(clientId, epoch, owner), this.modules)
   }
 
+  has(clientId: string): boolean {
+    return this.modules.sessions.find(clientId) !== undefined
+  }
+
+  readEstate(estate: Estate): Promise<EstateContents> {
+    return readEstate(estate, this.modules)
+  }
+
+  inherit(session: InheritedSession, epoch: number, from: NodeId): ArrivingSession {
+    const { clientId, owner, subscriptions, inFlight, queue } = session
+    const arriving = new Arriving(this.modules.sessions.make(clientId, epoch, owner), this.modules, from)
+    for (const subscription of subscriptions) arriving.subscribe(subscription)
+    arriving.restore(session.state(), inFlight)
+    for (const message of queue) arriving.add(message)
+    return arriving
+  }
+
   settle(clientId: string, packetIds: readonly number[]): void {
     const session = this.modules.sessions.find(clientId)?.session
     for (const packetId of packetIds) {
@@ -123,9 +148,11 @@ class MoveGate implements DeliveryGate {
   /** On the taker: those that are asked to say from when on; undefined while nobody is. */
   private awaited: Set<NodeId> | undefined
 
+  /** @param estate the node, now down, from which the session was inherited */
   constructor(
     private readonly source: DeliverySource,
     private readonly isTaker: boolean,
+    private readonly estate?: NodeId,
   ) {
     source.watchers += 1
   }
@@ -135,7 +162,9 @@ class MoveGate implements DeliveryGate {
   }
 
   admits(): boolean {
-    const { node } = this.source
+    const { node, estate } = this.source
+    // What was owed to the node that is down stands for what came here before the mark.
+    if (estate !== undefined) return estate === this.estate && !this.cuts.has(node)
     if (!this.isTaker) return !this.cuts.has(node)
     return this.cuts.has(node) || (this.awaited !== undefined && !this.awaited.has(node))
   }
@@ -266,12 +295,14 @@ class Arriving implements ArrivingSession {
   /** What it has waited for at the other node, if its client does not come. */
   private waits: { readonly deadlines: Deadlines; readonly will: ArmedWill | undefined } | undefined
 
+  /** @param estate the node that is down, of a session that was inherited */
   constructor(
     private readonly entry: SessionEntry,
     private readonly modules: SessionMovesModules,
+    estate?: NodeId,
   ) {
     this.session = entry.session
-    this.gate = new MoveGate(modules.source, true)
+    this.gate = new MoveGate(modules.source, true, estate)
     this.session.gate = this.gate
     this.session.beginArrival()
     entry.isMoving = true

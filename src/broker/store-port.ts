@@ -82,7 +82,7 @@ export interface Store {
   table(name: string, contents: TableContents): StoreTable
 }
 
-/** A store on a disk of this node, which can be read at once. */
+/** A store with shelves, which can be read at once: from a disk of this node, or from a copy in its memory. */
 export interface LocalStore extends Store {
   /** As `table`; both have one set of names. What was made first is loaded first. */
   shelf(name: string, contents: ShelfContents): StoreShelf

@@ -7,5 +7,7 @@ import type { GroupMember } from '../router/shared-group.js'
 export interface Subscriber extends GroupMember {
   /** What it gets at QoS 1 and 2 is kept on disk. */
   readonly isKept?: boolean
+  /** It is a session on its way here from another node. */
+  readonly isArriving?: boolean
   deliver(message: Message, delivery: DeliveryOptions, pending: Hold | undefined): void
 }

@@ -10,6 +10,7 @@ import { type Frame, Message } from '../mqtt/wire/message.js'
 import { decodePublish, decodeTopic, PublishHeader } from '../mqtt/wire/publish-header.js'
 import { readVariableInteger, variableIntegerSize } from '../mqtt/wire/variable-integer.js'
 import type { GroupTargets } from '../router/group-targets.js'
+import type { NodeId } from '../router/route-table.js'
 import { NodeError } from '../util/errors.js'
 import {
   EXTENDED,
@@ -241,6 +242,11 @@ export type OnMessage = (message: Message, targets: GroupTargets | undefined) =>
 export class BatchReader {
   private readonly header = new PublishHeader()
   private readonly extension = new ExtensionReader()
+
+  /** Of the message that `onMessage` is given: the node that is down to which it was owed. */
+  get estate(): NodeId | undefined {
+    return this.extension.estate
+  }
 
   /**
    * Calls `onMessage` for each message, in order. The messages are views of `entries`.

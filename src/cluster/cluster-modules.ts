@@ -34,6 +34,8 @@ export interface ClusterModules {
   moves: SessionMoves
   /** Keeps replicated maps for the next life of this node; without it they are in memory only. */
   store?: Store | undefined
+  /** Milliseconds from the moment that a node is found down until its sessions are taken from a store that all share. */
+  adoptAfter?: number
   log: Logger
   metrics: MetricRegistry
   /** Live MQTT connections of this node. */

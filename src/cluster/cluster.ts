@@ -1,5 +1,6 @@
 /** The cluster as the node sees it: start, stop, status, the way to the peers, and maps that every node has a copy of. */
 
+import { isShared } from '../broker/estate-port.js'
 import type { Takeovers } from '../broker/move-ports.js'
 import type { Directory, Forwarder, NodeId, Replica } from '../broker/ports.js'
 import { formatHostPort, parseHostPort, parseNodeName } from '../config/addresses.js'
@@ -8,6 +9,10 @@ import { GroupRoutes } from '../router/group-routes.js'
 import type { AlarmCondition } from '../telemetry/alarms.js'
 import { asError } from '../util/errors.js'
 import { TurnQueue } from '../util/turn.js'
+import { Adoptions } from './adoption/adoptions.js'
+import { handOn } from './adoption/debts.js'
+import { isGone, lostNodes } from './adoption/lost-nodes.js'
+import { createAdoptionMetrics } from './adoption/metrics.js'
 import { alarmConditions } from './alarm-conditions.js'
 import { BatchReader } from './batch.js'
 import type { ClusterModules } from './cluster-modules.js'
@@ -162,6 +167,7 @@ export class Cluster {
       sessions: modules.moves,
       isTaking: () => !this.isStopping && modules.isDraining?.() !== true,
       takers: () => this.takers(),
+      adoptions: this.createAdoptions(),
       metrics: modules.metrics,
       log,
     })
@@ -378,6 +384,37 @@ export class Cluster {
     await this.mesh.stop()
     await this.seeds.stop()
     this.modules.log.info('cluster left')
+  }
+
+  /** Where all nodes share a store. */
+  private createAdoptions(): Adoptions | undefined {
+    const { membership, modules, clients, ownNode } = this
+    const { store, adoptAfter = 0 } = modules
+    const metrics = createAdoptionMetrics(modules.metrics)
+    if (store === undefined || !isShared(store)) return undefined
+    const { peers } = membership
+    const reader = new BatchReader()
+    return new Adoptions({
+      self: modules.node,
+      incarnation: () => ownNode.incarnation,
+      store,
+      adoptAfter,
+      sessions: modules.moves,
+      claim: (clientId, from, epoch, done) => clients.claim(clientId, false, done, from, epoch),
+      isHeirOf: (node) => clients.isHeirOf(node),
+      isTaking: () => this.isReady && !this.isStopping && !this.isApart && modules.isDraining?.() !== true,
+      lost: () => lostNodes(peers.values()),
+      isGone: (life) => isGone(peers, life, ownNode.identity()),
+      peers: () => this.reachablePeers(),
+      send: (to, body) => peers.get(to)?.send(body),
+      handOn: (dead, heir) => handOn(dead, heir, { self: modules.node, peers, reader, sink: modules.sink }),
+      mark: (to, mark) => peers.get(to)?.exchange.mark(mark),
+      routeVersion: () => this.routeLog.version,
+      routeVersionOf: (peer) => peers.get(peer)?.exchange.mirror.version ?? 0,
+      onAdopted: () => store.checkLife(),
+      metrics,
+      log: modules.log,
+    })
   }
 
   private createMembership(): Membership {

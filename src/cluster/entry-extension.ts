@@ -20,6 +20,9 @@ const GROUPS_ONLY = 1
 /** Flag of groups: another node had been chosen first, whose members had left. */
 const GROUPS_AGAIN = 2
 
+/** The name of a node that is down, in UTF-8: the message was owed to it, and is for sessions that were inherited from it. */
+const ESTATE = 10
+
 /** A mark of a session that moves (a `TakeoverMark` of the protocol): the entry says nothing else, its message is none. */
 const MARK = 9
 
@@ -93,6 +96,23 @@ export class EntryHeads {
   }
 }
 
+/** Flags, and an extension with the publisher, unless it is nobody, and with the node that is down that was owed the message. */
+export function inheritedHead(publisherId: string, estate: NodeId): Buffer {
+  const publisher = publisherId === '' ? PLAIN_HEAD : encode(publisherId)
+  const before = publisher.length - Math.min(publisher.length, PREFIX_BYTES)
+  const value = Buffer.byteLength(estate)
+  const extension = before + FIELD_HEADER_BYTES + value
+  if (extension > LONGEST_EXTENSION_BYTES) return inheritedHead('', estate)
+  const head = Buffer.allocUnsafeSlow(PREFIX_BYTES + extension)
+  publisher.copy(head)
+  head[0] = EXTENDED
+  head.writeUInt16BE(extension, 1)
+  head[PREFIX_BYTES + before] = ESTATE
+  head.writeUInt16BE(value, PREFIX_BYTES + before + 1)
+  head.write(estate, PREFIX_BYTES + before + FIELD_HEADER_BYTES)
+  return head
+}
+
 /** The only entry of a batch with a mark: an extension, and an empty message for whoever does not know what it means. */
 export function markEntry(mark: Uint8Array): Buffer {
   const extension = FIELD_HEADER_BYTES + mark.length
@@ -133,12 +153,15 @@ export class ExtensionReader {
   publisherId = ''
   /** Groups that the message is for; undefined when it is for plain subscriptions only. */
   targets: GroupTargets | undefined
+  /** The node that is down to which the message was owed; undefined when it was not. */
+  estate: NodeId | undefined
   private readonly list = new GroupTargets()
 
   /** There is no extension. */
   clear(): void {
     this.publisherId = ''
     this.targets = undefined
+    this.estate = undefined
   }
 
   /** Reads `chunk[start, end)`, fields without their length. A field that is cut ends it. */
@@ -149,6 +172,7 @@ export class ExtensionReader {
       const valueEnd = valueAt + chunk.readUInt16BE(at + 1)
       if (valueEnd > end) return
       if (chunk[at] === PUBLISHER) this.publisherId = chunk.toString('utf8', valueAt, valueEnd)
+      else if (chunk[at] === ESTATE) this.estate = chunk.toString('utf8', valueAt, valueEnd)
       else if (chunk[at] === GROUPS && valueEnd > valueAt) this.readGroups(chunk, valueAt, valueEnd)
       at = valueEnd
     }

@@ -175,6 +175,12 @@ export class Exchange implements TurnTask {
     return this.kept.offer(frame, pending, head)
   }
 
+  /** Adds a message that is owed already: there is room for it, since nobody can be made to wait. */
+  owe(frame: Frame, head: Buffer): void {
+    this.wake()
+    this.kept.owe(frame, head)
+  }
+
   mapWritten(map: ReplicatedMap, key: string): void {
     this.feed(map).add(key)
     this.wake()
@@ -357,7 +363,9 @@ export class Exchange implements TurnTask {
     this.modules.counters.messagesReceived += 1
     try {
       const pending = message.qos === 0 ? undefined : this.deliveredPending
-      this.modules.sink.deliverForwarded(message, this.peer, pending, targets, this.receipts)
+      const { estate } = this.modules.reader
+      if (estate !== undefined) this.modules.sink.deliverInherited(message, this.peer, pending, estate)
+      else this.modules.sink.deliverForwarded(message, this.peer, pending, targets, this.receipts)
     } catch (error) {
       // One message must not cost the others of its batch.
       this.modules.counters.failedDeliveries += 1

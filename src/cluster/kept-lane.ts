@@ -7,7 +7,7 @@
 import type { PendingPublish } from '../broker/ports.js'
 import type { Frame } from '../mqtt/wire/message.js'
 import { RingBuffer } from '../util/ring-buffer.js'
-import { BatchWriter, type SealedBatch } from './batch.js'
+import { BatchAssembler, BatchWriter, type SealedBatch } from './batch.js'
 import { PLAIN_HEAD } from './entry-extension.js'
 import type { LaneOptions } from './loose-lane.js'
 import type { LinkBodyOf } from './wire.js'
@@ -24,6 +24,13 @@ interface KeptBatch {
   sealed: SealedBatch
   /** Publishers that wait for this batch; emptied when they were answered early. */
   pendings: PendingPublish[]
+}
+
+/** Whole entries that wait for the peer. */
+export interface OwedEntries {
+  readonly entries: Buffer
+  /** As `performance.now` tells, when the first message of their last piece came. */
+  readonly startedAt: number
 }
 
 const NO_PENDINGS: PendingPublish[] = []
@@ -82,6 +89,24 @@ export class KeptLane {
     this.writer.add(frame, head)
     if (pending !== undefined) this.attach(pending)
     return true
+  }
+
+  /** Adds a message that another peer was owed, and that this one is to get: it is kept already, so there is room for it. */
+  owe(frame: Frame, head: Buffer): void {
+    this.held += head.length + frame.end - frame.start
+    this.waiting += 1
+    this.writer.add(frame, head)
+  }
+
+  /** What the peer has not acknowledged, oldest first, each with all its pieces. */
+  *owed(): Generator<OwedEntries> {
+    this.writer.seal()
+    const assembler = new BatchAssembler()
+    for (const { sealed } of this.batches) {
+      if (sealed === TAKEN) continue
+      const whole = assembler.add(sealed.entries, sealed.continued)
+      if (whole !== undefined) yield { entries: whole, startedAt: sealed.startedAt }
+    }
   }
 
   /** Puts a mark behind all messages until now; a few bytes, for which a full lane has room. */

@@ -63,7 +63,7 @@ export class PeerFactory {
         clients.willKeeper.nodeUp(peer.name, peer.incarnation)
         this.updateReach(peer, true)
         if (isNews) moves.nodeGone(peer.name)
-        moves.linkUp(peer.name)
+        moves.linkUp(peer.name, peer.incarnation)
       },
       onBeatOwed: (peer) => peer.beat(ownNode.beat()),
       onUnlinked: (peer) => {

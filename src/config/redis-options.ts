@@ -77,6 +77,11 @@ export const redisSchema = z.strictObject({
     ['50ms', '1m'],
     'How long Redis may take to answer, and how long publishers of QoS 1 and 2 wait for what has to be kept while it is away. Then they are refused, until it is back.',
   ),
+  adoptAfter: duration(
+    '1s',
+    ['0ms', '1h'],
+    'How long after a node was found down (`cluster.downAfter`) another takes its sessions over. The same on all nodes.',
+  ),
   waitReplicas: count(
     0,
     [0, 100],

@@ -18,6 +18,8 @@ export const CLOSE_REASONS = [
   /** One connection more than `mqtt.maximumConnections`. */
   'connection_limit',
   'taken_over',
+  /** Another node has taken this one for dead, and has the session. */
+  'session_adopted',
   'malformed_packet',
   'protocol_error',
   'not_authorized',

@@ -20,6 +20,12 @@ import type { CommitFailure, StoreMetrics } from './metrics.js'
  */
 export const GRACE_MS = 50
 
+/**
+ * How long peers whose messages were for sessions that are another node's now go without an answer, in milliseconds: until
+ * then they have handed them on to that node.
+ */
+const DISOWNED_MS = 15_000
+
 /** The keys of one table or shelf that go with a commit. */
 export type TakenKeys<Table extends Part> = readonly [table: Table, keys: ReturnType<Table['takeDue']>]
 
@@ -35,7 +41,7 @@ export interface CommitPlace<Table extends Part> {
    * @returns bytes of keys and values, when they are kept
    */
   write(taken: readonly TakenKeys<Table>[], within: number): Promise<number>
-  /** Why `write` has failed. After `fenced` it is not tried again. */
+  /** Why `write` has failed. After `fenced` it is not tried again; after `adopted` it is, for what comes from then on. */
   reasonOf(error: Error): CommitFailure
 }
 
@@ -253,6 +259,7 @@ export class CommitQueue<Table extends Part> implements TurnTask {
     this.failures += 1
     this.troubleSince ??= startedAt
     this.isFenced ||= reason === 'fenced'
+    if (reason === 'adopted') this.disown()
     if (this.isFailing) this.refuse(this.waiting.splice(0, tried))
     else if (this.isFenced || this.patienceLeft(performance.now()) <= 0) this.giveUp(error, tried)
     if (!this.isFenced) this.retryIn(this.options.retryDelay(this.failures))
@@ -295,6 +302,17 @@ export class CommitQueue<Table extends Part> implements TurnTask {
   private patienceLeft(now: number): number {
     const { patience } = this.options
     return this.troubleSince === undefined || this.isFailing ? patience : this.troubleSince + patience - now
+  }
+
+  /** What was to be kept is another node's: nobody who waits may take it for kept. */
+  private disown(): void {
+    const patient = [...this.patient.splice(0), ...this.waiting.filter((pending) => !isKeeping(pending))]
+    this.refuse(this.takeWaiting().filter(isKeeping))
+    if (patient.length === 0) return
+    const timer = setTimeout(() => {
+      for (const pending of patient) pending.release()
+    }, DISOWNED_MS)
+    timer.unref()
   }
 
   private takeWaiting(): Hold[] {

@@ -4,9 +4,9 @@ import type { Counter, Histogram, MetricRegistry } from '../telemetry/registry.j
 
 /**
  * Why a commit has failed: no room, on the disk or in Redis; something else that they said; Redis cannot be reached or
- * does not answer; or a later life of this node writes there.
+ * does not answer; a later life of this node writes there; or another node has taken this one for dead.
  */
-export const COMMIT_FAILURES = ['full', 'error', 'unreachable', 'fenced'] as const
+export const COMMIT_FAILURES = ['full', 'error', 'unreachable', 'fenced', 'adopted'] as const
 
 export type CommitFailure = (typeof COMMIT_FAILURES)[number]
 

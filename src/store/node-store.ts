@@ -19,12 +19,13 @@ export interface NodeStore extends Store {
 /**
  * Undefined where nothing is kept.
  * @param incarnation of this life of the node
+ * @param modules `onAdopted` is called when another node has taken the sessions of this one, see `RedisStoreOptions`
  * @throws StoreError, RedisStoreError
  */
 export async function openStore(
   { name, data, cluster, store }: Config,
   incarnation: number,
-  modules: CommitQueueModules,
+  modules: CommitQueueModules & { readonly onAdopted: () => void },
 ): Promise<NodeStore | undefined> {
   switch (store.kind) {
     case 'memory':
@@ -32,6 +33,9 @@ export async function openStore(
     case 'embedded':
       return EmbeddedStore.open({ directory: data, durability: store.durability }, modules)
     case 'redis':
-      return RedisStore.open({ redis: store.redis, cluster: cluster.name, node: name, incarnation }, modules)
+      return RedisStore.open(
+        { redis: store.redis, cluster: cluster.name, node: name, incarnation, onAdopted: modules.onAdopted },
+        modules,
+      )
   }
 }

@@ -8,17 +8,46 @@ import { kept, resent } from '../support/kept-session.js'
 import { dataDirectoryFor, LoneNode } from '../support/lone-node.js'
 import { deliveryFaults, NO_FAULTS, numbered } from '../support/numbered.js'
 import { PacketClient, textOf } from '../support/packet-client.js'
+import { redisFor } from '../support/redis.js'
 
-/** Kills the node and starts it again on its data. */
-async function again(t: TestContext, node: LoneNode, data: string): Promise<LoneNode> {
-  await node.kill()
-  return LoneNode.start(t, data)
+/** Where the lives of a node have their data, and with which options they begin. */
+interface Place {
+  readonly data: string
+  readonly options?: Readonly<Record<string, string>>
 }
 
-for (const version of [4, 5] as const) {
-  test(`MQTT ${version}: after kill -9 a session has its subscriptions and its queue, in order, and goes on`, async (t) => {
-    const data = dataDirectoryFor(t)
-    let node = await LoneNode.start(t, data)
+const PLACES: Readonly<Record<string, (t: TestContext) => Promise<Place>>> = {
+  embedded: async (t) => ({ data: dataDirectoryFor(t) }),
+  redis: async (t) => {
+    const { url } = await redisFor(t)
+    return { data: dataDirectoryFor(t), options: { SHOALMQ_STORE__KIND: 'redis', SHOALMQ_STORE__REDIS__URL: url } }
+  },
+}
+
+function place(t: TestContext, store: string): Promise<Place> {
+  const placeFor = PLACES[store]
+  assert.ok(placeFor)
+  return placeFor(t)
+}
+
+function startAt(t: TestContext, { data, options }: Place): Promise<LoneNode> {
+  return LoneNode.start(t, data, undefined, options)
+}
+
+/** Kills the node and starts it again on its data. */
+async function again(t: TestContext, node: LoneNode, place: Place | string): Promise<LoneNode> {
+  await node.kill()
+  return startAt(t, typeof place === 'string' ? { data: place } : place)
+}
+
+for (const [version, store] of [
+  [4, 'embedded'],
+  [5, 'embedded'],
+  [5, 'redis'],
+] as const) {
+  test(`MQTT ${version}, ${store}: after kill -9 a session has its subscriptions and its queue, in order, and goes on`, async (t) => {
+    const data = await place(t, store)
+    let node = await startAt(t, data)
     const away = await PacketClient.connect(t, node.port, version, kept(version, 'away'))
     assert.deepEqual(await away.subscribe([{ topic: 'a/+', qos: 2 }, { topic: 'gone' }]), [2, 0])
     await away.unsubscribe('gone')
@@ -50,82 +79,86 @@ for (const version of [4, 5] as const) {
   })
 }
 
-test('what was in flight to a client is sent again after kill -9: with its packet ids, as duplicates, in order', async (t) => {
-  const data = dataDirectoryFor(t)
-  let node = await LoneNode.start(t, data)
-  const client = await PacketClient.connect(t, node.port, 5, kept(5, 'receiver'))
-  await client.subscribe('t', 2)
-  const publisher = await PacketClient.connect(t, node.port)
-  for (const [payload, qos] of [
-    ['one', 1],
-    ['two', 2],
-    ['three', 2],
-    ['four', 1],
-    ['five', 2],
-  ] as const) {
-    await publisher.publishAcked({ topic: 't', payload, qos })
-  }
-  const got = await client.nextMany('publish', 5)
-  assert.deepEqual(got.map(textOf), ['t one', 't two', 't three', 't four', 't five'])
-  const [one = 0, two = 0, three = 0, four = 0, five = 0] = got.map(({ messageId }) => messageId)
-  // Settled: one. PUBREL is out: two, five. Neither: three, four.
-  client.send({ cmd: 'puback', messageId: one })
-  client.send({ cmd: 'pubrec', messageId: five })
-  client.send({ cmd: 'pubrec', messageId: two })
-  assert.deepEqual(
-    (await client.nextMany('pubrel', 2)).map(({ messageId }) => messageId),
-    [five, two],
-  )
-  node = await again(t, node, data)
-  const back = await PacketClient.connect(t, node.port, 5, kept(5, 'receiver'))
-  const arrived = await back.settle()
-  assert.deepEqual(resent(arrived), [
-    `t three dup true id ${three}`,
-    `t four dup true id ${four}`,
-    `pubrel id ${five}`,
-    `pubrel id ${two}`,
-  ])
-  for (const messageId of [two, five]) back.send({ cmd: 'pubcomp', messageId })
-  back.send({ cmd: 'puback', messageId: four })
-  back.send({ cmd: 'pubrec', messageId: three })
-  assert.equal((await back.next('pubrel')).messageId, three)
-  back.send({ cmd: 'pubcomp', messageId: three })
-  await back.expectNothing()
-  node = await again(t, node, data)
-  const last = await PacketClient.connect(t, node.port, 5, kept(5, 'receiver'))
-  // Nobody had to be told of the last acknowledgements, so they may not have been kept: PUBREL may come again.
-  assert.deepEqual(
-    (await last.settle()).filter(({ cmd }) => cmd !== 'pubrel'),
-    [],
-  )
-  await node.kill()
-})
+for (const store of ['embedded', 'redis']) {
+  test(`${store}: what was in flight to a client is sent again after kill -9: with its packet ids, as duplicates, in order`, async (t) => {
+    const data = await place(t, store)
+    let node = await startAt(t, data)
+    const client = await PacketClient.connect(t, node.port, 5, kept(5, 'receiver'))
+    await client.subscribe('t', 2)
+    const publisher = await PacketClient.connect(t, node.port)
+    for (const [payload, qos] of [
+      ['one', 1],
+      ['two', 2],
+      ['three', 2],
+      ['four', 1],
+      ['five', 2],
+    ] as const) {
+      await publisher.publishAcked({ topic: 't', payload, qos })
+    }
+    const got = await client.nextMany('publish', 5)
+    assert.deepEqual(got.map(textOf), ['t one', 't two', 't three', 't four', 't five'])
+    const [one = 0, two = 0, three = 0, four = 0, five = 0] = got.map(({ messageId }) => messageId)
+    // Settled: one. PUBREL is out: two, five. Neither: three, four.
+    client.send({ cmd: 'puback', messageId: one })
+    client.send({ cmd: 'pubrec', messageId: five })
+    client.send({ cmd: 'pubrec', messageId: two })
+    assert.deepEqual(
+      (await client.nextMany('pubrel', 2)).map(({ messageId }) => messageId),
+      [five, two],
+    )
+    node = await again(t, node, data)
+    const back = await PacketClient.connect(t, node.port, 5, kept(5, 'receiver'))
+    const arrived = await back.settle()
+    assert.deepEqual(resent(arrived), [
+      `t three dup true id ${three}`,
+      `t four dup true id ${four}`,
+      `pubrel id ${five}`,
+      `pubrel id ${two}`,
+    ])
+    for (const messageId of [two, five]) back.send({ cmd: 'pubcomp', messageId })
+    back.send({ cmd: 'puback', messageId: four })
+    back.send({ cmd: 'pubrec', messageId: three })
+    assert.equal((await back.next('pubrel')).messageId, three)
+    back.send({ cmd: 'pubcomp', messageId: three })
+    await back.expectNothing()
+    node = await again(t, node, data)
+    const last = await PacketClient.connect(t, node.port, 5, kept(5, 'receiver'))
+    // Nobody had to be told of the last acknowledgements, so they may not have been kept: PUBREL may come again.
+    assert.deepEqual(
+      (await last.settle()).filter(({ cmd }) => cmd !== 'pubrel'),
+      [],
+    )
+    await node.kill()
+  })
+}
 
-test('a QoS 2 message that a client has half published before kill -9 comes once, and its id is free after PUBCOMP', async (t) => {
-  const data = dataDirectoryFor(t)
-  let node = await LoneNode.start(t, data)
-  const receiver = await PacketClient.connect(t, node.port, 5, kept(5, 'receiver'))
-  await receiver.subscribe('t', 2)
-  receiver.drop()
-  const publisher = await PacketClient.connect(t, node.port, 5, kept(5, 'publisher'))
-  publisher.publish({ topic: 't', payload: 'first', qos: 2, messageId: 7 })
-  await publisher.next('pubrec')
-  node = await again(t, node, data)
-  const resumed = await PacketClient.connect(t, node.port, 5, kept(5, 'publisher'))
-  assert.equal(resumed.connack?.sessionPresent, true)
-  // As if PUBREC had been lost.
-  resumed.publish({ topic: 't', payload: 'first', qos: 2, messageId: 7, dup: true })
-  assert.equal((await resumed.next('pubrec')).messageId, 7)
-  resumed.send({ cmd: 'pubrel', messageId: 7 })
-  assert.equal((await resumed.next('pubcomp')).reasonCode ?? 0, 0)
-  node = await again(t, node, data)
-  const third = await PacketClient.connect(t, node.port, 5, kept(5, 'publisher'))
-  assert.equal(await third.publishAcked({ topic: 't', payload: 'second', qos: 2, messageId: 7 }), 0)
-  const back = await PacketClient.connect(t, node.port, 5, kept(5, 'receiver'))
-  assert.deepEqual((await back.receive(2)).map(textOf), ['t first', 't second'])
-  await back.expectNothing()
-  await node.kill()
-})
+for (const store of ['embedded', 'redis']) {
+  test(`${store}: a QoS 2 message that a client has half published before kill -9 comes once, and its id is free after PUBCOMP`, async (t) => {
+    const data = await place(t, store)
+    let node = await startAt(t, data)
+    const receiver = await PacketClient.connect(t, node.port, 5, kept(5, 'receiver'))
+    await receiver.subscribe('t', 2)
+    receiver.drop()
+    const publisher = await PacketClient.connect(t, node.port, 5, kept(5, 'publisher'))
+    publisher.publish({ topic: 't', payload: 'first', qos: 2, messageId: 7 })
+    await publisher.next('pubrec')
+    node = await again(t, node, data)
+    const resumed = await PacketClient.connect(t, node.port, 5, kept(5, 'publisher'))
+    assert.equal(resumed.connack?.sessionPresent, true)
+    // As if PUBREC had been lost.
+    resumed.publish({ topic: 't', payload: 'first', qos: 2, messageId: 7, dup: true })
+    assert.equal((await resumed.next('pubrec')).messageId, 7)
+    resumed.send({ cmd: 'pubrel', messageId: 7 })
+    assert.equal((await resumed.next('pubcomp')).reasonCode ?? 0, 0)
+    node = await again(t, node, data)
+    const third = await PacketClient.connect(t, node.port, 5, kept(5, 'publisher'))
+    assert.equal(await third.publishAcked({ topic: 't', payload: 'second', qos: 2, messageId: 7 }), 0)
+    const back = await PacketClient.connect(t, node.port, 5, kept(5, 'receiver'))
+    assert.deepEqual((await back.receive(2)).map(textOf), ['t first', 't second'])
+    await back.expectNothing()
+    await node.kill()
+  })
+}
 
 test('sessions that end do not come back: clean start, expiry, expiry while the node is down; those that stay do', async (t) => {
   const data = dataDirectoryFor(t)

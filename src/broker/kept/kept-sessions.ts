@@ -87,6 +87,7 @@ export class KeptSessions implements MessageReceivers {
         return kept && encodeRecord(kept.record())
       },
       restore: (clientId, value) => this.restoreRecord(clientId, decodeRecord(value)),
+      keys: () => this.byClient.keys(),
     })
     this.progress = store.table('session-progress', {
       read: (clientId) => {
@@ -95,6 +96,7 @@ export class KeptSessions implements MessageReceivers {
       },
       restore: (clientId, value) => this.restoreProgress(clientId, decodeProgress(value)),
       kept: (clientId) => this.byClient.get(clientId)?.entry.session.committed(),
+      keys: () => this.byClient.keys(),
     })
     this.messages.keepOn(store.shelf('session-messages', this.messages))
     this.releasing = new ReleaseEnded(this.messages, modules.turn)

@@ -28,6 +28,8 @@ interface PendingClaim {
   ringNode: NodeId
   /** There is no client: a session of this node is to come here. Nothing is claimed without the ring node. */
   readonly onlyFrom: NodeId | undefined
+  /** Of a session that this node has inherited from `onlyFrom`. */
+  readonly inheritedEpoch: number | undefined
 }
 
 interface Holding {
@@ -78,12 +80,13 @@ export class Claims {
   /**
    * `done` is called once, perhaps at once.
    * @param onlyFrom the claim is for a session of that node, without a client; lost where the client is elsewhere
+   * @param inheritedEpoch see `Directory.claim`
    */
-  claim(clientId: string, discard: boolean, done: ClaimCallback, onlyFrom?: NodeId): void {
+  claim(clientId: string, discard: boolean, done: ClaimCallback, onlyFrom?: NodeId, inheritedEpoch?: number): void {
     const request = this.nextRequest()
     const ringNode = this.modules.ring().nodeOf(clientId)
     const deadline = performance.now() + CLAIM_TIMEOUT_MS
-    const claim = { clientId, discard, done, deadline, ringNode, onlyFrom }
+    const claim = { clientId, discard, done, deadline, ringNode, onlyFrom, inheritedEpoch }
     this.pending.set(request, claim)
     this.ask(request, claim)
   }
@@ -235,12 +238,17 @@ export class Claims {
     }
   }
 
-  private ask(request: number, { ringNode, clientId, discard, onlyFrom, done }: PendingClaim): void {
+  private ask(request: number, claim: PendingClaim): void {
+    const { ringNode, clientId, discard, onlyFrom, inheritedEpoch, done } = claim
     if (onlyFrom !== undefined && !this.modules.knowsOffers(ringNode)) {
       this.pending.delete(request)
       return done(undefined, undefined)
     }
-    const value = { request, clientId, discard, ...(onlyFrom === undefined ? {} : { onlyFrom }) }
+    const value = {
+      ...{ request, clientId, discard },
+      ...(onlyFrom === undefined ? {} : { onlyFrom }),
+      ...(inheritedEpoch === undefined ? {} : { inheritedEpoch }),
+    }
     this.modules.send(ringNode, { $case: 'directoryClaim', value })
   }
 

@@ -118,8 +118,8 @@ export class ClientDirectory implements Directory, TurnTask {
     this.claims.stop()
   }
 
-  claim(clientId: string, discard: boolean, done: ClaimCallback, onlyFrom?: NodeId): void {
-    this.claims.claim(clientId, discard, done, onlyFrom)
+  claim(clientId: string, discard: boolean, done: ClaimCallback, onlyFrom?: NodeId, inheritedEpoch?: number): void {
+    this.claims.claim(clientId, discard, done, onlyFrom, inheritedEpoch)
     if (this.isStopped) this.claims.stop()
   }
 
@@ -141,6 +141,11 @@ export class ClientDirectory implements Directory, TurnTask {
 
   restore(clientId: string, epoch: number): void {
     this.claims.restore(clientId, epoch)
+  }
+
+  /** Whether this is the node that the ring names for another, which is down. */
+  isHeirOf(node: NodeId): boolean {
+    return this.ring.nodeOf(node) === this.modules.self
   }
 
   /**

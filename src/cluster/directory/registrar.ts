@@ -64,13 +64,22 @@ export class Registrar {
   }
 
   claim(from: NodeId, claim: LinkBodyOf<'directoryClaim'>['value']): void {
-    const { request, clientId, discard, onlyFrom } = claim
+    const { request, clientId, discard, onlyFrom, inheritedEpoch } = claim
     const before = this.entries.get(clientId)
-    if (before === undefined && onlyFrom === undefined && !this.modules.isCaughtUp()) {
+    const mayBeNobodys = onlyFrom === undefined || inheritedEpoch !== undefined
+    if (before === undefined && mayBeNobodys && !this.modules.isCaughtUp()) {
       this.early.push([from, claim])
       return
     }
-    const epoch = nextEpoch(before?.epoch ?? 0)
+    const epoch = nextEpoch(Math.max(before?.epoch ?? 0, inheritedEpoch ?? 0))
+    if (inheritedEpoch !== undefined) {
+      const isOthers = before !== undefined && before.node !== onlyFrom && before.node !== from
+      if ((isOthers && before.epoch > inheritedEpoch) || before?.waiting !== undefined)
+        return this.answer(from, request, before?.epoch ?? 0, '', true)
+      this.entries.set(clientId, { node: from, epoch, waiting: undefined })
+      if (before !== undefined && before.node !== from) this.evict(before.node, clientId, epoch, true)
+      return this.answer(from, request, epoch)
+    }
     if (onlyFrom !== undefined && (before?.node !== onlyFrom || before.waiting !== undefined)) {
       return this.answer(from, request, before?.epoch ?? 0, '', true)
     }

@@ -12,6 +12,7 @@ import type { FetchRequest, SessionMoves, Takeovers } from '../../broker/move-po
 import type { NodeId } from '../../router/route-table.js'
 import type { MetricRegistry } from '../../telemetry/registry.js'
 import type { TurnQueue } from '../../util/turn.js'
+import type { Adoptions } from '../adoption/adoptions.js'
 import type { LinkBody, LinkBodyOf, TakeoverMark } from '../wire.js'
 import { Giver } from './giver.js'
 import { Handover } from './handover.js'
@@ -42,6 +43,8 @@ export interface SessionTakeoverModules {
   readonly isTaking: () => boolean
   /** Nodes to which this one may hand its sessions. */
   readonly takers: () => readonly NodeId[]
+  /** Sessions of nodes that are down; undefined where they are not to be had. */
+  readonly adoptions?: Adoptions | undefined
   readonly metrics: MetricRegistry
   readonly log: Logger
 }
@@ -74,7 +77,26 @@ export class SessionTakeover implements Takeovers {
     this.taker = new Taker({ self, send, peers, routeVersion, sessions, metrics, log })
   }
 
+  get mayBeLost(): boolean {
+    return this.modules.adoptions?.mayBeLost === true
+  }
+
+  seek(clientId: string, done: (found: 'none' | 'lost' | 'unknown', node?: NodeId) => void): void {
+    if (this.modules.adoptions === undefined) done('none')
+    else this.modules.adoptions.seek(clientId, done)
+  }
+
+  whenBack(node: NodeId, done: (isBack: boolean) => void): void {
+    if (this.modules.adoptions === undefined) done(false)
+    else this.modules.adoptions.whenBack(node, done)
+  }
+
+  whenInherited(clientId: string, done: () => void): boolean {
+    return this.modules.adoptions?.whenInherited(clientId, done) === true
+  }
+
   start(): void {
+    this.modules.adoptions?.start()
     this.timer ??= setInterval(() => {
       const now = performance.now()
       this.taker.checkTime(now)
@@ -87,6 +109,7 @@ export class SessionTakeover implements Takeovers {
   stop(): void {
     this.isStopped = true
     clearInterval(this.timer)
+    this.modules.adoptions?.stop()
     this.handover.stop()
     this.taker.stop()
     this.giver.stop()
@@ -123,6 +146,7 @@ export class SessionTakeover implements Takeovers {
 
   /** False for what it knows nothing about. */
   receive(from: NodeId, body: LinkBody): boolean {
+    if (this.modules.adoptions?.receive(from, body) === true) return true
     switch (body.$case) {
       case 'takeoverRequest':
         this.request(from, body.value)
@@ -165,6 +189,7 @@ export class SessionTakeover implements Takeovers {
 
   /** More of a peer's routes is here. */
   routesTaken(peer: NodeId): void {
+    this.modules.adoptions?.routesTaken(peer)
     if (this.cuts.length === 0) return
     const ready = this.cuts.filter((waiting) => waiting.taker === peer && this.hasRoutes(waiting))
     if (ready.length === 0) return
@@ -173,7 +198,8 @@ export class SessionTakeover implements Takeovers {
   }
 
   /** A link to a peer is open, the same that it was before: moves go on. */
-  linkUp(node: NodeId): void {
+  linkUp(node: NodeId, incarnation: number): void {
+    this.modules.adoptions?.nodeUp(node, incarnation)
     this.taker.linkUp(node)
   }
 
@@ -185,6 +211,7 @@ export class SessionTakeover implements Takeovers {
 
   /** A peer is down, has left or has begun anew. */
   nodeGone(node: NodeId): void {
+    this.modules.adoptions?.nodeGone(node)
     this.cuts = this.cuts.filter(({ taker }) => taker !== node)
     this.handover.nodeGone(node)
     this.taker.nodeGone(node)
@@ -194,6 +221,7 @@ export class SessionTakeover implements Takeovers {
   /** A session that is still on its way here goes on when it has come. */
   private request(from: NodeId, request: LinkBodyOf<'takeoverRequest'>['value']): void {
     const { clientId, epoch } = request
+    if (this.whenInherited(clientId, () => this.request(from, request))) return
     if (this.taker.whenArrived(clientId, epoch, () => this.request(from, request))) return
     this.giver.request(from, request)
   }

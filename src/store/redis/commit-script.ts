@@ -9,7 +9,10 @@
 
 import { createHash } from 'node:crypto'
 import type { TakenKeys } from '../commit-queue.js'
+import { ADOPTED_TOKEN } from './estate-scripts.js'
 import { type NodeKeys, SCHEMA_VERSION } from './keys.js'
+import type { RedisPart } from './redis-part.js'
+import type { RedisShelf } from './redis-shelf.js'
 import type { RedisTable } from './redis-table.js'
 
 /** What one step takes at most: Redis does nothing else meanwhile. */
@@ -20,13 +23,14 @@ const LARGEST_STEP_BYTES = 4 * 1024 * 1024
 const LUA_SLICE = 4_000
 
 /**
- * KEYS: the state, then a table each. ARGV: incarnation, token, schema, number of the step, number of the last one that
- * was acknowledged; then for each table how many are set and how many removed, the keys and values, the keys.
+ * KEYS: the state, then a table or shelf each. ARGV: incarnation, token, schema, number of the step, number of the last one
+ * that was acknowledged; then for each of KEYS how many are set and how many removed, the fields and values, the fields.
  */
 const TEXT = `
 local state = redis.call('HMGET', KEYS[1], 'schema', 'incarnation', 'token', 'step')
 if state[1] and state[1] ~= ARGV[3] then return {'schema', state[1]} end
 local held, own = tonumber(state[2] or '0'), tonumber(ARGV[1])
+if held == own and state[3] == '${ADOPTED_TOKEN}' then return {'adopted', state[2]} end
 if held > own or (held == own and state[3] ~= ARGV[2]) then return {'fenced', state[2]} end
 local step = held == own and tonumber(state[4]) or 0
 if step > tonumber(ARGV[4]) then return {'late', state[4]} end
@@ -53,9 +57,10 @@ export const COMMIT_SCRIPT = { text: TEXT, sha: createHash('sha1').update(TEXT).
 
 /**
  * What became of a step. `kept`; `lost`: kept, but Redis has not got what it acknowledged before; `late`: a later step
- * came first; `fenced`: a later life of the node writes there; `schema`: a later version of ours does.
+ * came first; `fenced`: a later life of the node writes there; `adopted`: another node has taken this one for dead, and has
+ * its sessions; `schema`: a later version of ours does.
  */
-export type StepOutcome = 'kept' | 'lost' | 'late' | 'fenced' | 'schema'
+export type StepOutcome = 'kept' | 'lost' | 'late' | 'fenced' | 'adopted' | 'schema'
 
 /** A life of a node, as the script knows it. */
 export interface Writer {
@@ -75,17 +80,17 @@ export interface StepNumbers {
 export class StepWrites {
   entries = 0
   bytes = 0
-  private readonly tables = new Map<RedisTable, { set: (string | Buffer)[]; removed: string[] }>()
+  private readonly parts = new Map<RedisPart, { set: (string | Buffer)[]; removed: string[] }>()
 
   get isFull(): boolean {
     return this.entries >= LARGEST_STEP_ENTRIES || this.bytes >= LARGEST_STEP_BYTES
   }
 
-  add(table: RedisTable, key: string, value: Uint8Array | undefined): void {
-    let writes = this.tables.get(table)
+  add(part: RedisPart, key: string, value: Uint8Array | undefined): void {
+    let writes = this.parts.get(part)
     if (writes === undefined) {
       writes = { set: [], removed: [] }
-      this.tables.set(table, writes)
+      this.parts.set(part, writes)
     }
     this.entries += 1
     this.bytes += Buffer.byteLength(key) + (value?.length ?? 0)
@@ -95,12 +100,12 @@ export class StepWrites {
   }
 
   keys(names: NodeKeys): string[] {
-    return [names.state, ...Array.from(this.tables.keys(), ({ redisKey }) => redisKey)]
+    return [names.state, ...Array.from(this.parts.keys(), ({ redisKey }) => redisKey)]
   }
 
   parameters({ incarnation, token }: Writer, { step, acknowledged }: StepNumbers): (string | number | Buffer)[] {
     const parameters: (string | number | Buffer)[] = [incarnation, token, SCHEMA_VERSION, step, acknowledged]
-    for (const { set, removed } of this.tables.values()) {
+    for (const { set, removed } of this.parts.values()) {
       parameters.push(set.length / 2, removed.length)
       for (const part of set) parameters.push(part)
       for (const key of removed) parameters.push(key)
@@ -110,15 +115,15 @@ export class StepWrites {
 }
 
 /** The present entries of these keys, in steps; always one at least, which says who writes. */
-export function* stepsOf(taken: readonly TakenKeys<RedisTable>[]): Generator<StepWrites> {
+export function* stepsOf(taken: readonly TakenKeys<RedisTable | RedisShelf>[]): Generator<StepWrites> {
   let step = new StepWrites()
-  for (const [table, keys] of taken) {
+  for (const [part, keys] of taken) {
     for (const key of keys) {
       if (step.isFull) {
         yield step
         step = new StepWrites()
       }
-      step.add(table, key, table.read(key))
+      step.add(part, String(key), part.read(key))
     }
   }
   yield step

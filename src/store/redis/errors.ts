@@ -6,9 +6,16 @@ export interface RedisStoreErrorDetails {
   /**
    * REDIS_UNREACHABLE: no connection, or no answer in time; REDIS_DENIED: user, password or rights; REDIS_REFUSED:
    * whatever else it answered; REDIS_FULL: it has no memory left; STORE_NEWER: written by a later version;
-   * STORE_FENCED: a later life of this node writes there.
+   * STORE_FENCED: a later life of this node writes there; STORE_ADOPTED: another node has taken this one for dead.
    */
-  code: 'REDIS_UNREACHABLE' | 'REDIS_DENIED' | 'REDIS_REFUSED' | 'REDIS_FULL' | 'STORE_NEWER' | 'STORE_FENCED'
+  code:
+    | 'REDIS_UNREACHABLE'
+    | 'REDIS_DENIED'
+    | 'REDIS_REFUSED'
+    | 'REDIS_FULL'
+    | 'STORE_NEWER'
+    | 'STORE_FENCED'
+    | 'STORE_ADOPTED'
   /** Where Redis is, as configured; never with a password. */
   address: string
 }

@@ -9,9 +9,17 @@ export const SCHEMA_VERSION = 1
 export class NodeKeys {
   private readonly base: string
 
-  /** @param prefix without braces */
-  constructor(prefix: string, cluster: string, node: string) {
-    this.base = `${prefix}{${encodeURIComponent(cluster)}/${encodeName(node)}}`
+  /**
+   * @param prefix without braces
+   * @param part behind the braces: of an estate
+   */
+  constructor(
+    private readonly prefix: string,
+    private readonly cluster: string,
+    private readonly node: string,
+    part = '',
+  ) {
+    this.base = `${prefix}{${encodeURIComponent(cluster)}/${encodeName(node)}}${part}`
   }
 
   /** A hash: who writes here, and how far it has come. */
@@ -22,6 +30,21 @@ export class NodeKeys {
   /** A hash: the keys of a table and their values. */
   table(name: string): string {
     return `${this.base}:table:${name}`
+  }
+
+  /** A hash: what the node has left of lives before, by the token of the life, and who its heir is. */
+  get estates(): string {
+    return `${this.base}:estates`
+  }
+
+  /** The keys of an estate: those of the node, with the name of the estate between. */
+  estate(token: string): NodeKeys {
+    return new NodeKeys(this.prefix, this.cluster, this.node, `:estate:${token}`)
+  }
+
+  /** A hash: the numbers of a shelf, in decimal, and their values. */
+  shelf(name: string): string {
+    return `${this.base}:shelf:${name}`
   }
 }
 

@@ -7,15 +7,19 @@
  */
 
 import { randomBytes } from 'node:crypto'
-import type { Store, StoreTable, TableContents } from '../../broker/store-port.js'
+import type { Inheritance, NodeLife, SharedStore } from '../../broker/estate-port.js'
+import type { LocalStore, ShelfContents, StoreShelf, StoreTable, TableContents } from '../../broker/store-port.js'
 import type { RedisOptions } from '../../config/redis-options.js'
 import type { AlarmCondition } from '../../telemetry/alarms.js'
 import { type CommitPlace, CommitQueue, type CommitQueueModules, type TakenKeys } from '../commit-queue.js'
 import type { CommitFailure } from '../metrics.js'
 import { COMMIT_SCRIPT, type StepOutcome, type StepWrites, stepsOf, type Writer } from './commit-script.js'
 import { RedisStoreError } from './errors.js'
+import { RENEW } from './estate-scripts.js'
 import { NodeKeys, SCHEMA_VERSION } from './keys.js'
 import { RedisClient } from './redis-client.js'
+import { type EstateOffice, findSession, inherit, isSettled } from './redis-estate.js'
+import { RedisShelf } from './redis-shelf.js'
 import { RedisTable } from './redis-table.js'
 import { Restoration } from './restoration.js'
 
@@ -43,14 +47,17 @@ export interface RedisStoreOptions {
   readonly node: string
   /** Of this life of the node: a higher one takes its keys over. */
   readonly incarnation: number
+  /** Another node has taken this one for dead, and has its sessions: they end here. All else goes on. */
+  readonly onAdopted?: () => void
 }
 
 export type RedisStoreModules = CommitQueueModules
 
-export class RedisStore implements Store {
+export class RedisStore implements LocalStore, SharedStore {
   private readonly keys: NodeKeys
-  private readonly writer: Writer
-  private readonly queue: CommitQueue<RedisTable>
+  private writer: Writer
+  private readonly office: EstateOffice
+  private readonly queue: CommitQueue<RedisTable | RedisShelf>
   private readonly restoration: Restoration
   /** Of the last step that was sent, and of the last one that was acknowledged. */
   private step = 0
@@ -64,14 +71,21 @@ export class RedisStore implements Store {
   ) {
     const { redis, cluster, node, incarnation } = options
     this.keys = new NodeKeys(redis.keyPrefix, cluster, node)
-    this.writer = { incarnation, token: randomBytes(8).toString('hex') }
-    const place: CommitPlace<RedisTable> = {
+    this.writer = { incarnation, token: newToken() }
+    const place: CommitPlace<RedisTable | RedisShelf> = {
       logFields: { address: client.address },
       write: (taken, within) => this.write(taken, within),
       reasonOf,
     }
     this.queue = new CommitQueue(place, { patience: redis.waitTime, retryDelay }, modules)
     this.restoration = new Restoration(client, redis.waitTime)
+    this.office = {
+      client,
+      keysOf: (name) => new NodeKeys(redis.keyPrefix, cluster, name),
+      heir: () => ({ node, incarnation: this.writer.incarnation }),
+      within: redis.waitTime,
+      replicas: redis.waitReplicas,
+    }
     modules.metrics.bind({ bytes: () => 0, ...this.queue.gauges })
   }
 
@@ -104,28 +118,53 @@ export class RedisStore implements Store {
     return this.queue.add(name, (onChange) => new RedisTable(name, this.keys.table(name), contents, onChange))
   }
 
-  /** Gives every table what was kept of it; other work has its turns meanwhile. @throws RedisStoreError */
+  shelf(name: string, contents: ShelfContents): StoreShelf {
+    return this.queue.add(name, (onChange) => new RedisShelf(this.keys.shelf(name), contents, onChange))
+  }
+
+  /** Gives every table and shelf what was kept of it; other work has its turns meanwhile. @throws RedisStoreError */
   async load(): Promise<void> {
     const startedAt = performance.now()
     let entries = 0
-    for (const table of this.queue.tables()) {
+    for (const part of this.queue.tables()) {
       // A hash that is scanned may show an entry twice.
       const seen = new Set<string>()
       let cursor = '0'
       do {
-        const [next, parts] = await this.client.scan(table.redisKey, cursor, LOAD_SLICE, this.options.redis.waitTime)
+        const [next, parts] = await this.client.scan(part.redisKey, cursor, LOAD_SLICE, this.options.redis.waitTime)
         for (let index = 0; index + 1 < parts.length; index += 2) {
           const key = (parts[index] as Buffer).toString()
           if (seen.has(key)) continue
           seen.add(key)
-          table.restore(key, parts[index + 1] as Buffer)
+          part.restore(key, parts[index + 1] as Buffer)
         }
         cursor = next
       } while (cursor !== '0')
+      let given = 0
+      for (const _ of part.restored()) {
+        given += 1
+        if (given % LOAD_SLICE === 0) await new Promise(setImmediate)
+      }
       entries += seen.size
     }
     const milliseconds = Math.round(performance.now() - startedAt)
     if (entries > 0) this.modules.log.info({ entries, milliseconds, address: this.client.address }, 'store loaded')
+  }
+
+  inherit(life: NodeLife, isGone: (heir: NodeLife) => boolean): Promise<Inheritance> {
+    return inherit(this.office, life, isGone)
+  }
+
+  findSession(node: string, clientId: string): Promise<'kept' | 'left' | undefined> {
+    return findSession(this.office, node, clientId)
+  }
+
+  checkLife(): void {
+    this.queue.demand()
+  }
+
+  isSettled(life: NodeLife): Promise<boolean> {
+    return isSettled(this.office, life)
   }
 
   *alarms(): Generator<AlarmCondition> {
@@ -152,7 +191,7 @@ export class RedisStore implements Store {
     this.queue.found()
   }
 
-  private async write(taken: readonly TakenKeys<RedisTable>[], within: number): Promise<number> {
+  private async write(taken: readonly TakenKeys<RedisTable | RedisShelf>[], within: number): Promise<number> {
     if (!this.client.isReady) throw this.client.away
     // A try with little patience left is given the time of an answer all the same, or it would break the connection.
     const enough = Math.max(within, this.options.redis.waitTime / 2)
@@ -179,6 +218,7 @@ export class RedisStore implements Store {
     const [outcome, found] = answer as [outcome: StepOutcome, found: string]
     if (outcome === 'kept' || outcome === 'lost') this.acknowledged = step
     if (outcome === 'lost') this.lost(acknowledged, Number(found))
+    if (outcome === 'adopted') await this.renew()
     if (outcome === 'late' || outcome === 'fenced' || outcome === 'schema') throw this.refusal(outcome, found)
   }
 
@@ -188,6 +228,28 @@ export class RedisStore implements Store {
     const { address } = this.client
     this.modules.log.error({ address, acknowledged, found }, 'Redis has lost what it had kept, it is written again')
     this.restoration.begin(this.queue.tables())
+  }
+
+  /** Goes on in a further life there, which has nothing of the sessions before. @throws RedisStoreError always */
+  private async renew(): Promise<never> {
+    const { address } = this.client
+    const { redis, node, onAdopted } = this.options
+    const writer = { ...this.writer, token: newToken() }
+    const { within, replicas } = { within: redis.waitTime, replicas: redis.waitReplicas }
+    const parameters = [writer.incarnation, writer.token]
+    if (Number(await this.client.run(RENEW, [this.keys.state], parameters, { within, replicas })) === 1) {
+      this.writer = writer
+      this.acknowledged = 0
+      this.modules.log.warn(
+        { node, address },
+        'another node has taken this one for dead and has its sessions, they end here',
+      )
+      onAdopted?.()
+    }
+    throw new RedisStoreError(`the sessions of ${node} in Redis at ${address} are those of another node now`, {
+      code: 'STORE_ADOPTED',
+      address,
+    })
   }
 
   private refusal(outcome: 'late' | 'fenced' | 'schema', found: string): RedisStoreError {
@@ -231,10 +293,15 @@ export class RedisStore implements Store {
   }
 }
 
+function newToken(): string {
+  return randomBytes(8).toString('hex')
+}
+
 function reasonOf(error: Error): CommitFailure {
   const code = error instanceof RedisStoreError ? error.code : undefined
   if (code === 'REDIS_FULL') return 'full'
   if (code === 'STORE_FENCED' || code === 'STORE_NEWER') return 'fenced'
+  if (code === 'STORE_ADOPTED') return 'adopted'
   return code === 'REDIS_UNREACHABLE' ? 'unreachable' : 'error'
 }
 

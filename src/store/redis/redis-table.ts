@@ -2,11 +2,11 @@
 
 import type { TableContents } from '../../broker/store-port.js'
 import { DueTable, type OnChange } from '../due-table.js'
+import type { RedisPart } from './redis-part.js'
 
-export class RedisTable extends DueTable {
+export class RedisTable extends DueTable implements RedisPart {
   constructor(
     name: string,
-    /** Of the hash. */
     readonly redisKey: string,
     contents: TableContents,
     onChange: OnChange,
@@ -14,16 +14,27 @@ export class RedisTable extends DueTable {
     super(name, contents, onChange)
   }
 
-  read(key: string): Uint8Array | undefined {
-    return this.contents.read(key)
+  read(key: string | number): Uint8Array | undefined {
+    return this.contents.read(String(key))
   }
 
-  restore(key: string, value: Buffer): void {
-    this.contents.restore(key, value)
+  restore(field: string, value: Buffer): void {
+    this.contents.restore(field, value)
   }
 
-  /** Everything that the store ought to have of it, as far as its owner can say. */
-  keys(): Iterable<string> {
+  *restored(): Generator<void> {
+    // Each was given on as it came.
+  }
+
+  fields(): Iterable<string> {
     return this.contents.keys?.() ?? []
+  }
+
+  has(field: string): boolean {
+    return this.contents.read(field) !== undefined
+  }
+
+  writeAgain(field: string): void {
+    this.changed(field, undefined)
   }
 }

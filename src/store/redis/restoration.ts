@@ -4,13 +4,13 @@
  */
 
 import type { RedisClient } from './redis-client.js'
-import type { RedisTable } from './redis-table.js'
+import type { RedisPart } from './redis-part.js'
 
 const SLICE = 5_000
 
 export class Restoration {
   private work: AsyncGenerator<void> | undefined
-  private tables: readonly RedisTable[] = []
+  private parts: readonly RedisPart[] = []
 
   /** @param within milliseconds for one answer of Redis */
   constructor(
@@ -19,8 +19,8 @@ export class Restoration {
   ) {}
 
   /** Begins, or begins again when it is under way. */
-  begin(tables: Iterable<RedisTable>): void {
-    this.tables = [...tables]
+  begin(parts: Iterable<RedisPart>): void {
+    this.parts = [...parts]
     this.work = this.slices()
   }
 
@@ -31,7 +31,7 @@ export class Restoration {
     try {
       if ((await work.next()).done !== true) return true
     } catch (error) {
-      this.begin(this.tables)
+      this.begin(this.parts)
       throw error
     }
     if (this.work === work) this.work = undefined
@@ -39,26 +39,26 @@ export class Restoration {
   }
 
   private async *slices(): AsyncGenerator<void> {
-    for (const table of this.tables) {
+    for (const part of this.parts) {
       let marked = 0
-      for (const key of table.keys()) {
-        table.changed(key, undefined)
+      for (const field of part.fields()) {
+        part.writeAgain(field)
         marked += 1
         if (marked % SLICE === 0) yield
       }
       yield
-      yield* this.strays(table)
+      yield* this.strays(part)
     }
   }
 
   /** What was removed here and is there again. */
-  private async *strays(table: RedisTable): AsyncGenerator<void> {
+  private async *strays(part: RedisPart): AsyncGenerator<void> {
     let cursor = '0'
     do {
-      const [next, parts] = await this.client.scan(table.redisKey, cursor, SLICE, this.within)
+      const [next, parts] = await this.client.scan(part.redisKey, cursor, SLICE, this.within)
       for (let index = 0; index < parts.length; index += 2) {
-        const key = (parts[index] as Buffer).toString()
-        if (table.read(key) === undefined) table.changed(key, undefined)
+        const field = (parts[index] as Buffer).toString()
+        if (!part.has(field)) part.writeAgain(field)
       }
       cursor = next
       yield

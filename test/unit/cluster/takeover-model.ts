@@ -85,6 +85,8 @@ export class ModelNode implements MovableSessions {
         groups: this.groups,
         source: this.source,
         timers: this.timers,
+        mayPublishAbsent: () => true,
+        log: pino({ level: 'silent' }),
       }),
       isTaking: () => false,
       takers: () => [],
@@ -286,7 +288,7 @@ export class Network {
       [other, one],
     ] as const) {
       this.node(self).takeover.linkLost(peer)
-      this.node(self).takeover.linkUp(peer)
+      this.node(self).takeover.linkUp(peer, 1)
     }
   }
 

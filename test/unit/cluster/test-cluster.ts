@@ -56,6 +56,11 @@ const NO_SESSIONS: SessionMoves = {
   arrive() {
     throw new Error('no session comes here')
   },
+  has: () => false,
+  readEstate: () => Promise.reject(new Error('there is no store')),
+  inherit() {
+    throw new Error('no session comes here')
+  },
   settle() {},
 }
 
@@ -93,6 +98,7 @@ export class TestNode {
         routes: this.routes,
         sink: {
           deliverForwarded: (message, from, pending) => this.deliver(message, from, pending),
+          deliverInherited() {},
           placeAgain: () => false,
         },
         log: this.createLog(),

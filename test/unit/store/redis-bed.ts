@@ -55,7 +55,7 @@ let nodes = 0
 export function redisBed(
   context: TestContext,
   values: () => object,
-): StoreBed & { name: string; open(): Promise<RedisLife> } {
+): StoreBed<RedisStore> & { name: string; open(): Promise<RedisLife> } {
   nodes += 1
   const name = `n${nodes}@127.0.0.1`
   let incarnation = 0

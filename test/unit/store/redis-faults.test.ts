@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it, type TestContext } from 'node:test'
-import { OpenTable, untilReleased } from '../../contract/store.js'
+import { OpenTable, TestShelf, untilReleased } from '../../contract/store.js'
 import { eventually } from '../../support/eventually.js'
 import { freePort } from '../../support/free-port.js'
 import { RedisCluster, RedisSentinels, type RedisServer, redisFor } from '../../support/redis.js'
@@ -226,6 +226,29 @@ describe('the store in Redis, when Redis has lost what it had', () => {
     await lose(t, server, async () => {
       await server.ask('flushall')
     })
+  })
+
+  it('writes a shelf again from its copy, with what is changed meanwhile, and nothing that was removed', async (t) => {
+    const server = await redisFor(t)
+    const bed = redisBed(t, () => ({ url: server.url }))
+    const open = await TestShelf.open(bed)
+    await untilReleased(...Array.from({ length: 6_000 }, (_, index) => open.set(index + 1, `entry ${index + 1}`)))
+    await untilReleased(open.set(1, undefined))
+    const key = `shoalmq:{test/${bed.name}}:shelf:messages`
+    await server.ask('flushall')
+    await server.ask('hset', key, '1', 'is back', '7000', 'never was')
+    await untilReleased(open.set(2, 'another'), open.set(3, undefined))
+    await eventually(async () => assert.equal(await server.ask('hlen', key), '5998'), LONG)
+    assert.equal(await server.ask('hexists', key, '7000'), '0')
+    assert.deepEqual(
+      [open.at(1), open.at(2), open.at(3), open.at(6_000)],
+      [undefined, 'another', undefined, 'entry 6000'],
+    )
+    // The owner is asked only for what it has changed itself.
+    assert.equal(open.reads.length, 6_003)
+    await open.life.stop()
+    const { restored } = await TestShelf.open(bed)
+    assert.deepEqual([restored.length, restored[0], restored.at(-1)], [5_998, [2, 'another'], [6_000, 'entry 6000']])
   })
 
   it('removes what has come back, after a return to an earlier state', async (t) => {

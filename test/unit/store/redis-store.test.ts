@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
-import { describeStore, OpenTable, untilReleased } from '../../contract/store.js'
+import { describeShelves, describeStore, OpenTable, untilReleased } from '../../contract/store.js'
 import { RedisCluster, RedisSentinels, RedisServer, redisFor } from '../../support/redis.js'
 import { openRedis, type RedisLife, redisBed } from './redis-bed.js'
 
@@ -17,6 +17,8 @@ after(() => Promise.all([single, sentinels, cluster].map((each) => each.stop()))
 describeStore('Redis (single)', (context) => redisBed(context, () => ({ url: single.url })))
 describeStore('Redis (Sentinel)', (context) => redisBed(context, () => sentinels.options))
 describeStore('Redis (Cluster)', (context) => redisBed(context, () => cluster.options))
+describeShelves('Redis (single)', (context) => redisBed(context, () => ({ url: single.url })))
+describeShelves('Redis (Cluster)', (context) => redisBed(context, () => cluster.options))
 
 describe('the store in Redis', () => {
   it('sends all that a turn brings in one round trip, and what comes meanwhile in the next one', async (t) => {

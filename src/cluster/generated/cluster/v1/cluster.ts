@@ -81,6 +81,10 @@ export interface LinkMessage {
     /** Wills that other nodes publish should the node of the client die. */
     { $case: "willCopies"; value: WillCopies }
     | { $case: "willsVoid"; value: WillsVoid }
+    | //
+    /** Sessions of a node that is down, which another has taken from the store that all share. */
+    { $case: "estateTaken"; value: EstateTaken }
+    | { $case: "estateSettled"; value: EstateSettled }
     | undefined;
 }
 
@@ -321,7 +325,14 @@ export interface DirectoryClaim {
    * There is no client: the sender takes over a session that this node offers. Where another node holds the client ID by
    * now, or one waits for it, the claim is lost (superseded) and changes nothing.
    */
-  onlyFrom?: string | undefined;
+  onlyFrom?:
+    | string
+    | undefined;
+  /**
+   * With only_from, of a node that is down: the sender has inherited a session of this epoch from it. Good as well while
+   * nobody holds the client ID. Since version 2.
+   */
+  inheritedEpoch?: number | undefined;
 }
 
 /** The sender is about to stop: the receiver is to take over these sessions, whose clients are away, as if they had come. */
@@ -459,6 +470,27 @@ export interface TakeoverCut {
 export interface TakeoverMark {
   move: number;
   taker: string;
+  /** The mark is for the sessions of this node, which is down, and `move` the number of its EstateTaken. Since version 2. */
+  estate?: string | undefined;
+}
+
+/**
+ * The sender has the sessions of a node that is down, and is subscribed for them. Whoever is asked puts what it owes that
+ * node into its numbered lane to the sender, each entry with the extension that names the node, and a mark behind it.
+ */
+export interface EstateTaken {
+  /** Chosen by the sender. */
+  number: number;
+  node: string;
+  incarnation: number;
+  /** The marks wait until the node that is asked has the sender's routes up to this version. */
+  routeVersion: number;
+}
+
+/** All sessions of that life of a node are the sender's now, or there were none. */
+export interface EstateSettled {
+  node: string;
+  incarnation: number;
 }
 
 /** The taker has the last part, the giver may forget the session. */
@@ -776,6 +808,12 @@ export const LinkMessage: MessageFns<LinkMessage> = {
         break;
       case "willsVoid":
         WillsVoid.encode(message.body.value, writer.uint32(626).fork()).join();
+        break;
+      case "estateTaken":
+        EstateTaken.encode(message.body.value, writer.uint32(682).fork()).join();
+        break;
+      case "estateSettled":
+        EstateSettled.encode(message.body.value, writer.uint32(690).fork()).join();
         break;
     }
     return writer;
@@ -1112,6 +1150,22 @@ export const LinkMessage: MessageFns<LinkMessage> = {
             }
 
             message.body = { $case: "willsVoid", value: WillsVoid.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 85: {
+            if (tag !== 682) {
+              break;
+            }
+
+            message.body = { $case: "estateTaken", value: EstateTaken.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 86: {
+            if (tag !== 690) {
+              break;
+            }
+
+            message.body = { $case: "estateSettled", value: EstateSettled.decode(reader, reader.uint32()) };
             continue;
           }
         }
@@ -2785,7 +2839,7 @@ export const MapCheck: MessageFns<MapCheck> = {
 };
 
 function createBaseDirectoryClaim(): DirectoryClaim {
-  return { request: 0, clientId: "", discard: false, onlyFrom: undefined };
+  return { request: 0, clientId: "", discard: false, onlyFrom: undefined, inheritedEpoch: undefined };
 }
 
 export const DirectoryClaim: MessageFns<DirectoryClaim> = {
@@ -2801,6 +2855,9 @@ export const DirectoryClaim: MessageFns<DirectoryClaim> = {
     }
     if (message.onlyFrom !== undefined) {
       writer.uint32(34).string(message.onlyFrom);
+    }
+    if (message.inheritedEpoch !== undefined) {
+      writer.uint32(40).uint64(message.inheritedEpoch);
     }
     return writer;
   },
@@ -2848,6 +2905,14 @@ export const DirectoryClaim: MessageFns<DirectoryClaim> = {
             }
 
             message.onlyFrom = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.inheritedEpoch = longToNumber(reader.uint64());
             continue;
           }
         }
@@ -3932,7 +3997,7 @@ export const TakeoverCut: MessageFns<TakeoverCut> = {
 };
 
 function createBaseTakeoverMark(): TakeoverMark {
-  return { move: 0, taker: "" };
+  return { move: 0, taker: "", estate: undefined };
 }
 
 export const TakeoverMark: MessageFns<TakeoverMark> = {
@@ -3942,6 +4007,9 @@ export const TakeoverMark: MessageFns<TakeoverMark> = {
     }
     if (message.taker !== "") {
       writer.uint32(18).string(message.taker);
+    }
+    if (message.estate !== undefined) {
+      writer.uint32(26).string(message.estate);
     }
     return writer;
   },
@@ -3973,6 +4041,150 @@ export const TakeoverMark: MessageFns<TakeoverMark> = {
             }
 
             message.taker = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.estate = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseEstateTaken(): EstateTaken {
+  return { number: 0, node: "", incarnation: 0, routeVersion: 0 };
+}
+
+export const EstateTaken: MessageFns<EstateTaken> = {
+  encode(message: EstateTaken, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.number !== 0) {
+      writer.uint32(8).uint32(message.number);
+    }
+    if (message.node !== "") {
+      writer.uint32(18).string(message.node);
+    }
+    if (message.incarnation !== 0) {
+      writer.uint32(24).uint64(message.incarnation);
+    }
+    if (message.routeVersion !== 0) {
+      writer.uint32(32).uint64(message.routeVersion);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): EstateTaken {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseEstateTaken();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.number = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.node = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.incarnation = longToNumber(reader.uint64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.routeVersion = longToNumber(reader.uint64());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseEstateSettled(): EstateSettled {
+  return { node: "", incarnation: 0 };
+}
+
+export const EstateSettled: MessageFns<EstateSettled> = {
+  encode(message: EstateSettled, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.node !== "") {
+      writer.uint32(10).string(message.node);
+    }
+    if (message.incarnation !== 0) {
+      writer.uint32(16).uint64(message.incarnation);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): EstateSettled {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseEstateSettled();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.node = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.incarnation = longToNumber(reader.uint64());
             continue;
           }
         }

@@ -1,0 +1,66 @@
+/**
+ * What a cluster asks of a store that all nodes share: what a node that is down has kept of its sessions, its estate,
+ * goes to one heir. Taking it is one step, and from then on that life of the node writes there no more; a node that comes
+ * back before it is taken has everything, one that comes back later has nothing of it. [docs/decisions/022]
+ */
+
+import type { NodeId } from '../router/route-table.js'
+import type { Store } from './store-port.js'
+
+/** A life of a node. */
+export interface NodeLife {
+  readonly node: NodeId
+  readonly incarnation: number
+}
+
+/** What a node that is down has left. It stays in the store until its heir has removed it. */
+export interface Estate {
+  readonly node: NodeId
+  /** Every entry of a table, in any order, each once. @throws Error when the store does not answer */
+  table(name: string): AsyncIterable<readonly [key: string, value: Buffer]>
+  /** Every entry of a shelf, in any order, each once. @throws Error when the store does not answer */
+  shelf(name: string): AsyncIterable<readonly [number: number, value: Buffer]>
+  /**
+   * These sessions are elsewhere by now, or over.
+   * @returns false when another node is the heir
+   * @throws Error when the store does not answer
+   */
+  remove(clientIds: readonly string[]): Promise<boolean>
+  /** Nothing of it is needed any more. @throws Error when the store does not answer */
+  close(): Promise<void>
+}
+
+/** What there is to take. */
+export interface Inheritance {
+  readonly estates: readonly Estate[]
+  /** There is more, but not yet: its heir is down as well, and what that node has had of it is to be taken first. */
+  readonly hasMore: boolean
+}
+
+export interface SharedStore extends Store {
+  /**
+   * Takes what a node has left: what it had when it went down, and what an heir has left that is down as well.
+   * @param life of the node that is down
+   * @param isGone whether an heir that has begun is down, or was an earlier life of this node
+   * @throws Error when the store does not answer
+   */
+  inherit(life: NodeLife, isGone: (heir: NodeLife) => boolean): Promise<Inheritance>
+  /**
+   * Where a session of this client is in what that node has in the store: `kept` by the node itself, `left` to an heir.
+   * @throws Error when the store does not answer
+   */
+  findSession(node: NodeId, clientId: string): Promise<'kept' | 'left' | undefined>
+  /** It may be that another node has taken this one for dead: the next commit tells. */
+  checkLife(): void
+  /** Whether nothing that this life of a node has had waits for an heir any more. @throws Error when the store does not answer */
+  isSettled(life: NodeLife): Promise<boolean>
+}
+
+/** Whether what a node keeps there can be inherited. */
+export function isShared(store: Store): store is SharedStore {
+  return 'inherit' in store
+}
+
+/** Where sessions are kept, and how far they have come in what each peer has sent: what of a node's store is its estate. */
+export const ESTATE_TABLES = ['sessions', 'session-progress', 'received-positions'] as const
+export const ESTATE_SHELVES = ['session-messages'] as const

@@ -1,0 +1,37 @@
+/** Which nodes may have left sessions behind, as this node sees them. */
+
+import type { NodeLife } from '../../broker/estate-port.js'
+import type { NodeId } from '../../router/route-table.js'
+import type { PeerStateName } from '../metrics.js'
+import type { LostNode } from './adoptions.js'
+
+/** A peer, as far as it matters here. */
+export interface WatchedPeer {
+  readonly name: NodeId
+  /** 0 until it was reached. */
+  readonly incarnation: number
+  readonly state: PeerStateName
+  readonly isReachable: boolean
+  /** As `performance.now` tells; Infinity while it has not stopped. */
+  readonly stoppedAt: number
+}
+
+/** Nodes that were there and cannot be reached, save those that have said goodbye. */
+export function* lostNodes(peers: Iterable<WatchedPeer>): Generator<LostNode> {
+  for (const { name, incarnation, state, isReachable, stoppedAt } of peers) {
+    if (incarnation === 0 || isReachable || state === 'left') continue
+    yield { node: name, incarnation, downSince: stoppedAt }
+  }
+}
+
+/** Whether that life of a node is down or over. @param self this life of this node */
+export function isGone(
+  peers: ReadonlyMap<NodeId, WatchedPeer>,
+  { node, incarnation }: NodeLife,
+  self: NodeLife,
+): boolean {
+  if (node === self.node) return incarnation < self.incarnation
+  const peer = peers.get(node)
+  if (peer === undefined || peer.incarnation > incarnation) return true
+  return peer.state === 'down' || peer.state === 'left'
+}

@@ -1,0 +1,89 @@
+/** The steps by which what a node that is down has left goes to an heir: each is one script, on the slot of that node. */
+
+import { createHash } from 'node:crypto'
+
+export interface Script {
+  readonly text: string
+  readonly sha: string
+}
+
+function script(text: string): Script {
+  return { text, sha: createHash('sha1').update(text).digest('hex') }
+}
+
+/** In place of the token of a life whose sessions have gone to an heir: it writes no more, see `commit-script.ts`. */
+export const ADOPTED_TOKEN = 'adopted'
+
+/** KEYS: the state of the node, its estates. Answers schema, incarnation, token; then each estate and its heir. */
+export const LOOK = script(`
+local state = redis.call('HMGET', KEYS[1], 'schema', 'incarnation', 'token')
+local answer = {state[1] or '', state[2] or '', state[3] or ''}
+for _, part in ipairs(redis.call('HGETALL', KEYS[2])) do answer[#answer + 1] = part end
+return answer
+`)
+
+/**
+ * KEYS: the state of the node, its estates; then each hash and where it goes. ARGV: incarnation and token of the life, the
+ * heir. The token is the name of the estate. Answers how many hashes there were, or -1 when the node writes there again.
+ */
+export const TAKE = script(`
+local state = redis.call('HMGET', KEYS[1], 'incarnation', 'token')
+if state[1] ~= ARGV[1] or state[2] ~= ARGV[2] then return -1 end
+local moved = 0
+for at = 3, #KEYS, 2 do
+  if redis.call('EXISTS', KEYS[at]) == 1 then
+    redis.call('RENAME', KEYS[at], KEYS[at + 1])
+    moved = moved + 1
+  end
+end
+if moved > 0 then redis.call('HSET', KEYS[2], ARGV[2], ARGV[3]) end
+redis.call('HSET', KEYS[1], 'token', '${ADOPTED_TOKEN}')
+return moved
+`)
+
+/**
+ * KEYS: the state of a node. ARGV: its incarnation, the token of its next life there. Answers 1, or 0 when it was not taken
+ * for dead, or another process has its name.
+ */
+export const RENEW = script(`
+local state = redis.call('HMGET', KEYS[1], 'incarnation', 'token')
+if state[1] ~= ARGV[1] or state[2] ~= '${ADOPTED_TOKEN}' then return 0 end
+redis.call('HSET', KEYS[1], 'token', ARGV[2], 'step', '0')
+return 1
+`)
+
+/** KEYS: the estates. ARGV: the estate, its heir until now, the next one. Answers 1, or 0 when the heir is another. */
+export const PASS_ON = script(`
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+redis.call('HSET', KEYS[1], ARGV[1], ARGV[3])
+return 1
+`)
+
+/** KEYS: the estates, then hashes of one. ARGV: the estate, its heir, fields that are removed. Answers 1, or 0 when the heir is another. */
+export const REMOVE = script(`
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+for key = 2, #KEYS do
+  for at = 3, #ARGV do redis.call('HDEL', KEYS[key], ARGV[at]) end
+end
+return 1
+`)
+
+/** KEYS: the estates, then all hashes of one. ARGV: the estate, its heir. Answers 1, or 0 when the heir is another. */
+export const CLOSE = script(`
+if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end
+for key = 2, #KEYS do redis.call('UNLINK', KEYS[key]) end
+redis.call('HDEL', KEYS[1], ARGV[1])
+return 1
+`)
+
+/**
+ * KEYS: a table of the node, its estates. ARGV: the key in the table; what the names of its estates' tables have before and
+ * behind the estate. These are in the same slot. Answers 1 when the table has the key, 2 when one of an estate has it, else 0.
+ */
+export const FIND = script(`
+if redis.call('HEXISTS', KEYS[1], ARGV[1]) == 1 then return 1 end
+for _, estate in ipairs(redis.call('HKEYS', KEYS[2])) do
+  if redis.call('HEXISTS', ARGV[2] .. estate .. ARGV[3], ARGV[1]) == 1 then return 2 end
+end
+return 0
+`)

@@ -1,0 +1,189 @@
+/** What a node that is down has left in Redis, as its heir reads and removes it; and how it becomes the heir. */
+
+import {
+  ESTATE_SHELVES,
+  ESTATE_TABLES,
+  type Estate,
+  type Inheritance,
+  type NodeLife,
+} from '../../broker/estate-port.js'
+import { RedisStoreError } from './errors.js'
+import { ADOPTED_TOKEN, CLOSE, FIND, LOOK, PASS_ON, REMOVE, type Script, TAKE } from './estate-scripts.js'
+import { type NodeKeys, SCHEMA_VERSION } from './keys.js'
+import type { RedisClient } from './redis-client.js'
+
+/** Entries that are asked for at a time. */
+const SCAN_SLICE = 1_000
+
+/** Fields that one step removes at most. */
+const REMOVE_SLICE = 1_000
+
+export interface EstateOffice {
+  readonly client: RedisClient
+  /** The keys of a node. */
+  readonly keysOf: (node: string) => NodeKeys
+  /** Who inherits: this life of this node. */
+  readonly heir: () => NodeLife
+  /** Milliseconds for one answer of Redis. */
+  readonly within: number
+  /** Replicas that must have a step, as `store.redis.waitReplicas`. */
+  readonly replicas: number
+}
+
+/** What is in the state of a node, and its estates with their heirs. */
+interface Place {
+  readonly schema: string
+  readonly incarnation: number
+  readonly token: string
+  readonly estates: readonly (readonly [name: string, heir: string])[]
+}
+
+/** See `SharedStore.inherit`. @throws RedisStoreError */
+export async function inherit(
+  office: EstateOffice,
+  { node, incarnation }: NodeLife,
+  isGone: (heir: NodeLife) => boolean,
+): Promise<Inheritance> {
+  const keys = office.keysOf(node)
+  const heir = nameOf(office.heir())
+  const place = await lookAt(office, keys)
+  const estates: Estate[] = []
+  let hasMore = false
+  for (const [name, holder] of place.estates) {
+    if (holder !== heir) {
+      if (!isGone(lifeOf(holder))) continue
+      if (!(await isSettled(office, lifeOf(holder)))) {
+        hasMore = true
+        continue
+      }
+      if (Number(await run(office, PASS_ON, [keys.estates], [name, holder, heir])) !== 1) continue
+    }
+    estates.push(new RedisEstate(office, node, keys, name, heir))
+  }
+  const { token } = place
+  const isOver = place.incarnation > 0 && place.incarnation <= incarnation && token !== ADOPTED_TOKEN
+  if (!isOver) return { estates, hasMore }
+  if (place.schema !== String(SCHEMA_VERSION)) {
+    const { address } = office.client
+    throw new RedisStoreError(`the store of ${node} in Redis at ${address} has version ${place.schema}`, {
+      code: 'STORE_NEWER',
+      address,
+    })
+  }
+  const moves = pairsOf(keys, keys.estate(token))
+  const taken = await run(office, TAKE, [keys.state, keys.estates, ...moves], [String(place.incarnation), token, heir])
+  if (Number(taken) > 0) estates.push(new RedisEstate(office, node, keys, token, heir))
+  return { estates, hasMore }
+}
+
+/** See `SharedStore.isSettled`: another has it all, or a later life. @throws RedisStoreError */
+export async function isSettled(office: EstateOffice, { node, incarnation }: NodeLife): Promise<boolean> {
+  const place = await lookAt(office, office.keysOf(node))
+  const isOthers = place.incarnation === 0 || place.incarnation > incarnation || place.token === ADOPTED_TOKEN
+  return isOthers && place.estates.length === 0
+}
+
+async function lookAt(office: EstateOffice, keys: NodeKeys): Promise<Place> {
+  const answer = (await run(office, LOOK, [keys.state, keys.estates], [])) as string[]
+  const [schema = '', incarnation = '', token = '', ...rest] = answer
+  const estates = Array.from({ length: rest.length / 2 }, (_, index): readonly [string, string] => [
+    rest[2 * index] ?? '',
+    rest[2 * index + 1] ?? '',
+  ])
+  return { schema, incarnation: Number(incarnation), token, estates }
+}
+
+/** See `SharedStore.findSession`. @throws RedisStoreError */
+export async function findSession(
+  office: EstateOffice,
+  node: string,
+  clientId: string,
+): Promise<'kept' | 'left' | undefined> {
+  const keys = office.keysOf(node)
+  const [before = '', behind = ''] = keys.estate('\0').table('sessions').split('\0')
+  const found = await run(office, FIND, [keys.table('sessions'), keys.estates], [clientId, before, behind])
+  return ([undefined, 'kept', 'left'] as const)[Number(found)]
+}
+
+class RedisEstate implements Estate {
+  private readonly keys: NodeKeys
+
+  constructor(
+    private readonly office: EstateOffice,
+    readonly node: string,
+    private readonly nodeKeys: NodeKeys,
+    private readonly name: string,
+    private readonly heir: string,
+  ) {
+    this.keys = nodeKeys.estate(name)
+  }
+
+  table(name: string): AsyncGenerator<readonly [key: string, value: Buffer]> {
+    return this.entries(this.keys.table(name))
+  }
+
+  async *shelf(name: string): AsyncGenerator<readonly [number: number, value: Buffer]> {
+    for await (const [field, value] of this.entries(this.keys.shelf(name))) yield [Number(field), value]
+  }
+
+  async remove(clientIds: readonly string[]): Promise<boolean> {
+    const { office, keys, name, heir } = this
+    const tables = [keys.table('sessions'), keys.table('session-progress')]
+    for (let at = 0; at < clientIds.length; at += REMOVE_SLICE) {
+      const fields = clientIds.slice(at, at + REMOVE_SLICE)
+      const removed = await run(office, REMOVE, [this.nodeKeys.estates, ...tables], [name, heir, ...fields])
+      if (Number(removed) !== 1) return false
+    }
+    return true
+  }
+
+  async close(): Promise<void> {
+    const { office, name, heir } = this
+    await run(office, CLOSE, [this.nodeKeys.estates, ...hashesOf(this.keys)], [name, heir])
+  }
+
+  private async *entries(key: string): AsyncGenerator<readonly [string, Buffer]> {
+    // A hash that is scanned may show an entry twice.
+    const seen = new Set<string>()
+    let cursor = '0'
+    do {
+      const [next, parts] = await this.office.client.scan(key, cursor, SCAN_SLICE, this.office.within)
+      for (let index = 0; index + 1 < parts.length; index += 2) {
+        const field = (parts[index] as Buffer).toString()
+        if (seen.has(field)) continue
+        seen.add(field)
+        yield [field, parts[index + 1] as Buffer]
+      }
+      cursor = next
+    } while (cursor !== '0')
+  }
+}
+
+function run(
+  { client, within, replicas }: EstateOffice,
+  script: Script,
+  keys: readonly string[],
+  parameters: readonly string[],
+): Promise<unknown> {
+  const isWrite = script !== LOOK && script !== FIND
+  return client.run(script, keys, parameters, { within, replicas: isWrite ? replicas : 0 })
+}
+
+function hashesOf(keys: NodeKeys): string[] {
+  return [...ESTATE_TABLES.map((name) => keys.table(name)), ...ESTATE_SHELVES.map((name) => keys.shelf(name))]
+}
+
+function pairsOf(from: NodeKeys, to: NodeKeys): string[] {
+  const targets = hashesOf(to)
+  return hashesOf(from).flatMap((source, index) => [source, targets[index] as string])
+}
+
+/** As the hash of estates has it: `n1@10.0.0.1 1732000000000`. */
+function nameOf({ node, incarnation }: NodeLife): string {
+  return `${node} ${incarnation}`
+}
+
+function lifeOf(name: string): NodeLife {
+  const at = name.lastIndexOf(' ')
+  return { node: name.slice(0, at), incarnation: Number(name.slice(at + 1)) }
+}

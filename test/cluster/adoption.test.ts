@@ -1,0 +1,207 @@
+import assert from 'node:assert/strict'
+import { type TestContext, test } from 'node:test'
+import { clusterFor, type TestCluster } from '../support/cluster.js'
+import { eventually } from '../support/eventually.js'
+import { kept } from '../support/kept-session.js'
+import type { ConfigTree, NodeProcess } from '../support/node-process.js'
+import { PacketClient, textOf } from '../support/packet-client.js'
+import { RedisCluster, redisFor } from '../support/redis.js'
+
+const LONG = { within: 30_000 }
+
+function storeIn(redis: object): ConfigTree {
+  return { store: { kind: 'redis', redis: redis as ConfigTree } }
+}
+
+/** A session whose client is away. */
+async function leaveSession(t: TestContext, node: NodeProcess, clientId: string): Promise<void> {
+  const client = await PacketClient.connect(t, node.ports.mqtt, 5, kept(5, clientId))
+  await client.subscribe([
+    { topic: `${clientId}/one`, qos: 1 },
+    { topic: `${clientId}/two`, qos: 2 },
+  ])
+  client.drop()
+}
+
+/** Connects again and again, as clients do, until it has its session. */
+async function reconnect(t: TestContext, node: NodeProcess, clientId: string): Promise<Receiver> {
+  return eventually(async () => {
+    const next = await PacketClient.open(t, node.ports.mqtt, 5)
+    next.sendConnect(kept(5, clientId))
+    const { reasonCode, sessionPresent } = await next.next('connack')
+    // 0x88, server unavailable: the session is on its way.
+    assert.equal(reasonCode, 0, 'the session has not come yet')
+    if (!sessionPresent) throw new Error(`${clientId} has got a new session`)
+    return new Receiver(clientId, next)
+  }, LONG)
+}
+
+/** Publishes, one behind the other, alternating QoS 1 and 2; what was acknowledged, by topic. */
+class Sender {
+  readonly acknowledged = new Map<string, string[]>()
+  private count = 0
+  private isRunning = false
+  private ended: Promise<void> = Promise.resolve()
+
+  constructor(
+    private readonly client: PacketClient,
+    private readonly name: string,
+    private readonly receivers: readonly string[],
+  ) {}
+
+  async send(rounds: number): Promise<void> {
+    for (let round = 0; round < rounds; round += 1) {
+      this.count += 1
+      for (const receiver of this.receivers) {
+        for (const [topic, qos] of [
+          [`${receiver}/one`, 1],
+          [`${receiver}/two`, 2],
+        ] as const) {
+          const payload = `${this.name} ${this.count}`
+          const reasonCode = await this.client.publishAcked({ topic, payload, qos })
+          assert.equal(reasonCode, 0, `${topic} ${payload}`)
+          const list = this.acknowledged.get(topic) ?? []
+          this.acknowledged.set(topic, list)
+          list.push(payload)
+        }
+      }
+    }
+  }
+
+  /** Until it is stopped. */
+  start(): void {
+    this.isRunning = true
+    this.ended = (async () => {
+      while (this.isRunning) await this.send(1)
+    })()
+  }
+
+  async stop(): Promise<void> {
+    this.isRunning = false
+    await this.ended
+  }
+}
+
+/** What comes to a client, each acknowledged in full. */
+class Receiver {
+  readonly got: string[] = []
+  private ended: Promise<void>
+
+  constructor(
+    readonly clientId: string,
+    private readonly client: PacketClient,
+  ) {
+    this.ended = this.run()
+  }
+
+  /** Everything that was acknowledged to these has come, in the order of each; of QoS 2 nothing twice. */
+  async assertAll(senders: readonly Sender[]): Promise<void> {
+    const topics = [`${this.clientId}/one`, `${this.clientId}/two`]
+    const sent = topics.flatMap((topic) =>
+      senders.map((sender) => (sender.acknowledged.get(topic) ?? []).map((payload) => `${topic} ${payload}`)),
+    )
+    await eventually(() => {
+      const missing = sent.flat().filter((text) => !this.got.includes(text))
+      assert.deepEqual(missing, [])
+    }, LONG)
+    for (const list of sent) {
+      const stream = list[0]?.replace(/\d+$/, '') ?? ''
+      const arrived = this.got.filter((text) => text.startsWith(stream))
+      assert.deepEqual(stream.includes('/one') ? [...new Set(arrived)] : arrived, list)
+    }
+  }
+
+  async stop(): Promise<void> {
+    this.client.drop()
+    await this.ended
+  }
+
+  private async run(): Promise<void> {
+    for (;;) {
+      const packet = await this.client.nextOfAny().catch(() => undefined)
+      if (packet === undefined && this.client.isClosed) return
+      if (packet?.cmd === 'pubrel') this.client.send({ cmd: 'pubcomp', messageId: packet.messageId ?? 0 })
+      if (packet?.cmd !== 'publish') continue
+      this.got.push(textOf(packet))
+      this.client.send({ cmd: packet.qos === 1 ? 'puback' : 'pubrec', messageId: packet.messageId ?? 0 })
+    }
+  }
+}
+
+async function adopted(cluster: TestCluster, without: NodeProcess): Promise<number> {
+  const others = cluster.nodes.filter((node) => node !== without)
+  const counts = await Promise.all(
+    others.map(async (node) => (await node.metrics()).value('shoalmq_adopted_sessions_total', { outcome: 'adopted' })),
+  )
+  return counts.reduce<number>((sum, count) => sum + (count ?? 0), 0)
+}
+
+test('sessions of a node that is killed are served by a survivor, with all that is acknowledged meanwhile', async (t) => {
+  const { url } = await redisFor(t)
+  const cluster = await clusterFor(t, { nodes: 3, config: storeIn({ url }) })
+  const [one, dead, three] = [cluster.node(1), cluster.node(2), cluster.node(3)]
+  const names = ['early', 'late', 'elsewhere']
+  for (const name of names) await leaveSession(t, dead, name)
+  const senders = [one, three].map(
+    async (node) => new Sender(await PacketClient.connect(t, node.ports.mqtt), node.name, names),
+  )
+  const publishing = await Promise.all(senders)
+  await Promise.all(publishing.map((sender) => sender.send(5)))
+  for (const sender of publishing) sender.start()
+  await dead.kill()
+  const killedAt = performance.now()
+  // At once, while the node is not known to be down yet.
+  const early = await reconnect(t, one, 'early')
+  t.diagnostic(`a session was served ${Math.round(performance.now() - killedAt)} ms after kill -9`)
+  const elsewhere = await reconnect(t, three, 'elsewhere')
+  await eventually(async () => assert.equal(await adopted(cluster, dead), names.length), LONG)
+  const late = await reconnect(t, three, 'late')
+  const receivers = [early, elsewhere, late]
+  await Promise.all(publishing.map((sender) => sender.stop()))
+  for (const receiver of receivers) await receiver.assertAll(publishing)
+  // The node comes back: it has nothing of them, and nothing comes twice.
+  await dead.start()
+  await cluster.whenWhole()
+  assert.equal((await dead.metrics()).value('shoalmq_sessions'), 0)
+  await Promise.all(publishing.map((sender) => sender.send(2)))
+  for (const receiver of receivers) await receiver.assertAll(publishing)
+  await Promise.all(receivers.map((receiver) => receiver.stop()))
+})
+
+test('a node that was only frozen ends the sessions that another has adopted, and goes on without a restart', async (t) => {
+  const redis = await RedisCluster.start()
+  t.after(() => redis.stop())
+  const cluster = await clusterFor(t, { nodes: 2, config: storeIn(redis.options) })
+  const [one, frozen] = [cluster.node(1), cluster.node(2)]
+  const before = await PacketClient.connect(t, frozen.ports.mqtt, 5, kept(5, 'client'))
+  await before.subscribe([
+    { topic: 'client/one', qos: 1 },
+    { topic: 'client/two', qos: 2 },
+  ])
+  const clean = await PacketClient.connect(t, frozen.ports.mqtt)
+  await clean.subscribe('clean', 1)
+  const sender = new Sender(await PacketClient.connect(t, one.ports.mqtt), 'sender', ['client'])
+  process.kill(frozen.pid, 'SIGSTOP')
+  await sender.send(3)
+  const client = await reconnect(t, one, 'client')
+  assert.equal(await adopted(cluster, frozen), 1)
+  await sender.send(3)
+  process.kill(frozen.pid, 'SIGCONT')
+  // 0x9C: the session is elsewhere.
+  assert.equal(((await before.closed()).at(-1) as { reasonCode?: number }).reasonCode, 0x9c)
+  await cluster.whenWhole()
+  await sender.send(3)
+  await client.assertAll([sender])
+  const publisher = await PacketClient.connect(t, frozen.ports.mqtt)
+  assert.equal(await publisher.publishAcked({ topic: 'clean', payload: 'x' }), 0)
+  assert.deepEqual((await clean.receive(1)).map(textOf), ['clean x'])
+  assert.equal((await frozen.metrics()).value('shoalmq_store_commit_failures_total', { reason: 'adopted' }), 1)
+  // What is kept there from then on is kept.
+  await leaveSession(t, frozen, 'next')
+  assert.equal(await publisher.publishAcked({ topic: 'next/one', payload: 'y' }), 0)
+  await frozen.kill()
+  await frozen.start()
+  const next = await reconnect(t, frozen, 'next')
+  await eventually(() => assert.deepEqual(next.got, ['next/one y']))
+  await Promise.all([client.stop(), next.stop()])
+})

@@ -1,0 +1,176 @@
+import assert from 'node:assert/strict'
+import { randomUUID } from 'node:crypto'
+import { after, before, describe, it } from 'node:test'
+import type { Estate, NodeLife } from '../../../src/broker/estate-port.js'
+import { TestShelf, TestTable, untilReleased } from '../../contract/store.js'
+import { eventually } from '../../support/eventually.js'
+import { RedisCluster, RedisServer } from '../../support/redis.js'
+import { openRedis, type RedisLife } from './redis-bed.js'
+
+let single: RedisServer
+let cluster: RedisCluster
+
+before(async () => {
+  ;[single, cluster] = await Promise.all([RedisServer.start(), RedisCluster.start()])
+})
+
+after(() => Promise.all([single, cluster].map((each) => each.stop())))
+
+const NOBODY = (): boolean => false
+const EVERYBODY = (): boolean => true
+
+/** A node with the parts of sessions; the other tables are its own. */
+class SessionNode {
+  readonly sessions = new TestTable()
+  readonly others = new TestTable()
+  readonly messages: TestShelf
+  readonly change: { session(key: string): void; other(key: string): void }
+
+  private constructor(
+    readonly life: RedisLife,
+    readonly identity: NodeLife,
+  ) {
+    const sessions = life.store.table('sessions', this.sessions)
+    const others = life.store.table('delayed', this.others)
+    this.change = {
+      session: (key) => sessions.changed(key, undefined),
+      other: (key) => others.changed(key, undefined),
+    }
+    this.messages = new TestShelf({ store: renamed(life), load: life.load, stop: life.stop })
+  }
+
+  static async open(values: object, node: string, incarnation: number): Promise<SessionNode> {
+    const open = new SessionNode(await openRedis(values, { name: node, incarnation }), { node, incarnation })
+    await open.life.load()
+    return open
+  }
+
+  /** A session, a message of it, and something that is not of sessions. */
+  async keep(clientId: string, number: number): Promise<void> {
+    this.sessions.entries.set(clientId, Buffer.from(`session of ${clientId}`))
+    this.change.session(clientId)
+    this.others.entries.set(clientId, Buffer.from('x'))
+    this.change.other(clientId)
+    await untilReleased(this.messages.set(number, `for ${clientId}`))
+  }
+}
+
+/** `TestShelf` has a name of its own for what is a shelf of sessions here. */
+function renamed({ store }: RedisLife): RedisLife['store'] {
+  return new Proxy(store, {
+    get: (target, name) =>
+      name === 'shelf'
+        ? (_: string, contents: TestShelf) => target.shelf('session-messages', contents)
+        : Reflect.get(target, name, target),
+  })
+}
+
+async function contentOf(estate: Estate): Promise<[sessions: string[], messages: [number, string][]]> {
+  const sessions: string[] = []
+  for await (const [clientId, value] of estate.table('sessions')) sessions.push(`${clientId}: ${value}`)
+  const messages: [number, string][] = []
+  for await (const [number, value] of estate.shelf('session-messages')) messages.push([number, value.toString()])
+  return [sessions.sort(), messages.sort(([a], [b]) => a - b)]
+}
+
+for (const [name, values] of [
+  ['single', () => ({ url: single.url })],
+  ['Cluster', () => cluster.options],
+] as const) {
+  describe(`what a node leaves in Redis (${name})`, () => {
+    const newName = (): string => `${randomUUID()}@127.0.0.1`
+
+    it('goes to one heir in one step, with all of its sessions and nothing else', async (t) => {
+      const dead = await SessionNode.open(values(), newName(), 5)
+      const [heir, rival] = [
+        await SessionNode.open(values(), newName(), 7),
+        await SessionNode.open(values(), newName(), 8),
+      ]
+      for (const { life } of [dead, heir, rival]) t.after(() => life.stop())
+      for (let number = 1; number <= 3; number += 1) await dead.keep(`client ${number}`, number)
+      assert.equal(await heir.life.store.findSession(dead.identity.node, 'client 1'), 'kept')
+      assert.equal(await heir.life.store.isSettled(dead.identity), false)
+      const taken = await Promise.all(
+        [heir, rival].map(({ life }) => life.store.inherit(dead.identity, NOBODY).then(({ estates }) => estates)),
+      )
+      assert.equal(taken.flat().length, 1)
+      const estate = taken.flat()[0] as Estate
+      assert.deepEqual(await contentOf(estate), [
+        ['client 1: session of client 1', 'client 2: session of client 2', 'client 3: session of client 3'],
+        [
+          [1, 'for client 1'],
+          [2, 'for client 2'],
+          [3, 'for client 3'],
+        ],
+      ])
+      assert.equal(await heir.life.store.findSession(dead.identity.node, 'client 1'), 'left')
+      assert.equal(await estate.remove(['client 1']), true)
+      assert.equal(await heir.life.store.findSession(dead.identity.node, 'client 1'), undefined)
+      assert.equal(await rival.life.store.isSettled(dead.identity), false)
+      await estate.close()
+      assert.equal(await rival.life.store.isSettled(dead.identity), true)
+      await dead.life.stop()
+      // A later life has what is not of sessions.
+      const next = await SessionNode.open(values(), dead.identity.node, 6)
+      t.after(() => next.life.stop())
+      assert.deepEqual([next.sessions.content(), next.messages.restored], [[], []])
+      assert.equal(next.others.content().length, 3)
+    })
+
+    it('is not taken from a node that has come back', async (t) => {
+      const dead = await SessionNode.open(values(), newName(), 5)
+      const heir = await SessionNode.open(values(), newName(), 7)
+      await dead.keep('client', 1)
+      const back = await SessionNode.open(values(), dead.identity.node, 6)
+      for (const { life } of [dead, heir, back]) t.after(() => life.stop())
+      assert.deepEqual(await heir.life.store.inherit(dead.identity, EVERYBODY), { estates: [], hasMore: false })
+      assert.deepEqual(back.sessions.content(), [['client', 'session of client']])
+      await back.keep('another', 2)
+    })
+
+    it('ends what a node has that was only cut off, which goes on in a further life', async (t) => {
+      const cut = await SessionNode.open(values(), newName(), 5)
+      const heir = await SessionNode.open(values(), newName(), 7)
+      for (const { life } of [cut, heir]) t.after(() => life.stop())
+      await cut.keep('client', 1)
+      const { estates } = await heir.life.store.inherit(cut.identity, NOBODY)
+      const late = cut.messages.set(2, 'too late')
+      await untilReleased(late)
+      assert.equal(late.isRefused, true)
+      assert.equal(cut.life.metrics.failures.adopted.value, 1)
+      assert.equal(cut.life.log.filter(({ msg }) => msg.includes('has taken this one for dead')).length, 1)
+      // What comes from then on is kept, and is not the heir's.
+      await eventually(async () => {
+        const hold = cut.messages.set(3, 'of the next life')
+        await untilReleased(hold)
+        assert.equal(hold.isRefused, false)
+      })
+      assert.equal(cut.life.store.isFailing, false)
+      assert.deepEqual((await contentOf(estates[0] as Estate))[1], [[1, 'for client']])
+      // Found down again, it has another estate.
+      const again = await heir.life.store.inherit(cut.identity, NOBODY)
+      assert.equal(again.estates.length, 2)
+    })
+
+    it('goes on to the next heir when the first is down, once what that one has had is taken', async (t) => {
+      const dead = await SessionNode.open(values(), newName(), 5)
+      const first = await SessionNode.open(values(), newName(), 7)
+      const second = await SessionNode.open(values(), newName(), 8)
+      for (const { life } of [dead, first, second]) t.after(() => life.stop())
+      await dead.keep('client', 1)
+      await first.keep('own', 1)
+      const { estates } = await first.life.store.inherit(dead.identity, NOBODY)
+      assert.deepEqual(await second.life.store.inherit(dead.identity, NOBODY), { estates: [], hasMore: false })
+      assert.deepEqual(await second.life.store.inherit(dead.identity, EVERYBODY), { estates: [], hasMore: true })
+      const own = await second.life.store.inherit(first.identity, EVERYBODY)
+      await own.estates[0]?.close()
+      const passedOn = await second.life.store.inherit(dead.identity, EVERYBODY)
+      assert.deepEqual([passedOn.estates.length, passedOn.hasMore], [1, false])
+      assert.equal(await estates[0]?.remove(['client']), false)
+      assert.deepEqual(await contentOf(passedOn.estates[0] as Estate), [
+        ['client: session of client'],
+        [[1, 'for client']],
+      ])
+    })
+  })
+}
