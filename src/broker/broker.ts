@@ -19,6 +19,7 @@ import type { Message } from '../mqtt/wire/message.js'
 import type { Will } from '../mqtt/wire/packets.js'
 import { ReasonCode } from '../mqtt/wire/reason-codes.js'
 import { topicFilterProblem } from '../mqtt/wire/topic.js'
+import { TopicNames } from '../mqtt/wire/topic-names.js'
 import type { GroupTargets } from '../router/group-targets.js'
 import { MatchCache } from '../router/match-cache.js'
 import type { RouteTable } from '../router/route-table.js'
@@ -219,6 +220,7 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
           bytesSent: metrics.mqtt.bytesSent,
         },
         publishHeader: new PublishHeader(),
+        topicNames: new TopicNames(),
         metrics: metrics.mqtt,
         authenticators: new Map((options.authenticators ?? []).map((one) => [one.method, one])),
         log,

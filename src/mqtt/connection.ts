@@ -16,13 +16,13 @@ import type { Authentication } from './authentication.js'
 import { type CloseReason, closeReasonOf, closeReasonOfStream } from './close-reason.js'
 import { type ConnectionState, nextState } from './connection-state.js'
 import { dispatchFrame } from './dispatch.js'
-import { PublishTopics } from './handle-publish.js'
 import type { ClientRights, ConnectionModules, Host, IdentityProof } from './host.js'
 import { type AckSender, type InboundAck, InboundAcks } from './inbound-acks.js'
 import { HoldReason, Input, type InputOwner } from './input.js'
 import { Liveness } from './liveness.js'
 import type { ConnectionOrigin } from './origin.js'
 import { Outbox } from './outbox.js'
+import { PublishTopics } from './publish-topics.js'
 import { disconnectFor } from './server-reference.js'
 import type { Outlet, Session } from './session/session.js'
 import { bindStream, type StreamOwner } from './stream-events.js'
@@ -119,7 +119,10 @@ export class Connection extends TimerEntry implements InputOwner, StreamOwner, O
   }
 
   get topics(): PublishTopics {
-    this.publishTopics ??= new PublishTopics(this.isV5 ? this.options.topicAliasMaximum : 0)
+    this.publishTopics ??= new PublishTopics(
+      this.isV5 ? this.options.topicAliasMaximum : 0,
+      this.host.modules.topicNames,
+    )
     return this.publishTopics
   }
 

@@ -5,63 +5,19 @@
  * then the host's publish; and when the message is kept everywhere it has to be, the acknowledgement.
  */
 
-import type { MqttOptions } from '../config/options.js'
-import { payloadRefusalOf, publishProblem, topicLimitProblem } from './capabilities.js'
+import { payloadRefusalOf, publishProblem } from './capabilities.js'
 import { closeReasonOf } from './close-reason.js'
 import type { Connection } from './connection.js'
 import { isDelayed, readDelay } from './delay.js'
 import type { InboundAck } from './inbound-acks.js'
 import { HoldReason } from './input.js'
 import { PUBLISH_REFUSAL_TEXTS, type PublishRefusal, publishRefusalOf } from './refusals.js'
-import { InboundTopicAliases } from './topic-alias.js'
-import { decodePublish, decodeTopic, type PublishHeader } from './wire/decode.js'
+import { decodePublish } from './wire/decode.js'
 import { Message } from './wire/message.js'
 import type { QoS } from './wire/packets.js'
 import { MqttError, ReasonCode } from './wire/reason-codes.js'
-import { topicNameProblem } from './wire/topic.js'
-
-/**
- * The topics of one publisher: its aliases, and the last topic it used. Publishers repeat their topic, and comparing
- * a few bytes is cheaper than decoding and checking them again (bench: load, row a1).
- */
-export class PublishTopics {
-  private aliases: InboundTopicAliases | undefined
-  private lastBytes: Buffer | undefined
-  private lastTopic = ''
-
-  constructor(private readonly aliasMaximum: number) {}
-
-  /** @throws MqttError for a topic name that is not valid, or an alias that is not known. */
-  resolve(chunk: Buffer, header: PublishHeader, options: MqttOptions): string {
-    const { topicStart, topicEnd, topicAlias } = header
-    if (topicAlias === 0) {
-      if (topicStart === topicEnd) throw new MqttError(ReasonCode.ProtocolError, 'empty topic without a topic alias')
-      return this.decode(chunk, topicStart, topicEnd, options)
-    }
-    this.aliases ??= new InboundTopicAliases(this.aliasMaximum)
-    const topic = topicStart === topicEnd ? '' : this.decode(chunk, topicStart, topicEnd, options)
-    return this.aliases.resolve(topicAlias, topic)
-  }
-
-  private decode(chunk: Buffer, start: number, end: number, options: MqttOptions): string {
-    const last = this.lastBytes
-    if (last !== undefined && last.length === end - start && isSame(chunk, start, last)) return this.lastTopic
-    const topic = decodeTopic(chunk, start, end)
-    const problem = topicNameProblem(topic) ?? topicLimitProblem(topic, options)
-    if (problem !== undefined) throw new MqttError(ReasonCode.TopicNameInvalid, problem) // [MQTT-3.3.2-2]
-    this.lastBytes = Buffer.from(chunk.subarray(start, end))
-    this.lastTopic = topic
-    return topic
-  }
-}
 
 const DOLLAR = 0x24
-
-/** Compares in a loop: for the few bytes of a topic that beats a call into Buffer.compare. */
-function isSame(chunk: Buffer, start: number, bytes: Buffer): boolean {
-  for (let i = 0; i < bytes.length; i++) if (chunk[start + i] !== bytes[i]) return false
-  return true
-}
 
 /** @throws MqttError when the packet breaks the protocol; the connection ends with its reason code. */
 export function handlePublish(

@@ -16,6 +16,7 @@ import type { Keeping, Session } from './session/session.js'
 import type { PublishHeader } from './wire/decode.js'
 import type { Message } from './wire/message.js'
 import type { ConnackPacket, ConnectPacket, QoS, SubscriptionOptions, SubscriptionRequest } from './wire/packets.js'
+import type { TopicNames } from './wire/topic-names.js'
 
 /** What all connections of a node share. */
 export interface ConnectionModules {
@@ -24,6 +25,8 @@ export interface ConnectionModules {
   readonly outbox: OutboxModules
   /** Scratch of the PUBLISH decoder: valid until the next PUBLISH is decoded. */
   readonly publishHeader: PublishHeader
+  /** Of the publishers. */
+  readonly topicNames: TopicNames
   readonly metrics: MqttMetrics
   /** By Authentication Method. */
   readonly authenticators: ReadonlyMap<string, EnhancedAuthenticator>
