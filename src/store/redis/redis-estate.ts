@@ -15,6 +15,10 @@ import type { RedisClient } from './redis-client.js'
 /** Entries that are asked for at a time. */
 const SCAN_SLICE = 1_000
 
+/** How long a node that starts waits for those who adopt what it has left, and how often it looks, in milliseconds. */
+const ADOPTED_WITHIN_MS = 10_000
+const ADOPTED_LOOK_MS = 100
+
 /** Fields that one step removes at most. */
 const REMOVE_SLICE = 1_000
 
@@ -91,6 +95,21 @@ async function lookAt(office: EstateOffice, keys: NodeKeys): Promise<Place> {
     rest[2 * index + 1] ?? '',
   ])
   return { schema, incarnation: Number(incarnation), token, estates }
+}
+
+/**
+ * Waits until others have adopted what lives of this node before have left: what peers owe it has then gone to them. Not for
+ * heirs that do not come to an end, nor for estates of which this node is the heir itself.
+ * @throws RedisStoreError
+ */
+export async function whenAdopted(office: EstateOffice, node: string): Promise<void> {
+  const deadline = performance.now() + ADOPTED_WITHIN_MS
+  const keys = office.keysOf(node)
+  for (;;) {
+    const { estates } = await lookAt(office, keys)
+    if (estates.every(([, heir]) => lifeOf(heir).node === node) || performance.now() > deadline) return
+    await new Promise((resolve) => setTimeout(resolve, ADOPTED_LOOK_MS))
+  }
 }
 
 /** See `SharedStore.findSession`. @throws RedisStoreError */

@@ -18,7 +18,7 @@ import { RedisStoreError } from './errors.js'
 import { RENEW } from './estate-scripts.js'
 import { NodeKeys, SCHEMA_VERSION } from './keys.js'
 import { RedisClient } from './redis-client.js'
-import { type EstateOffice, findSession, inherit, isSettled } from './redis-estate.js'
+import { type EstateOffice, findSession, inherit, isSettled, whenAdopted } from './redis-estate.js'
 import { RedisShelf } from './redis-shelf.js'
 import { RedisTable } from './redis-table.js'
 import { Restoration } from './restoration.js'
@@ -122,9 +122,14 @@ export class RedisStore implements LocalStore, SharedStore {
     return this.queue.add(name, (onChange) => new RedisShelf(this.keys.shelf(name), contents, onChange))
   }
 
-  /** Gives every table and shelf what was kept of it; other work has its turns meanwhile. @throws RedisStoreError */
+  /**
+   * Gives every table and shelf what was kept of it; other work has its turns meanwhile. What others are about to adopt is
+   * waited for, ten seconds at most.
+   * @throws RedisStoreError
+   */
   async load(): Promise<void> {
     const startedAt = performance.now()
+    await whenAdopted(this.office, this.options.node)
     let entries = 0
     for (const part of this.queue.tables()) {
       // A hash that is scanned may show an entry twice.

@@ -117,6 +117,28 @@ for (const [name, values] of [
       assert.equal(next.others.content().length, 3)
     })
 
+    it('is waited for by a later life of the node, until the heir has it', async (t) => {
+      const dead = await SessionNode.open(values(), newName(), 5)
+      const heir = await SessionNode.open(values(), newName(), 7)
+      for (const { life } of [dead, heir]) t.after(() => life.stop())
+      await dead.keep('client', 1)
+      const { estates } = await heir.life.store.inherit(dead.identity, NOBODY)
+      let isOpen = false
+      const next = SessionNode.open(values(), dead.identity.node, 6).then((node) => {
+        isOpen = true
+        return node
+      })
+      await eventually(async () => {
+        const state = await heir.life.store.inherit(dead.identity, NOBODY)
+        assert.equal(state.estates.length, 1)
+        // The later life has taken its keys, and goes no further.
+        assert.equal(await heir.life.store.isSettled({ node: dead.identity.node, incarnation: 5 }), false)
+      })
+      assert.equal(isOpen, false)
+      await estates[0]?.close()
+      await (await next).life.stop()
+    })
+
     it('is not taken from a node that has come back', async (t) => {
       const dead = await SessionNode.open(values(), newName(), 5)
       const heir = await SessionNode.open(values(), newName(), 7)
