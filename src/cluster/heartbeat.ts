@@ -3,6 +3,7 @@
  * away it is, how it is, and whom it sees.
  */
 
+import type { FlowReport } from './data-flow.js'
 import type { ByteCall } from './link-stream.js'
 import { type Beat, decodeBeat, encodeBeat, type View } from './wire.js'
 
@@ -23,6 +24,8 @@ export interface BeatStatus {
 export interface HeardBeat extends BeatStatus {
   /** Milliseconds for which the peer had not heard a beat of this node when it sent this one; 0 before the first. */
   unheard: number
+  /** What it says of the data connection. */
+  flow: FlowReport
 }
 
 export interface HeartbeatListener {
@@ -37,10 +40,14 @@ const NO_TOKEN = new Uint8Array(0)
 /** Share of the newest measurement in the smoothed round trip, as TCP does it. [RFC 6298 section 2] */
 const RTT_GAIN = 1 / 8
 
+/** Of so many measurements one was not held up by what the network lost. */
+const RTT_SAMPLES = 8
+
 export class Heartbeat {
   private echo = 0
   private echoReceivedAt = 0
   private smoothedRtt: number | undefined
+  private readonly rtts: number[] = []
   private closed = false
   private sentView: View | undefined
 
@@ -65,14 +72,19 @@ export class Heartbeat {
     return this.smoothedRtt
   }
 
+  /** Milliseconds, the least of the last measurements: what the way itself takes. */
+  get lowestRtt(): number | undefined {
+    return this.rtts.length === 0 ? undefined : Math.min(...this.rtts)
+  }
+
   /** One beat. Skipped while the stream is full: the ones that wait there say the same. */
-  send(status: BeatStatus): void {
+  send(status: BeatStatus, flow: FlowReport): void {
     if (this.closed || this.call.writableNeedDrain) return
     const now = performance.now()
     const { echo } = this
     const held = echo === 0 ? 0 : now - this.echoReceivedAt
     const view = status.view === this.sentView ? undefined : status.view
-    this.call.write(encodeBeat({ ...status, view, token: this.token, sent: now, echo, held }))
+    this.call.write(encodeBeat({ ...status, ...flow, view, token: this.token, sent: now, echo, held }))
     this.token = NO_TOKEN
     this.sentView = status.view
   }
@@ -84,8 +96,9 @@ export class Heartbeat {
     if (beat.echo > 0) this.measure(now - beat.echo - beat.held)
     this.echo = beat.sent
     this.echoReceivedAt = now
-    const { connections, routes, uptime, ready, draining, view, held } = beat
-    this.listener.onBeat({ connections, routes, uptime, ready, draining, view, unheard: held }, isFirst)
+    const { connections, routes, uptime, ready, draining, view, held, framesDue, bytesReceived } = beat
+    const flow = { framesDue, bytesReceived }
+    this.listener.onBeat({ connections, routes, uptime, ready, draining, view, unheard: held, flow }, isFirst)
   }
 
   /** Ends without telling the listener. */
@@ -119,6 +132,8 @@ export class Heartbeat {
 
   private measure(milliseconds: number): void {
     if (!(milliseconds >= 0)) return
+    this.rtts.push(milliseconds)
+    if (this.rtts.length > RTT_SAMPLES) this.rtts.shift()
     const before = this.smoothedRtt
     this.smoothedRtt = before === undefined ? milliseconds : before + (milliseconds - before) * RTT_GAIN
   }

@@ -7,6 +7,7 @@
  */
 
 import { asError, NodeError } from '../util/errors.js'
+import type { DataStream } from './data-flow.js'
 import { decodeLinkFrame, encodeLinkFrame, type LinkBody } from './wire.js'
 
 export interface LinkStreamListener {
@@ -38,13 +39,15 @@ const MAXIMUM_EARLY_MESSAGES = 8
 /** Largest frame before `flow`, in bytes: the messages of a handshake are a few hundred. Looked at before decoding. */
 const MAXIMUM_EARLY_BYTES = 4 * 1024
 
-export class LinkStream {
+export class LinkStream implements DataStream {
   /** Where the other side is, as gRPC names it. */
   readonly remote: string
   private readonly early: (LinkBody | undefined)[] = []
   private receiver: { resolve: (body: LinkBody | undefined) => void; reject: (error: Error) => void } | undefined
   private listener: LinkStreamListener | undefined
-  private isWriting = false
+  private sent = 0
+  private received = 0
+  private isUnderWay = false
   private gathered: Buffer[] = []
   private gatheredBytes = 0
   private closed = false
@@ -53,10 +56,12 @@ export class LinkStream {
   /**
    * @param call the stream; messages are byte buffers
    * @param terminate cuts the connection below; also called when the stream has ended
+   * @param bytesRead bytes that have come on the connection below
    */
   constructor(
     private readonly call: ByteCall,
     private readonly terminate: () => void,
+    private readonly bytesRead: () => number,
   ) {
     this.remote = call.getPeer()
     call.on('data', this.onData)
@@ -75,13 +80,29 @@ export class LinkStream {
     return this.closed
   }
 
+  get framesSent(): number {
+    return this.sent
+  }
+
+  get framesReceived(): number {
+    return this.received
+  }
+
+  get bytesReceived(): number {
+    return this.bytesRead()
+  }
+
+  get isWriting(): boolean {
+    return this.isUnderWay
+  }
+
   /** Writes in any case: whoever has much to say looks at `isWritable` before. Does nothing after the end. */
   send(body: LinkBody): void {
     if (this.closed) return
     const bytes = encodeLinkFrame(body)
     this.gathered.push(bytes)
     this.gatheredBytes += bytes.length
-    if (!this.isWriting) this.writeGathered()
+    if (!this.isUnderWay) this.writeGathered()
   }
 
   /** The next message; undefined for one that this version does not know. @throws NodeError LINK_CLOSED */
@@ -115,6 +136,7 @@ export class LinkStream {
 
   private readonly onData = (bytes: Buffer): void => {
     if (this.closed) return
+    this.received += 1
     if (this.listener === undefined && bytes.length > MAXIMUM_EARLY_BYTES) return this.close(floodedError())
     let bodies: (LinkBody | undefined)[]
     try {
@@ -148,12 +170,13 @@ export class LinkStream {
     if (first === undefined) return
     this.gathered = []
     this.gatheredBytes = 0
-    this.isWriting = true
+    this.isUnderWay = true
+    this.sent += 1
     this.call.write(gathered.length === 1 ? first : Buffer.concat(gathered, gatheredBytes), this.onWritten)
   }
 
   private readonly onWritten = (): void => {
-    this.isWriting = false
+    this.isUnderWay = false
     if (this.closed) return
     const wasWritable = this.isWritable
     this.writeGathered()

@@ -8,6 +8,7 @@
 import type { Logger } from 'pino'
 import type { NodeId } from '../router/route-table.js'
 import { NodeError } from '../util/errors.js'
+import { DataFlow } from './data-flow.js'
 import { type BeatStatus, type HeardBeat, Heartbeat, type HeartbeatListener } from './heartbeat.js'
 import type { ByteCall, LinkStream, LinkStreamListener } from './link-stream.js'
 import {
@@ -65,6 +66,7 @@ export class Link implements LinkStreamListener, HeartbeatListener {
   readonly sole: boolean
   private readonly parts: LinkParts
   private readonly stream: LinkStream
+  private readonly flow: DataFlow
   private current: LinkStateName = 'waiting'
   private owner: LinkOwner | undefined
   private heartbeat: Heartbeat | undefined
@@ -76,6 +78,7 @@ export class Link implements LinkStreamListener, HeartbeatListener {
   constructor(parts: LinkParts) {
     this.parts = parts
     this.stream = parts.stream
+    this.flow = new DataFlow(parts.stream)
     this.peer = parts.peer
     this.dialedBy = parts.dialedBy
     this.protocol = parts.protocol
@@ -102,6 +105,17 @@ export class Link implements LinkStreamListener, HeartbeatListener {
     return this.heartbeat?.rtt
   }
 
+  /**
+   * Looks at the data connection, a few times a second.
+   * @param now of `performance.now`
+   * @param longest milliseconds between two looks that count
+   * @returns true when it is stuck: beats come, and the data that they tell of does not
+   */
+  lookAtData(now: number, longest: number): boolean {
+    this.flow.look(now, longest)
+    return this.current === 'up' && this.flow.isStuck
+  }
+
   /** The link is chosen: tells the peer what this side has. */
   open(owner: LinkOwner, open: Open): void {
     this.owner = owner
@@ -114,7 +128,7 @@ export class Link implements LinkStreamListener, HeartbeatListener {
     if (this.parts.openHeartbeat !== undefined) {
       this.heartbeat = new Heartbeat(this.parts.openHeartbeat(), this, this.token)
     }
-    this.flow()
+    this.beginFlow()
   }
 
   /**
@@ -129,7 +143,7 @@ export class Link implements LinkStreamListener, HeartbeatListener {
   }
 
   beat(status: BeatStatus): void {
-    this.heartbeat?.send(status)
+    this.heartbeat?.send(status, this.flow.report())
   }
 
   send(body: LinkBody): void {
@@ -143,7 +157,7 @@ export class Link implements LinkStreamListener, HeartbeatListener {
     this.stream.send({ $case: 'farewell', value: { reason } })
     this.moveTo('closing')
     this.farewellTimer = setTimeout(() => this.close(undefined), FAREWELL_TIMEOUT_MS)
-    this.flow()
+    this.beginFlow()
     this.endIfDone()
   }
 
@@ -195,6 +209,7 @@ export class Link implements LinkStreamListener, HeartbeatListener {
   }
 
   onBeat(beat: HeardBeat, isFirst: boolean): void {
+    this.flow.hear(beat.flow, this.heartbeat?.lowestRtt ?? 0)
     this.owner?.onLinkBeat(this, beat, isFirst)
   }
 
@@ -203,7 +218,7 @@ export class Link implements LinkStreamListener, HeartbeatListener {
     if (this.current !== 'closing') this.close(error ?? new NodeError('heartbeats ended', { code: 'HEARTBEAT_ENDED' }))
   }
 
-  private flow(): void {
+  private beginFlow(): void {
     if (this.isFlowing) return
     this.isFlowing = true
     this.stream.flow(this)

@@ -345,6 +345,7 @@ export class Membership {
     for (const peer of this.table.values()) {
       if (pause > this.options.heartbeatInterval) peer.forgive(pause)
       peer.checkSilence(now, this.tickInterval)
+      peer.checkData(now, this.tickInterval)
       const shownFor = peer.hasDeparted ? DEPARTED_SHOWN_MS : this.options.forgetAfter
       if (now - peer.stoppedAt > shownFor && this.forget(peer.name)) continue
       // Whatever a dialer has missed: a peer without a link is dialed, one that has stopped as well.

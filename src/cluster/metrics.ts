@@ -44,6 +44,7 @@ export interface PeerCounters extends RouteCounters {
   missingBatches: number
   unguarded: number
   linksOpened: number
+  linksStuck: number
 }
 
 export function createPeerCounters(): PeerCounters {
@@ -59,6 +60,7 @@ export function createPeerCounters(): PeerCounters {
     missingBatches: 0,
     unguarded: 0,
     linksOpened: 0,
+    linksStuck: 0,
     deltasSent: 0,
     deltasReceived: 0,
     snapshotsSent: 0,
@@ -235,6 +237,11 @@ function registerPeerMetrics(registry: MetricRegistry, sources: ClusterMetricSou
     sources.viewDifferences,
   )
   counter('links_opened_total', 'Links to a peer that came up.', (c) => c.linksOpened)
+  counter(
+    'links_stuck_total',
+    'Links to a peer that were made anew because data stood still on them while heartbeats came.',
+    (c) => c.linksStuck,
+  )
   gauge('link_rtt_milliseconds', 'Round trip of heartbeats to a peer, smoothed.', (peer) => peer.rtt)
   gauge(
     'link_unacked_bytes',

@@ -11,7 +11,7 @@
 import type { Logger } from 'pino'
 import type { NodeId } from '../router/route-table.js'
 import type { Reach } from '../router/shared-group.js'
-import { asError } from '../util/errors.js'
+import { asError, NodeError } from '../util/errors.js'
 import type { Exchange } from './exchange.js'
 import { type FEATURES, speaks } from './features.js'
 import { Flapping } from './flapping.js'
@@ -265,6 +265,19 @@ export class Peer implements LinkOwner, PeerMetrics, SeenPeer {
     const limit = this.link === undefined ? Math.max(suspectAfter, downAfter - heartbeatInterval) : downAfter
     if (this.current === 'suspect' && silence >= limit) this.giveUp('down')
     else if (this.current === 'joining' && this.link?.state !== 'up' && silence >= downAfter) this.giveUp('unreachable')
+  }
+
+  /**
+   * Looks at the data connection. One that is stuck is given up for a new one, as soon as that may be dialed.
+   * @param now of `performance.now`
+   * @param nextLook milliseconds until the next look
+   */
+  checkData(now: number, nextLook: number): void {
+    const { link } = this
+    if (link?.lookAtData(now, 2 * nextLook) !== true || this.flapping.pause(now) > 0) return
+    this.counters.linksStuck += 1
+    this.modules.log.warn({ peer: this.name, incarnation: this.incarnation }, 'link is stuck, dialing anew')
+    link.close(new NodeError('data stands still while heartbeats come', { code: 'LINK_STUCK' }))
   }
 
   /** This node itself was paused: the silence of that time is not the peer's. */

@@ -1,5 +1,5 @@
 /**
- * A TCP proxy whose connections can be cut, frozen or refused: the network between two nodes, as a test wants it.
+ * A TCP proxy whose connections can be cut, frozen, slowed or refused: the network between two nodes, as a test wants it.
  */
 
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
@@ -19,6 +19,9 @@ export interface Freeze {
   only?: 'busiest'
 }
 
+/** How often a slow connection takes what it may. */
+const SLOW_STEP_MS = 20
+
 export class CuttableProxy {
   private readonly server: Server
   private readonly pairs = new Set<Pair>()
@@ -27,6 +30,8 @@ export class CuttableProxy {
   private readonly frozen = new Set<Socket>()
   /** Of connections to come. */
   private frozenDirections: ReadonlySet<'in' | 'out'> = new Set()
+  /** Bytes a second that each connection takes to the target; Infinity unless slowed. */
+  private speed = Infinity
   /** Connections accepted so far. */
   accepted = 0
 
@@ -79,8 +84,14 @@ export class CuttableProxy {
     for (const pair of only === undefined ? busiest : busiest.slice(0, 1)) this.hold(pair, directions)
   }
 
+  /** What goes to the target goes at so many bytes a second on each connection, until `heal`. */
+  slow(speed: number): void {
+    this.speed = speed
+  }
+
   heal(): void {
     this.isRefusing = false
+    this.speed = Infinity
     this.frozenDirections = new Set()
     for (const socket of this.frozen) socket.resume()
     this.frozen.clear()
@@ -115,14 +126,26 @@ export class CuttableProxy {
       from.on('close', end)
       from.on('data', (bytes) => {
         pair.bytes += bytes.length
-        if (to.write(bytes)) return
-        from.pause()
-        to.once('drain', () => {
+        const goOn = (): void => {
           if (!this.frozen.has(from)) from.resume()
-        })
+        }
+        if (from === near && this.speed !== Infinity) {
+          from.pause()
+          this.trickle(bytes, to, goOn)
+        } else if (!to.write(bytes)) {
+          from.pause()
+          to.once('drain', goOn)
+        }
       })
     }
     this.hold(pair, this.frozenDirections)
+  }
+
+  private trickle(bytes: Buffer, to: Socket, goOn: () => void): void {
+    const step = Math.ceil(Math.min(bytes.length, (this.speed * SLOW_STEP_MS) / 1000))
+    if (!to.destroyed) to.write(bytes.subarray(0, step))
+    const rest = bytes.subarray(step)
+    setTimeout(() => (rest.length === 0 ? goOn() : this.trickle(rest, to, goOn)), SLOW_STEP_MS).unref()
   }
 
   private hold({ near, far }: Pair, directions: ReadonlySet<'in' | 'out'>): void {

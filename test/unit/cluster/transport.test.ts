@@ -4,12 +4,26 @@ import { connect, type Settings } from 'node:http2'
 import { afterEach, describe, it } from 'node:test'
 import { pino } from 'pino'
 import type { LinkStream } from '../../../src/cluster/link-stream.js'
+import { MeshTls } from '../../../src/cluster/mesh-tls.js'
+import { registerMeshTlsMetrics } from '../../../src/cluster/mesh-tls-metrics.js'
 import { MeshChannel, MeshServer } from '../../../src/cluster/transport.js'
 import { LINK_PATH, type LinkBody } from '../../../src/cluster/wire.js'
+import { DEFAULTS } from '../../../src/config/options.js'
+import { MetricRegistry } from '../../../src/telemetry/registry.js'
+import { CertificateAuthority } from '../../support/certificates.js'
 import { eventually } from '../../support/eventually.js'
 
 /** HTTP/2's own window per stream and round trip. */
 const DEFAULT_WINDOW_BYTES = 65_535
+
+function meshTls(): MeshTls {
+  const authority = new CertificateAuthority()
+  const pair = authority.issue({ subject: '/CN=node' })
+  return new MeshTls(
+    { ...DEFAULTS.cluster.tls, ...pair, caFile: authority.caFile },
+    { metrics: registerMeshTlsMetrics(new MetricRegistry()), log: pino({ level: 'silent' }) },
+  )
+}
 
 describe('the transport of links', () => {
   let server: MeshServer
@@ -17,11 +31,12 @@ describe('the transport of links', () => {
 
   const cuts: string[] = []
 
-  async function listen(): Promise<void> {
+  async function listen(tls?: MeshTls): Promise<void> {
     accepted.length = 0
     cuts.length = 0
     server = new MeshServer({
       log: pino({ level: 'silent' }),
+      tls,
       onLink: (stream, trust) => accepted.push({ stream, trust }),
       onHeartbeat() {},
       onStrangerCut: (reason) => cuts.push(reason),
@@ -88,6 +103,31 @@ describe('the transport of links', () => {
     )
     client.destroy()
   })
+
+  for (const kind of ['plain', 'TLS'] as const) {
+    it(`counts frames, and the bytes of the connection below them, over ${kind} connections`, async () => {
+      const tls = kind === 'TLS' ? meshTls() : undefined
+      await listen(tls)
+      const client = new MeshChannel(server.address, tls).openLink()
+      client.send({ $case: 'batchAck', value: { sequence: 1, selected: [] } })
+      await eventually(() => assert.equal(accepted[0]?.stream.framesReceived, 1))
+      const far = accepted[0]?.stream as LinkStream
+      accepted[0]?.trust()
+      const quiet = { onMessage() {}, onDrain() {}, onClosed() {} }
+      client.flow(quiet)
+      const before = client.bytesReceived
+      const entries = Buffer.alloc(1024 * 1024)
+      far.send({ $case: 'looseBatch', value: { sequence: 1, entries, continued: false, waited: 0 } })
+      assert.deepEqual([far.framesSent, far.isWriting, client.framesReceived], [1, true, 0])
+      await eventually(() => assert.equal(client.framesReceived, 1))
+      await eventually(() => assert.equal(far.isWriting, false))
+      assert.ok(client.bytesReceived - before > entries.length, `${client.bytesReceived - before} bytes came`)
+      assert.ok(far.bytesReceived > 100, `${far.bytesReceived} bytes came to the other side`)
+      assert.deepEqual([client.framesSent, far.framesReceived], [1, 1])
+      client.destroy()
+      tls?.stop()
+    })
+  }
 
   it('cuts a stranger that has more to say than a handshake, without waiting for the end of its message', async () => {
     await listen()

@@ -613,7 +613,15 @@ export interface Beat {
   /** It lets its clients go, and takes nobody else's. */
   draining: boolean;
   /** Whom the sender sees and how: in the first beat, and again when that has changed. */
-  view: View | undefined;
+  view:
+    | View
+    | undefined;
+  /**
+   * Of the data connection: frames that the sender had written a second ago, and bytes that have come to it. Who has fewer
+   * frames, and gets no bytes, knows that the connection is stuck.
+   */
+  framesDue: number;
+  bytesReceived: number;
 }
 
 /** The sender's view of all other nodes that it knows, its peer among them. */
@@ -5045,6 +5053,8 @@ function createBaseBeat(): Beat {
     ready: false,
     draining: false,
     view: undefined,
+    framesDue: 0,
+    bytesReceived: 0,
   };
 }
 
@@ -5079,6 +5089,12 @@ export const Beat: MessageFns<Beat> = {
     }
     if (message.view !== undefined) {
       View.encode(message.view, writer.uint32(562).fork()).join();
+    }
+    if (message.framesDue !== 0) {
+      writer.uint32(568).uint64(message.framesDue);
+    }
+    if (message.bytesReceived !== 0) {
+      writer.uint32(576).uint64(message.bytesReceived);
     }
     return writer;
   },
@@ -5174,6 +5190,22 @@ export const Beat: MessageFns<Beat> = {
             }
 
             message.view = View.decode(reader, reader.uint32());
+            continue;
+          }
+          case 71: {
+            if (tag !== 568) {
+              break;
+            }
+
+            message.framesDue = longToNumber(reader.uint64());
+            continue;
+          }
+          case 72: {
+            if (tag !== 576) {
+              break;
+            }
+
+            message.bytesReceived = longToNumber(reader.uint64());
             continue;
           }
         }
