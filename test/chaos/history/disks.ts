@@ -18,11 +18,16 @@ const DISK_MEGABYTES = 128
 const CHUNK = Buffer.alloc(64 * 1024)
 /** A store has room of its own within its file, which has to be used up before it feels the disk. */
 const GLUTTON_BYTES = 20_000
+/** To one session. */
+const GLUTTON_MESSAGES = 40
+/** As much as the disk has, twice. */
+const MAXIMUM_GLUTTONS = (2 * DISK_MEGABYTES * 1024 * 1024) / (GLUTTON_BYTES * GLUTTON_MESSAGES)
 const FULL_WITHIN_MS = 30_000
 const ROOM_WITHIN_MS = 20_000
 
 export class SmallDisks {
   private readonly mounted: string[] = []
+  private gluttons: Gluttons | undefined
 
   /** @param nodes whose data directories they become, before they start. @throws when nothing can be mounted here */
   constructor(nodes: readonly NodeProcess[]) {
@@ -44,7 +49,8 @@ export class SmallDisks {
     } finally {
       closeSync(file)
     }
-    await new Glutton(node).feed()
+    this.gluttons = new Gluttons(node)
+    await this.gluttons.feed()
   }
 
   /** Makes room again; resolves when the node's store works. */
@@ -54,7 +60,7 @@ export class SmallDisks {
       async () => assert.equal((await node.metrics()).value('shoalmq_store_failing'), 0, `the store of ${node.name}`),
       { within: ROOM_WITHIN_MS, every: 100 },
     )
-    await new Glutton(node).end()
+    await this.gluttons?.end()
   }
 
   /** Idempotent. */
@@ -69,33 +75,48 @@ export class SmallDisks {
   }
 }
 
-/** A session that is given large messages until its node refuses them. It is no part of the history. */
-class Glutton {
-  private readonly clientId: string
+/** Sessions that are given large messages until their node refuses them. They are no part of the history. */
+class Gluttons {
+  private count = 0
 
-  constructor(private readonly node: NodeProcess) {
-    this.clientId = `glutton-${node.name}`
-  }
+  constructor(private readonly node: NodeProcess) {}
 
+  /** One after the other, each well below the bound of its queue. */
   async feed(): Promise<void> {
-    const { clientId } = this
-    await this.visit({ clientId, clean: false }, (client, packet) => {
-      if (packet !== undefined) return packet.cmd === 'suback'
-      const subscriptions = [{ topic: clientId, qos: 1 as const, nl: false, rap: false, rh: 2 }]
-      client.send({ cmd: 'subscribe', messageId: 1, subscriptions })
-      return false
-    })
-    const payload = Buffer.alloc(GLUTTON_BYTES)
-    await this.visit({ clientId: `${clientId}-feeder`, clean: true }, (client, packet) => {
-      if (packet?.cmd === 'puback' && (packet.reasonCode ?? 0) >= 0x80) return true
-      client.send({ cmd: 'publish', topic: clientId, payload, qos: 1, dup: false, retain: false, messageId: 1 })
-      return false
-    })
+    let isRefused = false
+    while (!isRefused) {
+      assert.ok(this.count < MAXIMUM_GLUTTONS, `${this.node.name} takes in whatever it is given`)
+      this.count += 1
+      const topic = this.nameOf(this.count)
+      await this.visit({ clientId: topic, clean: false }, (client, packet) => {
+        if (packet !== undefined) return packet.cmd === 'suback'
+        client.send({
+          cmd: 'subscribe',
+          messageId: 1,
+          subscriptions: [{ topic, qos: 1, nl: false, rap: false, rh: 2 }],
+        })
+        return false
+      })
+      let left = GLUTTON_MESSAGES
+      await this.visit({ clientId: `${topic}-feeder`, clean: true }, (client, packet) => {
+        isRefused = packet?.cmd === 'puback' && (packet.reasonCode ?? 0) >= 0x80
+        if (isRefused || left === 0) return true
+        left -= 1
+        const payload = Buffer.alloc(GLUTTON_BYTES)
+        client.send({ cmd: 'publish', topic, payload, qos: 1, dup: false, retain: false, messageId: 1 })
+        return false
+      })
+    }
   }
 
-  /** Its session, and what was kept for it. */
+  /** Their sessions, and what was kept for them. */
   async end(): Promise<void> {
-    await this.visit({ clientId: this.clientId, clean: true }, () => true)
+    for (; this.count > 0; this.count -= 1)
+      await this.visit({ clientId: this.nameOf(this.count), clean: true }, () => true)
+  }
+
+  private nameOf(number: number): string {
+    return `glutton-${number}-${this.node.name}`
   }
 
   /** @param take is given every packet, and before them none when it is let in; true when that was what it came for */
