@@ -233,6 +233,7 @@ export class Node {
       moves: this.broker.moves,
       store: this.store,
       adoptAfter: this.config.store.redis.adoptAfter,
+      sessionStore: this.store !== undefined && isLocal(this.store) ? this.store : undefined,
       log: this.log.child({ room: 'cluster' }),
       metrics: this.metrics,
       isApart: incarnation > 0 && this.departure.isMarked,

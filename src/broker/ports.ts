@@ -20,6 +20,8 @@ export type { NodeId } from '../router/route-table.js'
 export interface PendingPublish {
   hold(): void
   release(): void
+  /** The store keeps the packet id of this QoS 2 message: what others are owed of it must be there with it. */
+  readonly isRemembered?: boolean
 }
 
 export interface Forwarder {

@@ -36,6 +36,8 @@ export interface ClusterModules {
   store?: Store | undefined
   /** Milliseconds from the moment that a node is found down until its sessions are taken from a store that all share. */
   adoptAfter?: number
+  /** The store that keeps the sessions of this node; undefined where they end with it. What peers are owed is kept there, too. */
+  sessionStore?: Store | undefined
   log: Logger
   metrics: MetricRegistry
   /** Live MQTT connections of this node. */

@@ -24,6 +24,8 @@ import type { SeedSource } from './discovery/seed-source.js'
 import { endLinks } from './farewells.js'
 import { PeerForwarder } from './forwarder.js'
 import type { HandshakeOptions } from './handshake.js'
+import { Hints } from './hints.js'
+import { KeptMembers } from './kept-members.js'
 import { Membership } from './membership.js'
 import { Mesh } from './mesh.js'
 import { MeshTls } from './mesh-tls.js'
@@ -32,6 +34,7 @@ import { type ClusterMetrics, registerClusterMetrics } from './metrics.js'
 import { OwnNode } from './own-node.js'
 import { PeerFactory } from './peer-factory.js'
 import { Readiness } from './readiness.js'
+import { ReceivedPositions } from './received-positions.js'
 import { ReplicatedMaps } from './replicated-maps.js'
 import { RouteConfirmation } from './route-confirmation.js'
 import { KEPT_CHANGES, RouteLog } from './route-log.js'
@@ -63,6 +66,7 @@ export class Cluster {
   private readonly turns: TurnQueue
   private readonly clusterMetrics: ClusterMetrics
   private readonly maps: ReplicatedMaps
+  private readonly keptMembers: KeptMembers
   private readonly seeds: SeedSource
   private readonly discovery: DiscoveryMetrics
   private readonly tlsMetrics: MeshTlsMetrics
@@ -96,6 +100,8 @@ export class Cluster {
         for (const peer of this.membership.peers.values()) peer.exchange.mapWritten(map, key)
       },
     })
+    const sessionStore = modules.sessionStore
+    this.keptMembers = new KeptMembers(sessionStore)
     this.clusterMetrics = registerClusterMetrics(modules.metrics, {
       peers: () => this.membership.peers.values(),
       maps: () => this.maps.byName.values(),
@@ -116,6 +122,7 @@ export class Cluster {
       cluster: options.name,
       version: modules.version,
       incarnation: modules.incarnation,
+      keepsSessions: sessionStore !== undefined,
       connectionCount: modules.connectionCount,
       routeCount: () => this.routeLog.digest().count,
       isReady: () => this.isReady,
@@ -183,6 +190,9 @@ export class Cluster {
       sink: modules.sink,
       reader: new BatchReader(),
       maps: this.maps.byName,
+      hints: sessionStore && new Hints(sessionStore, modules.incarnation),
+      positions: new ReceivedPositions(sessionStore),
+      members: this.keptMembers,
       clients: this.clients,
       moves: this.moves,
       confirmation: this.confirmation,
@@ -225,6 +235,7 @@ export class Cluster {
     this.clients.start()
     this.moves.start()
     this.membership.start(modules.isApart)
+    if (modules.isApart !== true) this.membership.expect(this.keptMembers.entries())
     this.viewTimer = setInterval(
       () => this.views.compare(this.membership.peers, performance.now()),
       Math.min(VIEW_LOOK_MS, options.heartbeatInterval),
@@ -373,7 +384,7 @@ export class Cluster {
     // The peers live on, and their members with them: what these have is not for others.
     for (const peer of peers) {
       peer.exchange.custody.clear()
-      peer.abandon('peer_left')
+      peer.part()
     }
     this.peerForwarder.stop()
     this.moves.stop()

@@ -17,17 +17,29 @@ import { BatchAssembler, type BatchReader } from './batch.js'
 import { Custody } from './custody.js'
 import { markOf } from './entry-extension.js'
 import { speaks } from './features.js'
-import { InboundLane } from './inbound-lane.js'
+import { HintQueue } from './hint-queue.js'
+import type { Hints } from './hints.js'
+import { InboundLane, type LanePosition, NO_POSITION } from './inbound-lane.js'
 import { KeptLane } from './kept-lane.js'
 import type { Link } from './link.js'
 import { LooseLane } from './loose-lane.js'
 import { MapFeed } from './map-feed.js'
 import type { BatchSizes, PeerCounters } from './metrics.js'
+import type { ReceivedPositions } from './received-positions.js'
 import { Receipts } from './receipts.js'
 import type { ReplicatedMap } from './replicated-map.js'
 import type { RouteLog } from './route-log.js'
 import { RouteMirror, RoutePublisher } from './route-sync.js'
-import { asBuffer, type Batch, decodeMark, encodeMark, type LinkBody, type Open, type TakeoverMark } from './wire.js'
+import {
+  asBuffer,
+  type Batch,
+  type BatchOrigin,
+  decodeMark,
+  encodeMark,
+  type LinkBody,
+  type Open,
+  type TakeoverMark,
+} from './wire.js'
 
 export interface ExchangeOptions {
   batchBytes: number
@@ -35,6 +47,10 @@ export interface ExchangeOptions {
   linkBuffer: number
   /** Bytes of QoS 0 messages that wait for the peer, at most. */
   qos0Buffer: number
+  handoff: {
+    /** Bytes of QoS 1 and 2 messages that are kept for the peer in the store, at most. */
+    bytes: number
+  }
 }
 
 export interface ExchangeModules {
@@ -45,6 +61,12 @@ export interface ExchangeModules {
   sink: ForwardedSink
   reader: BatchReader
   maps: ReadonlyMap<string, ReplicatedMap>
+  /** Incarnation of this node. */
+  incarnation: () => number
+  /** What peers are owed in the store; undefined without one. */
+  hints: Hints | undefined
+  /** How far this node has come in what peers send it. */
+  positions: ReceivedPositions
   /** Whom everything concerns that is not of the exchange itself: the client directory, sessions that move. */
   directory: { receive(from: NodeId, body: LinkBody): void; routesTaken(from: NodeId): void }
   counters: PeerCounters
@@ -62,7 +84,9 @@ export class Exchange implements TurnTask {
   takesShortEntries = false
   readonly kept: KeptLane
   readonly loose: LooseLane
-  readonly inbound: InboundLane
+  private inboundLane: InboundLane
+  /** Incarnation of the peer. */
+  private incarnation = 0
   /** Messages for members of the peer, until they are settled. */
   readonly custody: Custody
   /** What the peer has in its custody for members here. */
@@ -76,23 +100,37 @@ export class Exchange implements TurnTask {
   private readonly feeds = new Map<string, MapFeed>()
   private link: Link | undefined
   private deliveredPending: PendingPublish | undefined
+  /** What is delivered was made for other lives of the two nodes: it names groups that are others now. */
+  private isFromOtherLife = false
 
+  /** @param kept the lane of the incarnation before, when the peer has not lost what it had */
   constructor(
     private readonly peer: NodeId,
     options: ExchangeOptions,
     private readonly modules: ExchangeModules,
+    kept?: KeptLane,
   ) {
     const { batchBytes } = options
-    this.kept = new KeptLane({ batchBytes, limitBytes: options.linkBuffer })
+    this.kept = kept ?? this.newLane(options)
+    this.kept.onReady = () => this.wake()
     this.loose = new LooseLane({ batchBytes, limitBytes: options.qos0Buffer })
-    this.inbound = new InboundLane({
-      deliver: (entries, waitedMs, pending) => this.deliver(entries, waitedMs, pending),
-      onAckOwed: () => modules.turns.add(this),
-    })
+    this.inboundLane = this.newInboundLane(NO_POSITION)
     this.custody = new Custody(options.linkBuffer, modules.counters)
     this.receipts = new Receipts(() => this.wake())
     this.publisher = new RoutePublisher(modules.routeLog, modules.counters)
     this.mirror = new RouteMirror(peer, modules.routes, modules.counters, modules.groupRoutes)
+  }
+
+  get inbound(): InboundLane {
+    return this.inboundLane
+  }
+
+  /** The peer is known: it lives in this incarnation. Before any link of it is opened. */
+  begin(incarnation: number): void {
+    this.incarnation = incarnation
+    this.kept.begin(incarnation)
+    const positions = this.modules.positions.of(this.peer)
+    this.inboundLane = positions.enter(incarnation, (position) => this.newInboundLane(position))
   }
 
   /** Keys of replicated maps that the peer is still to be told. */
@@ -116,6 +154,8 @@ export class Exchange implements TurnTask {
       receivedSequence: this.inbound.receivedSequence,
       keptSequence: this.inbound.keptSequence,
       firstSequence: this.kept.firstSequence,
+      shelvedSequence: this.kept.shelvedSequence,
+      hintsSince: this.kept.hints?.stored.since ?? 0,
     }
   }
 
@@ -126,7 +166,8 @@ export class Exchange implements TurnTask {
     this.looseAssembler.clear()
     this.modules.looseCut.value += this.loose.resume()
     this.kept.resume(open.receivedSequence, open.keptSequence)
-    const missing = this.inbound.open(open.firstSequence)
+    this.modules.positions.of(this.peer).openHints(open.hintsSince ?? 0)
+    const missing = this.inbound.open(open.firstSequence, open.shelvedSequence)
     if (missing > 0) {
       this.modules.counters.missingBatches += missing
       this.modules.log.warn({ peer: this.peer, missing }, 'the peer could not keep all batches while the link was down')
@@ -207,7 +248,7 @@ export class Exchange implements TurnTask {
         return this.receiveLoose(body.value)
       case 'batch':
         this.countReceived(body.value)
-        this.inbound.receive(body.value.sequence, asBuffer(body.value.entries), body.value.continued, body.value.waited)
+        this.receiveKept(body.value)
         return
       case 'batchAck':
         this.kept.acknowledge(body.value.sequence)
@@ -295,6 +336,12 @@ export class Exchange implements TurnTask {
     return lost
   }
 
+  /** The peer has begun another incarnation, with all it had: routes stay until it has told its own. */
+  passOn(): void {
+    this.mirror.passOn()
+    this.rescue(true)
+  }
+
   /**
    * Members of shared subscriptions elsewhere get what those of the peer have not settled.
    * @param isLast the peer does not come back
@@ -327,6 +374,32 @@ export class Exchange implements TurnTask {
     link.send(body)
   }
 
+  private newLane({ batchBytes, linkBuffer, handoff }: ExchangeOptions): KeptLane {
+    const { hints, incarnation } = this.modules
+    const queue =
+      hints && new HintQueue({ batchBytes, limitBytes: handoff.bytes }, hints.of(this.peer), incarnation)
+    return new KeptLane({ batchBytes, limitBytes: linkBuffer }, undefined, queue)
+  }
+
+  private newInboundLane(position: LanePosition): InboundLane {
+    const { positions, turns } = this.modules
+    const lane: InboundLane = new InboundLane(
+      {
+        deliver: (entries, waitedMs, pending, origin) => this.deliver(entries, waitedMs, pending, origin),
+        onAckOwed: () => turns.add(this),
+        onKeeping: () => positions.changed(this.peer),
+        findEarlier: (origin) => positions.of(this.peer).findEarlier(origin),
+        onHintLost: (hint) => positions.of(this.peer).lose(hint),
+      },
+      position,
+    )
+    return lane
+  }
+
+  private receiveKept({ sequence, entries, continued, waited, origin }: Batch): void {
+    this.inboundLane.receive(sequence, asBuffer(entries), continued, waited, origin)
+  }
+
   private receiveLoose(batch: Batch): void {
     this.countReceived(batch)
     const whole = this.looseAssembler.add(asBuffer(batch.entries), batch.continued)
@@ -346,12 +419,16 @@ export class Exchange implements TurnTask {
   }
 
   /** A message that came over a link goes to the sessions of this node, and never to another link. */
-  private deliver(entries: Buffer, waitedMs: number, pending: PendingPublish | undefined): void {
+  private deliver(entries: Buffer, waitedMs: number, pending: PendingPublish | undefined, origin?: BatchOrigin): void {
     this.deliveredPending = pending
+    this.isFromOtherLife = origin !== undefined && !this.isOfThisLife(origin)
     try {
       const mark = markOf(entries)
       if (mark === undefined) this.modules.reader.read(entries, waitedMs, this.onMessage)
-      else this.modules.directory.receive(this.peer, { $case: 'takeoverMark', value: decodeMark(mark) })
+      // A move has ended with the lives that it was between.
+      else if (!this.isFromOtherLife) {
+        this.modules.directory.receive(this.peer, { $case: 'takeoverMark', value: decodeMark(mark) })
+      }
     } catch (error) {
       this.modules.counters.malformedBatches += 1
       this.modules.log.error({ peer: this.peer, err: asError(error) }, 'forwarded batch could not be delivered whole')
@@ -359,8 +436,15 @@ export class Exchange implements TurnTask {
     this.deliveredPending = undefined
   }
 
-  private readonly onMessage = (message: Message, targets: GroupTargets | undefined): void => {
+  private isOfThisLife({ incarnation, receiver }: BatchOrigin): boolean {
+    return receiver === this.modules.incarnation() && (incarnation === 0 || incarnation === this.incarnation)
+  }
+
+  private readonly onMessage = (message: Message, named: GroupTargets | undefined): void => {
     this.modules.counters.messagesReceived += 1
+    // The members of its groups were given to others when that life ended.
+    if (this.isFromOtherLife && named?.isOnly === true) return
+    const targets = this.isFromOtherLife ? undefined : named
     try {
       const pending = message.qos === 0 ? undefined : this.deliveredPending
       const { estate } = this.modules.reader

@@ -15,6 +15,7 @@ import type { RouteTable } from '../router/route-table.js'
 import { PUBLISHERS_ROUTE } from '../router/subscription-table.js'
 import { RingBuffer } from '../util/ring-buffer.js'
 import { EntryHeads, groupsPerEntry, LONG_HEAD, PLAIN_HEAD, SHORT_HEAD } from './entry-extension.js'
+import type { HintQueue } from './hint-queue.js'
 import type { ClusterMetrics } from './metrics.js'
 import type { Peer } from './peer.js'
 import type { RouteConfirmation } from './route-confirmation.js'
@@ -159,6 +160,8 @@ export class PeerForwarder implements Forwarder {
   }
 
   private forwardLoose(peer: Peer, frame: Frame, head: Buffer): boolean {
+    // It was a member before this node was restarted, and has not said what it wants.
+    if (peer.incarnation === 0) return false
     if (peer.isLive && peer.exchange.offerLoose(frame, head)) {
       peer.counters.messagesForwarded += 1
       return true
@@ -172,6 +175,11 @@ export class PeerForwarder implements Forwarder {
       this.metrics.drops.peer_left.value += 1
       return false
     }
+    const { hints } = peer.exchange.kept
+    // In the store: for a peer that is down, and where the QoS 2 id of the publisher is kept, so that neither is without the other.
+    if (hints !== undefined && (hints.isShelving || pending?.isRemembered === true)) {
+      return this.forwardStored(peer, hints, frame, pending, head)
+    }
     // For a peer that is down the message is kept as a hint, and its publisher does not wait.
     const waiting = peer.isLive ? pending : undefined
     waiting?.hold()
@@ -182,6 +190,27 @@ export class PeerForwarder implements Forwarder {
     this.metrics.drops.link_buffer_full.value += 1
     if (waiting !== undefined) this.holdBack(waiting)
     return false
+  }
+
+  private forwardStored(
+    peer: Peer,
+    hints: HintQueue,
+    frame: Frame,
+    pending: PendingPublish | undefined,
+    head: Buffer,
+  ): boolean {
+    if (hints.offer(frame, head, pending)) {
+      peer.counters.messagesForwarded += 1
+      return true
+    }
+    this.metrics.drops.handoff_full.value += 1
+    if (pending !== undefined) this.holdBackFor(pending)
+    return false
+  }
+
+  private holdBackFor(pending: PendingPublish): void {
+    pending.hold()
+    this.holdBack(pending)
   }
 
   private holdBack(pending: PendingPublish): void {

@@ -1,7 +1,11 @@
 /**
  * QoS 1 and 2 messages on their way to one peer: batched, numbered, and kept until the peer has acknowledged them, so
- * that they can be sent again on the next link to the same incarnation. Holds of publishers are released as their
- * batches are acknowledged. One lane serves one pair of incarnations.
+ * that they can be sent again on the next link. Holds of publishers are released as their batches are acknowledged. One
+ * lane serves one incarnation of this node, and one of the peer, or more where its sessions outlive them.
+ *
+ * With a store behind it (`HintQueue`) it can be **shelved** while such a peer is down: what is not acknowledged, and all
+ * that comes then, goes to the store. It is sent from there when a link is up, and from the moment when all of it has been
+ * sent the lane goes on in memory.
  */
 
 import type { PendingPublish } from '../broker/ports.js'
@@ -9,8 +13,10 @@ import type { Frame } from '../mqtt/wire/message.js'
 import { RingBuffer } from '../util/ring-buffer.js'
 import { BatchAssembler, BatchWriter, type SealedBatch } from './batch.js'
 import { PLAIN_HEAD } from './entry-extension.js'
+import type { HintQueue } from './hint-queue.js'
+import { type KeptBatch, NO_PENDINGS, TAKEN } from './kept-batch.js'
 import type { LaneOptions } from './loose-lane.js'
-import type { LinkBodyOf } from './wire.js'
+import type { BatchOrigin, LinkBodyOf } from './wire.js'
 
 /**
  * A burst may take this many times the limit, for this long: its publishers wait for their acknowledgements, and a peer
@@ -19,13 +25,6 @@ import type { LinkBodyOf } from './wire.js'
 export const BURST_FACTOR = 8
 export const BURST_MS = 5_000
 
-interface KeptBatch {
-  /** `TAKEN` once the peer has it although it lacks one before it. */
-  sealed: SealedBatch
-  /** Publishers that wait for this batch; emptied when they were answered early. */
-  pendings: PendingPublish[]
-}
-
 /** Whole entries that wait for the peer. */
 export interface OwedEntries {
   readonly entries: Buffer
@@ -33,14 +32,13 @@ export interface OwedEntries {
   readonly startedAt: number
 }
 
-const NO_PENDINGS: PendingPublish[] = []
-const TAKEN: SealedBatch = { entries: Buffer.alloc(0), continued: false, bytes: 0, count: 0, startedAt: 0 }
-
 export class KeptLane {
   private readonly limitBytes: number
   private readonly writer: BatchWriter
   /** Unacknowledged batches, oldest first; bounded by limitBytes. */
   private readonly batches = new RingBuffer<KeptBatch>(Infinity)
+  /** Batches that follow hints which are not in the lane yet. */
+  private behind: KeptBatch[] = []
   /** Sequence of the oldest batch kept, or of the next to be made. */
   private oldestSequence = 1
   /** How many of `batches` were written to the link that is open now. */
@@ -50,22 +48,46 @@ export class KeptLane {
   private waiting = 0
   /** Since when the lane is over its limit. */
   private overSince: number | undefined
+  /** Incarnation of the peer; 0 while it is not known. */
+  private receiver = 0
+  /** Up to this sequence what the peer has not got comes from the store. */
+  private shelvedTo = 0
+  /** There may be something to send, or room to send it. */
+  onReady: () => void = () => {}
 
-  /** @param now a clock in milliseconds that never goes back; `performance.now` unless a test decides */
+  /**
+   * @param now a clock in milliseconds that never goes back; `performance.now` unless a test decides
+   * @param hints what the peer is owed in the store of this node; undefined where there is none
+   */
   constructor(
     { batchBytes, limitBytes }: LaneOptions,
     private readonly now: () => number = () => performance.now(),
+    readonly hints?: HintQueue,
   ) {
     this.limitBytes = limitBytes
     this.writer = new BatchWriter(batchBytes, (sealed) => this.keep(sealed))
+    hints?.serve({
+      push: (batch) => this.takeHint(batch),
+      unblock: () => this.unblock(),
+      ready: () => this.onReady(),
+    })
   }
 
-  /** Bytes sent and unacknowledged, or waiting. */
+  /** The peer lives in this incarnation. */
+  begin(receiver: number): void {
+    if (receiver === this.receiver) return
+    // What was gathered is for the one before.
+    this.writer.seal()
+    this.receiver = receiver
+    this.hints?.begin(receiver)
+  }
+
+  /** Bytes sent and unacknowledged, or waiting; without what is in the store only. */
   get bytes(): number {
     return this.held
   }
 
-  /** Messages sent and unacknowledged, or waiting. */
+  /** Messages sent and unacknowledged, or waiting; without what is in the store only. */
   get length(): number {
     return this.waiting
   }
@@ -73,6 +95,16 @@ export class KeptLane {
   /** Sequence of the first batch that can still be sent. */
   get firstSequence(): number {
     return this.oldestSequence
+  }
+
+  /** Up to this sequence what the peer has not got comes from the store. */
+  get shelvedSequence(): number {
+    return this.shelvedTo
+  }
+
+  /** What comes goes to the store. */
+  get isShelved(): boolean {
+    return this.hints?.isShelving === true
   }
 
   /**
@@ -111,25 +143,34 @@ export class KeptLane {
 
   /** Puts a mark behind all messages until now; a few bytes, for which a full lane has room. */
   mark(mark: Uint8Array): void {
+    const { hints } = this
+    if (hints?.isShelving === true) return hints.addMark(mark)
+    this.writer.seal()
+    // Messages that wait for a commit are before the mark, and what comes after it stays behind.
+    hints?.block()
     this.writer.addMark(mark)
-    this.held += this.batches.at(this.batches.length - 1)?.sealed.bytes ?? 0
   }
 
   /** The next batch that this link has not had; with `isTurnOver` also what has not filled a batch. */
   next(isTurnOver: boolean): LinkBodyOf<'batch'> | undefined {
-    if (isTurnOver && this.written === this.batches.length) this.writer.seal()
+    if (this.written === this.batches.length) {
+      if (this.hints?.isShelving === true) this.hints.replay(this.held === 0 ? Infinity : this.limitBytes - this.held)
+      if (isTurnOver) this.writer.seal()
+    }
     const batch = this.batches.at(this.written)
     if (batch === undefined) return undefined
     const { entries, continued, startedAt } = batch.sealed
     const sequence = this.oldestSequence + this.written
     this.written += 1
+    const waited = Math.min(MAXIMUM_WAITED_MS, Math.max(0, Math.round(performance.now() - startedAt)))
+    const origin = this.originOf(batch)
     return {
       $case: 'batch',
-      value: { sequence, entries, continued, waited: Math.round(performance.now() - startedAt) },
+      value: { sequence, entries, continued, waited, ...(origin === undefined ? {} : { origin }) },
     }
   }
 
-  /** A new link to the same incarnation: what the peer has not received goes again. */
+  /** A new link to the same incarnation, or one that has all that the one before had: what it lacks goes again. */
   resume(receivedSequence: number, keptSequence: number): void {
     if (receivedSequence >= this.oldestSequence + this.batches.length) {
       // This side has forgotten the peer and begun at 1 again, the peer has not: go on where the peer is.
@@ -153,6 +194,7 @@ export class KeptLane {
       acknowledged += batch.sealed.count
       this.take(batch)
     }
+    if (this.isShelved) this.onReady()
     return acknowledged
   }
 
@@ -162,6 +204,29 @@ export class KeptLane {
       const batch = this.batches.at(sequence - this.oldestSequence)
       if (batch !== undefined) this.take(batch)
     }
+  }
+
+  /**
+   * From now on everything goes to the store, beginning with what is not acknowledged: publishers wait for its commit.
+   * False without a store: then publishers are answered, and the messages kept in memory.
+   */
+  shelve(): boolean {
+    const { hints } = this
+    if (hints === undefined) {
+      release(this.takePendings())
+      return false
+    }
+    this.writer.seal()
+    const first = this.oldestSequence
+    const batches = [...this.batches, ...this.behind]
+    this.oldestSequence += this.batches.length
+    this.shelvedTo = this.oldestSequence - 1
+    this.forget()
+    hints.shelve(
+      batches.flatMap((batch, index) => (batch.sealed === TAKEN ? [] : [{ batch, sequence: first + index }])),
+      this.shelvedTo,
+    )
+    return true
   }
 
   /** Answers all publishers that wait, and goes on keeping the messages. */
@@ -174,18 +239,36 @@ export class KeptLane {
    * many messages were never acknowledged.
    */
   settle(): number {
-    const lost = this.waiting
+    const { hints } = this
+    const kept = hints === undefined ? this.waiting : this.countUnhinted() + hints.dropAll()
     const pendings = this.takePendings()
     this.oldestSequence += this.batches.length
-    this.batches.clear()
     this.writer.clear()
+    this.forget()
+    // Last, because an answered publisher may send at once.
+    release(pendings)
+    return kept
+  }
+
+  /** Messages of which there is no copy in the store. */
+  private countUnhinted(): number {
+    let hinted = 0
+    for (const { origin, sealed } of this.batches) if (origin !== undefined) hinted += sealed.count
+    return this.waiting - hinted
+  }
+
+  private forget(): void {
+    this.batches.clear()
+    this.behind = []
     this.written = 0
     this.held = 0
     this.waiting = 0
     this.overSince = undefined
-    // Last, because an answered publisher may send at once.
-    release(pendings)
-    return lost
+  }
+
+  private originOf({ origin, receiver }: KeptBatch): BatchOrigin | undefined {
+    if (origin !== undefined || receiver === this.receiver) return origin
+    return { hint: 0, incarnation: 0, sequence: 0, receiver }
   }
 
   private hasRoomForBurst(size: number): boolean {
@@ -196,22 +279,27 @@ export class KeptLane {
 
   private takePendings(): PendingPublish[] {
     const taken: PendingPublish[] = []
-    for (const batch of this.batches) {
+    const take = (batch: KeptBatch): void => {
       for (const pending of batch.pendings) taken.push(pending)
       batch.pendings = NO_PENDINGS
     }
+    for (const batch of this.batches) take(batch)
+    for (const batch of this.behind) take(batch)
     for (const pending of this.pendings) taken.push(pending)
     this.pendings = []
+    for (const pending of this.hints?.takePendings() ?? []) taken.push(pending)
     return taken
   }
 
   private take(batch: KeptBatch): void {
-    const { sealed, pendings } = batch
+    const { sealed, pendings, origin } = batch
+    if (sealed === TAKEN) return
     batch.sealed = TAKEN
     batch.pendings = NO_PENDINGS
     this.held -= sealed.bytes
     this.waiting -= sealed.count
     if (this.held <= this.limitBytes) this.overSince = undefined
+    if (origin !== undefined) this.hints?.drop(origin.hint, sealed)
     release(pendings)
   }
 
@@ -221,16 +309,41 @@ export class KeptLane {
       return
     }
     // Nothing is being filled: the message went in pieces, and the last of them is the newest batch.
-    const newest = this.batches.at(this.batches.length - 1) as KeptBatch
+    const newest = this.behind.at(-1) ?? (this.batches.at(this.batches.length - 1) as KeptBatch)
     newest.pendings = newest.pendings === NO_PENDINGS ? [pending] : [...newest.pendings, pending]
   }
 
   private keep(sealed: SealedBatch): void {
     const { pendings } = this
     this.pendings = pendings.length === 0 ? pendings : []
-    this.batches.push({ sealed, pendings: pendings.length === 0 ? NO_PENDINGS : pendings })
+    const batch: KeptBatch = {
+      sealed,
+      pendings: pendings.length === 0 ? NO_PENDINGS : pendings,
+      receiver: this.receiver,
+      origin: undefined,
+    }
+    if (this.hints?.isBlocking === true) this.behind.push(batch)
+    else this.batches.push(batch)
+    // Only marks were not counted as they were added.
+    if (sealed.count === 0 && !sealed.continued) this.held += sealed.bytes
+  }
+
+  /** A hint that is in the store, and goes now. */
+  private takeHint(batch: KeptBatch): void {
+    this.batches.push(batch)
+    this.held += batch.sealed.bytes
+    this.waiting += batch.sealed.count
+  }
+
+  /** All hints that stood before them are in the lane. */
+  private unblock(): void {
+    for (const batch of this.behind) this.batches.push(batch)
+    this.behind = []
   }
 }
+
+/** As the protocol can say. */
+const MAXIMUM_WAITED_MS = 0xffff_ffff
 
 function release(pendings: readonly PendingPublish[]): void {
   for (const pending of pendings) pending.release()

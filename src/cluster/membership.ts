@@ -110,6 +110,13 @@ export class Membership {
     if (!isApart) this.modules.seeds.start(this.onSeeds)
   }
 
+  /** Those that were members before this node was restarted: looked for, and owed what they may want. After `start`. */
+  expect(members: Iterable<readonly [name: NodeId, address: string]>): void {
+    for (const [name, address] of [...members]) {
+      if (name !== this.modules.self().node) this.ensurePeer(name).expect(address)
+    }
+  }
+
   get isApart(): boolean {
     return this.apart
   }

@@ -18,7 +18,9 @@ export const DROP_REASONS = [
   'link_cut',
   /** QoS 0 for a peer that is down. */
   'peer_down',
-  /** Kept for a peer that was down longer than `cluster.routeRetention`. */
+  /** For a peer that is down, and is owed `cluster.handoff.bytes` already. */
+  'handoff_full',
+  /** Kept for a peer that was down longer than `cluster.routeRetention`, or `cluster.handoff.retention`. */
   'hint_expired',
   /** Kept for an incarnation that has ended. */
   'peer_restarted',
@@ -84,7 +86,12 @@ export interface PeerMetrics {
 /** What goes between this node and a peer, as the metrics see it. */
 export interface ExchangeMetrics {
   /** QoS 1 and 2 messages on their way. */
-  readonly kept: { readonly bytes: number; readonly length: number }
+  readonly kept: {
+    readonly bytes: number
+    readonly length: number
+    /** What the peer is owed in the store of this node. */
+    readonly hints?: { readonly stored: { readonly bytes: number; readonly length: number } } | undefined
+  }
   /** Of shared subscriptions, kept until a member of the peer has settled them. */
   readonly custody: { readonly bytes: number; readonly length: number }
   /** QoS 0 messages that wait. */
@@ -252,6 +259,16 @@ function registerPeerMetrics(registry: MetricRegistry, sources: ClusterMetricSou
     'link_unacked_messages',
     'QoS 1 and 2 messages kept for a peer until it has them.',
     (peer) => peer.exchange.kept.length,
+  )
+  gauge(
+    'handoff_bytes',
+    'Bytes of QoS 1 and 2 messages that are kept for a peer in the store of this node until it has them.',
+    (peer) => peer.exchange.kept.hints?.stored.bytes,
+  )
+  gauge(
+    'handoff_messages',
+    'QoS 1 and 2 messages that are kept for a peer in the store of this node until it has them.',
+    (peer) => peer.exchange.kept.hints?.stored.length,
   )
   gauge(
     'shared_guarded_bytes',

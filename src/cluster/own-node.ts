@@ -13,6 +13,8 @@ export interface OwnNodeModules {
   readonly version: string
   /** Greater at each start. */
   readonly incarnation: number
+  /** Its sessions outlive its process. */
+  readonly keepsSessions: boolean
   readonly connectionCount: () => number
   readonly routeCount: () => number
   readonly isReady: () => boolean
@@ -56,8 +58,8 @@ export class OwnNode {
   }
 
   identity(): Identity {
-    const { cluster, node, version } = this.modules
-    return { cluster, node, incarnation: this.life, address: this.advertised, software: version }
+    const { cluster, node, version, keepsSessions } = this.modules
+    return { cluster, node, incarnation: this.life, address: this.advertised, software: version, keepsSessions }
   }
 
   /** For a heartbeat. */

@@ -4,7 +4,8 @@ import type { NodeId } from '../router/route-table.js'
 import type { ClusterGroups } from './cluster-modules.js'
 import type { ClientDirectory } from './directory/directory.js'
 import { Exchange, type ExchangeModules, type ExchangeOptions } from './exchange.js'
-import { Handoff } from './handoff.js'
+import { Handoff, type HandoffOptions } from './handoff.js'
+import type { KeptMembers } from './kept-members.js'
 import type { Membership } from './membership.js'
 import { type ClusterMetrics, createPeerCounters } from './metrics.js'
 import type { OwnNode } from './own-node.js'
@@ -12,16 +13,17 @@ import { Peer, type PeerOptions } from './peer.js'
 import type { RouteConfirmation } from './route-confirmation.js'
 import type { SessionTakeover } from './takeover/takeover.js'
 
-export interface PeerFactoryOptions extends PeerOptions, ExchangeOptions {
-  /** Milliseconds for which a node that is down is owed what it wanted. */
-  readonly routeRetention: number
-}
+export type PeerFactoryOptions = PeerOptions & ExchangeOptions & HandoffOptions
 
 /** What all exchanges have in common, and those who hear of peers. */
 export interface PeerFactoryModules
-  extends Pick<ExchangeModules, 'turns' | 'routeLog' | 'routes' | 'groupRoutes' | 'sink' | 'reader' | 'maps' | 'log'> {
+  extends Pick<
+    ExchangeModules,
+    'turns' | 'routeLog' | 'routes' | 'groupRoutes' | 'sink' | 'reader' | 'maps' | 'hints' | 'positions' | 'log'
+  > {
   readonly self: NodeId
   readonly ownNode: OwnNode
+  readonly members: KeptMembers
   readonly clients: ClientDirectory
   readonly moves: SessionTakeover
   readonly confirmation: RouteConfirmation
@@ -37,10 +39,11 @@ export class PeerFactory {
   ) {}
 
   create(name: NodeId, membership: Membership): Peer {
-    const { self, ownNode, clients, moves, confirmation, metrics, log } = this.modules
+    const { self, ownNode, members, positions, clients, moves, confirmation, metrics, log } = this.modules
     const counters = createPeerCounters()
     const exchangeModules: ExchangeModules = {
       ...this.modules,
+      incarnation: () => ownNode.incarnation,
       directory: {
         receive: (from, body) => {
           if (!moves.receive(from, body)) clients.receive(from, body)
@@ -52,13 +55,19 @@ export class PeerFactory {
       looseCut: metrics.drops.link_cut,
       onRoutesConfirmed: () => confirmation.advance(),
     }
-    return new Peer(name, this.options, {
+    const created: Peer = new Peer(name, this.options, {
       self,
-      createExchange: () => new Exchange(name, this.options, exchangeModules),
+      createExchange: (kept) => new Exchange(name, this.options, exchangeModules, kept),
       counters,
-      handoff: new Handoff(this.options.routeRetention, { metrics, log }),
+      handoff: new Handoff(this.options, { metrics, onExpired: () => created.abandon('hint_expired'), log }),
       log,
+      onGivenUp: (peer) => {
+        members.forget(name)
+        if (peer.hasDeparted) positions.forget(name)
+      },
       onUp: (peer, isNews) => {
+        if (peer.keepsSessions) members.note(name, peer.address)
+        else members.forget(name)
         membership.introduce(peer, isNews)
         clients.willKeeper.nodeUp(peer.name, peer.incarnation)
         this.updateReach(peer, true)
@@ -82,6 +91,7 @@ export class PeerFactory {
         this.updateReach(peer)
       },
     })
+    return created
   }
 
   /** A node that does not answer is no part of the ring, and its members of shared subscriptions are passed over. */

@@ -17,6 +17,7 @@ import { type FEATURES, speaks } from './features.js'
 import { Flapping } from './flapping.js'
 import type { GiveUpReason, Handoff } from './handoff.js'
 import type { BeatStatus, HeardBeat } from './heartbeat.js'
+import type { KeptLane } from './kept-lane.js'
 import type { Link, LinkOwner } from './link.js'
 import type { PeerCounters, PeerMetrics, PeerStateName } from './metrics.js'
 import type { LinkState, NodeState, NodeStatus } from './status.js'
@@ -41,7 +42,8 @@ export interface PeerOptions {
 export interface PeerModules {
   /** Name of this node. */
   self: NodeId
-  createExchange: () => Exchange
+  /** @param kept the lane of the incarnation before, when the peer has not lost what it had */
+  createExchange: (kept?: KeptLane) => Exchange
   counters: PeerCounters
   handoff: Handoff
   log: Logger
@@ -52,6 +54,8 @@ export interface PeerModules {
   /** The link is gone and none takes its place. */
   onUnlinked: (peer: Peer) => void
   onMembers: (members: readonly Member[]) => void
+  /** Nothing is owed to it any more, and nothing that it has sent is expected again: it has left, or was away too long. */
+  onGivenUp: (peer: Peer) => void
   /** Who has to confirm routes may have changed. */
   onStateChange: (peer: Peer) => void
 }
@@ -81,6 +85,8 @@ export class Peer implements LinkOwner, PeerMetrics, SeenPeer {
   private wasReplaced = false
   private departed = false
   private ownExchange: Exchange
+  /** Its sessions outlive its restarts, so what it is owed does, too. */
+  private isDurable = false
 
   constructor(
     readonly name: NodeId,
@@ -107,6 +113,20 @@ export class Peer implements LinkOwner, PeerMetrics, SeenPeer {
   /** True when it is no member any more, by its own word: not dialed, and soon forgotten. */
   get hasDeparted(): boolean {
     return this.departed
+  }
+
+  /** Its sessions are there again after a restart of it, as its last handshake said, or a life of this node before. */
+  get keepsSessions(): boolean {
+    return this.isDurable
+  }
+
+  /** It was a member in a life of this node before: what it wants is not known yet, so it is owed everything. */
+  expect(address: string): void {
+    if (this.incarnation !== 0) return
+    if (address !== '') this.addAddress(address, true)
+    this.isDurable = true
+    this.exchange.mirror.expectAll()
+    this.modules.handoff.begin(this)
   }
 
   get exchange(): Exchange {
@@ -201,8 +221,8 @@ export class Peer implements LinkOwner, PeerMetrics, SeenPeer {
 
   /** A handshake has succeeded: opens the link, keeps it for later, or ends it. */
   takeLink(link: Link): void {
-    const { incarnation, address, software } = link.peer
-    if (incarnation !== this.incarnation) this.beginIncarnation(incarnation)
+    const { incarnation, address, software, keepsSessions } = link.peer
+    if (incarnation !== this.incarnation) this.beginIncarnation(incarnation, keepsSessions === true)
     this.software = software
     this.addAddress(address, true)
     const inUse = this.link
@@ -247,7 +267,13 @@ export class Peer implements LinkOwner, PeerMetrics, SeenPeer {
 
   /** The end of a peer that is forgotten, or of this node: answers whoever waits. */
   abandon(reason: GiveUpReason): void {
-    this.modules.handoff.giveUp(this.name, this.exchange, reason)
+    this.modules.handoff.giveUp(this, reason)
+    this.modules.onGivenUp(this)
+  }
+
+  /** The end of this node, which goes on owing: what can be kept for the next life is, and who waits is answered. */
+  part(): void {
+    this.modules.handoff.part(this)
   }
 
   /**
@@ -407,19 +433,26 @@ export class Peer implements LinkOwner, PeerMetrics, SeenPeer {
     this.modules.onBeatOwed(this)
   }
 
-  private beginIncarnation(incarnation: number): void {
+  private beginIncarnation(incarnation: number, isDurable: boolean): void {
     // The links of the old one belong to a process that is no more.
     const { link, nextLink } = this
     this.link = undefined
     this.nextLink = undefined
     link?.close(undefined)
     nextLink?.close(undefined)
-    if (this.incarnation !== 0) {
-      this.exchange.suspend()
-      this.modules.handoff.giveUp(this.name, this.exchange, 'peer_restarted')
+    const wasDurable = this.isDurable
+    this.isDurable = isDurable
+    this.exchange.suspend()
+    if (wasDurable && isDurable) {
+      const { kept } = this.exchange
+      this.modules.handoff.passOn(this)
+      this.ownExchange = this.modules.createExchange(kept)
+    } else if (wasDurable || this.incarnation !== 0) {
+      this.modules.handoff.giveUp(this, 'peer_restarted')
       this.ownExchange = this.modules.createExchange()
-      if (this.current === 'up' || this.current === 'suspect') this.moveTo('joining', undefined)
     }
+    if (this.current === 'up' || this.current === 'suspect') this.moveTo('joining', undefined)
+    this.exchange.begin(incarnation)
     this.incarnation = incarnation
     this.departed = false
     this.status = undefined
@@ -436,7 +469,7 @@ export class Peer implements LinkOwner, PeerMetrics, SeenPeer {
     const { link } = this
     this.nextLink?.close(undefined)
     this.nextLink = undefined
-    this.modules.handoff.begin(this.name, this.exchange)
+    this.modules.handoff.begin(this)
     link?.close(undefined)
   }
 

@@ -8,6 +8,7 @@
 import { GroupRoutes } from '../router/group-routes.js'
 import { sumOfDigests } from '../router/route-digest.js'
 import type { NodeId, RouteTable } from '../router/route-table.js'
+import { PUBLISHERS_ROUTE } from '../router/subscription-table.js'
 import type { RouteLog } from './route-log.js'
 import type { LinkBody, RouteChange, RouteCheck, RouteDeltas, RouteRequest, RouteSnapshot } from './wire.js'
 
@@ -147,6 +148,9 @@ export class RoutePublisher {
   }
 }
 
+/** All but those that begin with `$`, which no wildcard matches; and who has published it, which few want to know. */
+const ALL_TOPICS = ['#', PUBLISHERS_ROUTE]
+
 export class RouteMirror {
   private taken = 0
   private confirmed = 0
@@ -154,6 +158,8 @@ export class RouteMirror {
   private isAsking = false
   private synced = false
   private isInSnapshot = false
+  /** Routes of the incarnation before are in the table until this one has told all of its own. */
+  private isInheriting: boolean
   /** Who wants to know whether the next digest of the peer is that of its routes here. */
   private readonly verifications: ((isEqual: boolean) => void)[] = []
   /** Groups of the snapshot that is coming in. */
@@ -164,7 +170,9 @@ export class RouteMirror {
     private readonly table: RouteTable,
     private readonly counters: RouteCounters,
     private readonly groups: GroupRoutes = new GroupRoutes(),
-  ) {}
+  ) {
+    this.isInheriting = table.count(node) > 0
+  }
 
   /** Version of the peer's routes that the table has. */
   get version(): number {
@@ -189,6 +197,9 @@ export class RouteMirror {
     this.synced = false
     this.abandonSnapshot()
     this.settleVerifications(false)
+    if (!this.isInheriting) return
+    this.isAsking = true
+    this.request = { haveVersion: 0, snapshot: true }
   }
 
   /** Asks the peer for its digest; `done` hears whether it is that of its routes here, false when the link goes before. */
@@ -203,10 +214,22 @@ export class RouteMirror {
     this.settleVerifications(false)
   }
 
+  /** Another incarnation of the peer has a mirror of its own: what is in the table stays until that one is told. */
+  passOn(): void {
+    this.groups.clear(this.node)
+  }
+
+  /** The peer is to get everything until it has said what it wants. */
+  expectAll(): void {
+    for (const filter of ALL_TOPICS) this.table.add(this.node, filter)
+    this.isInheriting = true
+  }
+
   /** Forgets the peer's routes, in one step. */
   clear(): void {
     this.table.clear(this.node)
     this.groups.clear(this.node)
+    this.isInheriting = false
     this.taken = 0
     this.confirmed = 0
     this.abandonSnapshot()
@@ -243,6 +266,7 @@ export class RouteMirror {
     }
     if (!last) return
     this.table.endSnapshot(this.node)
+    this.isInheriting = false
     this.removeUnseenGroups()
     this.abandonSnapshot()
     this.taken = version
@@ -252,7 +276,8 @@ export class RouteMirror {
   }
 
   takeCheck({ version, count, high, low }: RouteCheck): void {
-    if (this.isInSnapshot) return
+    // A snapshot that was asked for has a digest behind it.
+    if (this.isInSnapshot || this.isInheriting) return
     if (version !== this.taken) {
       // The peer has told everything and it is not here: ask again, whatever became of an earlier question.
       this.isAsking = false

@@ -27,6 +27,7 @@ export {
 export type {
   Accepted,
   BatchAck,
+  BatchOrigin,
   Beat,
   Challenge,
   Hello,

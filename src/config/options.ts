@@ -11,6 +11,7 @@ import { AddressError, parseHostPort, parseNodeName } from './addresses.js'
 import { type DeepReadonly, deepFreeze } from './deep-freeze.js'
 import { DISCOVERY_KINDS, etcdSchema, k8sSchema, mcastSchema } from './discovery-options.js'
 import { drainSchema } from './drain-options.js'
+import { handoffSchema } from './handoff-options.js'
 import { listeners } from './listener-options.js'
 import { meshTlsSchema } from './mesh-tls-options.js'
 import { mqttSchema } from './mqtt-options.js'
@@ -99,8 +100,9 @@ const clusterSchema = z.strictObject({
   routeRetention: duration(
     '60s',
     ['0', '1d'],
-    'How long a peer that is down keeps its routes, so that QoS 1 and 2 messages wait for it. A clean leave drops them at once.',
+    'How long a peer that is down keeps its routes, so that QoS 1 and 2 messages wait for it in memory. A clean leave drops them at once. A peer whose sessions outlive it has `cluster.handoff.retention`.',
   ),
+  handoff: handoffSchema.prefault({}),
   forgetAfter: duration(
     '1d',
     ['1s', '365d'],

@@ -93,6 +93,7 @@ export const RULES: readonly Rule[] = [
   holdsOnePacket('mqtt.queueBytes', ({ mqtt }) => mqtt.queueBytes),
   holdsOnePacket('mqtt.outboxLimit', ({ mqtt }) => mqtt.outboxLimit),
   holdsOnePacket('cluster.linkBuffer', ({ cluster }) => cluster.linkBuffer),
+  holdsOnePacket('cluster.handoff.bytes', ({ cluster }) => cluster.handoff.bytes),
   holdsOnePacket('cluster.qos0Buffer', ({ cluster }) => cluster.qos0Buffer),
 ]
 

@@ -85,6 +85,7 @@ function publishAcknowledged(connection: Connection, message: Message, qos: 1 | 
   // A QoS 2 id counts until PUBREL, and its PUBREC as long as it is owed, whatever the client releases early.
   checkQuota(connection, Math.max(acks.length, acks.qos1Count + session.inboundQos2Count))
   const ack = acks.begin(packetId, qos)
+  if (qos === 2) ack.isRemembered = session.isKept
   if (isDenied(connection, message.topic, qos, message.retain)) deny(connection, ack)
   else if (connection.host.isPublishGuarded) publishGuarded(connection, message, ack)
   else publish(connection, message, ack)

@@ -25,6 +25,8 @@ export class InboundAck implements Keeping, ReceivedQos2 {
   reasonString: string | undefined
   /** The message cannot be kept: also a client that cannot be told a reason must not be told otherwise. */
   isRefused = false
+  /** Of QoS 2: its packet id is kept in the store with the session. */
+  isRemembered = false
 
   constructor(
     private owner: InboundAcks | undefined,

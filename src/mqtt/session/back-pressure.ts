@@ -6,6 +6,10 @@ import { TimerEntry, type TimerWheel } from '../../util/timer-wheel.js'
 export interface Hold {
   hold(): void
   release(): void
+  /** Who has the message cannot keep it with the next commit: what is told of it there must not say that it is kept. */
+  defer?(): void
+  /** From the next commit on it can. */
+  resume?(): void
 }
 
 /** A hold of a publisher who can be told that its message is not kept. */

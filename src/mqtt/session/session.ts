@@ -59,6 +59,8 @@ export class Session {
   private commitGate: CommitGate | undefined
   /** Publishers of messages that have come while the session arrives, and that it is to be kept with. */
   private awaitingJournal: Hold[] | undefined
+  /** These have been told that nothing is kept yet. */
+  private hasDeferred = false
 
   constructor(clientId: string, expiryInterval: number, options: SessionOptions, modules: SessionModules) {
     this.clientId = clientId
@@ -314,6 +316,8 @@ export class Session {
       }
       before.close()
     }
+    for (const pending of this.awaitingJournal ?? []) pending.resume?.()
+    this.hasDeferred = false
     journal.changed()
     journal.subscriptionsChanged()
   }
@@ -328,7 +332,10 @@ export class Session {
   letAwaitingGo(): void {
     const awaiting = this.awaitingJournal
     this.awaitingJournal = undefined
-    for (const pending of awaiting ?? []) pending.release()
+    for (const pending of awaiting ?? []) {
+      if (this.hasDeferred) pending.resume?.()
+      pending.release()
+    }
   }
 
   /** A message of its queue is on the disk. False when there is no room for it. @param bytes as `messageBytes` counts */
@@ -541,6 +548,8 @@ export class Session {
     if (this.journal !== undefined) return this.journal.add(item, pending)
     if (pending !== undefined) {
       pending.hold()
+      pending.defer?.()
+      this.hasDeferred = true
       this.awaitingJournal?.push(pending)
     }
     return 0

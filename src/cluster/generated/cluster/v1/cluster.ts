@@ -99,6 +99,8 @@ export interface Identity {
   address: string;
   /** Of ShoalMQ, for people. */
   software: string;
+  /** Sessions of the node are there again, with all they had, when it comes back as another incarnation. Since version 2. */
+  keepsSessions?: boolean | undefined;
 }
 
 /** The dialer begins. */
@@ -171,6 +173,12 @@ export interface Open {
   keptSequence: number;
   /** Sequence of the first numbered batch that the sender can still send. */
   firstSequence: number;
+  /** Up to this sequence what the receiver lacks comes from the sender's store, as hints. Since version 2. */
+  shelvedSequence?:
+    | number
+    | undefined;
+  /** Which row of numbers the hints of the sender for the receiver have: with another one they begin anew. Since version 2. */
+  hintsSince?: number | undefined;
 }
 
 export interface Farewell {
@@ -258,6 +266,22 @@ export interface Batch {
   continued: boolean;
   /** Milliseconds that the batch waited at the sender. */
   waited: number;
+  /** Where it comes from, when that is not this pair of incarnations alone. Since version 2. */
+  origin?: BatchOrigin | undefined;
+}
+
+/**
+ * A batch that was kept in the sender's store, or made for another incarnation of the receiver. The receiver drops one
+ * that it has got before, by its number or as a batch of that incarnation.
+ */
+export interface BatchOrigin {
+  /** Of the hint, which has it for good, also when it is sent by another incarnation of the sender; 0: it is no hint. */
+  hint: number;
+  /** Incarnation of the sender in which it was made, and its sequence then; 0 when it had none. */
+  incarnation: number;
+  sequence: number;
+  /** Incarnation of the receiver of which it names groups of shared subscriptions; 0 when that was not known. */
+  receiver: number;
 }
 
 /**
@@ -1190,7 +1214,7 @@ export const LinkMessage: MessageFns<LinkMessage> = {
 };
 
 function createBaseIdentity(): Identity {
-  return { cluster: "", node: "", incarnation: 0, address: "", software: "" };
+  return { cluster: "", node: "", incarnation: 0, address: "", software: "", keepsSessions: undefined };
 }
 
 export const Identity: MessageFns<Identity> = {
@@ -1209,6 +1233,9 @@ export const Identity: MessageFns<Identity> = {
     }
     if (message.software !== "") {
       writer.uint32(42).string(message.software);
+    }
+    if (message.keepsSessions !== undefined) {
+      writer.uint32(48).bool(message.keepsSessions);
     }
     return writer;
   },
@@ -1264,6 +1291,14 @@ export const Identity: MessageFns<Identity> = {
             }
 
             message.software = reader.string();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.keepsSessions = reader.bool();
             continue;
           }
         }
@@ -1609,7 +1644,14 @@ export const Refused: MessageFns<Refused> = {
 };
 
 function createBaseOpen(): Open {
-  return { routeVersion: 0, receivedSequence: 0, keptSequence: 0, firstSequence: 0 };
+  return {
+    routeVersion: 0,
+    receivedSequence: 0,
+    keptSequence: 0,
+    firstSequence: 0,
+    shelvedSequence: undefined,
+    hintsSince: undefined,
+  };
 }
 
 export const Open: MessageFns<Open> = {
@@ -1625,6 +1667,12 @@ export const Open: MessageFns<Open> = {
     }
     if (message.firstSequence !== 0) {
       writer.uint32(32).uint64(message.firstSequence);
+    }
+    if (message.shelvedSequence !== undefined) {
+      writer.uint32(40).uint64(message.shelvedSequence);
+    }
+    if (message.hintsSince !== undefined) {
+      writer.uint32(48).uint64(message.hintsSince);
     }
     return writer;
   },
@@ -1672,6 +1720,22 @@ export const Open: MessageFns<Open> = {
             }
 
             message.firstSequence = longToNumber(reader.uint64());
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.shelvedSequence = longToNumber(reader.uint64());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.hintsSince = longToNumber(reader.uint64());
             continue;
           }
         }
@@ -2313,7 +2377,7 @@ export const RouteCheck: MessageFns<RouteCheck> = {
 };
 
 function createBaseBatch(): Batch {
-  return { sequence: 0, entries: new Uint8Array(0), continued: false, waited: 0 };
+  return { sequence: 0, entries: new Uint8Array(0), continued: false, waited: 0, origin: undefined };
 }
 
 export const Batch: MessageFns<Batch> = {
@@ -2329,6 +2393,9 @@ export const Batch: MessageFns<Batch> = {
     }
     if (message.waited !== 0) {
       writer.uint32(32).uint32(message.waited);
+    }
+    if (message.origin !== undefined) {
+      BatchOrigin.encode(message.origin, writer.uint32(42).fork()).join();
     }
     return writer;
   },
@@ -2376,6 +2443,93 @@ export const Batch: MessageFns<Batch> = {
             }
 
             message.waited = reader.uint32();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.origin = BatchOrigin.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseBatchOrigin(): BatchOrigin {
+  return { hint: 0, incarnation: 0, sequence: 0, receiver: 0 };
+}
+
+export const BatchOrigin: MessageFns<BatchOrigin> = {
+  encode(message: BatchOrigin, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.hint !== 0) {
+      writer.uint32(8).uint64(message.hint);
+    }
+    if (message.incarnation !== 0) {
+      writer.uint32(16).uint64(message.incarnation);
+    }
+    if (message.sequence !== 0) {
+      writer.uint32(24).uint64(message.sequence);
+    }
+    if (message.receiver !== 0) {
+      writer.uint32(32).uint64(message.receiver);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): BatchOrigin {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseBatchOrigin();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.hint = longToNumber(reader.uint64());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.incarnation = longToNumber(reader.uint64());
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.sequence = longToNumber(reader.uint64());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.receiver = longToNumber(reader.uint64());
             continue;
           }
         }
