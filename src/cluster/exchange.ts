@@ -25,8 +25,8 @@ import type { Link } from './link.js'
 import { LooseLane } from './loose-lane.js'
 import { MapFeed } from './map-feed.js'
 import type { BatchSizes, PeerCounters } from './metrics.js'
-import type { ReceivedPositions } from './received-positions.js'
 import { Receipts } from './receipts.js'
+import type { ReceivedPositions } from './received-positions.js'
 import type { ReplicatedMap } from './replicated-map.js'
 import type { RouteLog } from './route-log.js'
 import { RouteMirror, RoutePublisher } from './route-sync.js'
@@ -376,8 +376,7 @@ export class Exchange implements TurnTask {
 
   private newLane({ batchBytes, linkBuffer, handoff }: ExchangeOptions): KeptLane {
     const { hints, incarnation } = this.modules
-    const queue =
-      hints && new HintQueue({ batchBytes, limitBytes: handoff.bytes }, hints.of(this.peer), incarnation)
+    const queue = hints && new HintQueue({ batchBytes, limitBytes: handoff.bytes }, hints.of(this.peer), incarnation)
     return new KeptLane({ batchBytes, limitBytes: linkBuffer }, undefined, queue)
   }
 

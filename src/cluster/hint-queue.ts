@@ -206,7 +206,13 @@ export class HintQueue {
   private batchOf(hint: Hint, pendings: PendingPublish[]): KeptBatch {
     const { number, incarnation, sequence, receiver, entries, continued, count, madeAt } = hint
     return {
-      sealed: { entries, continued, count, bytes: entries.length, startedAt: performance.now() - (Date.now() - madeAt) },
+      sealed: {
+        entries,
+        continued,
+        count,
+        bytes: entries.length,
+        startedAt: performance.now() - (Date.now() - madeAt),
+      },
       pendings,
       receiver,
       origin: { hint: number, incarnation, sequence, receiver },

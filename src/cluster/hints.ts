@@ -8,7 +8,14 @@
  */
 
 import type { NodeId } from '../broker/ports.js'
-import { type Hold, isLocal, type ShelfContents, type Store, type StoreShelf, type StoreTable } from '../broker/store-port.js'
+import {
+  type Hold,
+  isLocal,
+  type ShelfContents,
+  type Store,
+  type StoreShelf,
+  type StoreTable,
+} from '../broker/store-port.js'
 import type { SealedBatch } from './batch.js'
 import { decodeHint, encodeHint, type Hint } from './stored-hint.js'
 import { TableShelf } from './table-shelf.js'

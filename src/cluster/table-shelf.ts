@@ -29,7 +29,7 @@ export class TableShelf implements StoreShelf {
   }
 
   changed(number: number, pending: Hold | undefined): void {
-    this.table.changed(keyOf(number), pending && asKeeping(pending))
+    this.table.changed(keyOf(number), pending && this.asKeeping(number, pending))
   }
 
   unchanged(): void {
@@ -38,6 +38,16 @@ export class TableShelf implements StoreShelf {
 
   get(number: number): Buffer | undefined {
     return this.entries.get(number)
+  }
+
+  /** One that cannot be refused waits for the next commit. */
+  private asKeeping(number: number, pending: Hold): Keeping {
+    if ('refuse' in pending) return pending as Keeping
+    return {
+      hold: () => pending.hold(),
+      release: () => pending.release(),
+      refuse: () => this.changed(number, pending),
+    }
   }
 
   private readEntry(number: number): Buffer | undefined {
@@ -58,9 +68,4 @@ export class TableShelf implements StoreShelf {
 
 function keyOf(number: number): string {
   return String(number).padStart(KEY_DIGITS, '0')
-}
-
-/** One that cannot be refused waits for the next commit instead. */
-function asKeeping(pending: Hold): Keeping {
-  return 'refuse' in pending ? (pending as Keeping) : { hold: () => pending.hold(), release: () => pending.release(), refuse: () => {} }
 }

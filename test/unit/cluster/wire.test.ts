@@ -18,10 +18,22 @@ describe('a frame of a link', () => {
           sequence: fc.oneof(fc.constant(0), fc.maxSafeNat()),
           continued: fc.boolean(),
           waited: fc.nat(),
+          origin: fc.option(
+            fc.record(
+              {
+                hint: fc.maxSafeNat(),
+                incarnation: fc.maxSafeNat(),
+                sequence: fc.maxSafeNat(),
+                receiver: fc.maxSafeNat(),
+              },
+              { noNullPrototype: true },
+            ),
+            { nil: undefined },
+          ),
         }),
-        ({ $case, size, jitter, sequence, continued, waited }) => {
+        ({ $case, size, jitter, sequence, continued, waited, origin }) => {
           const entries = Buffer.alloc(size + jitter, jitter)
-          const body = { $case, value: { sequence, entries, continued, waited } } as LinkBody
+          const body = { $case, value: { sequence, entries, continued, waited, origin } } as LinkBody
           const frame = encodeLinkFrame(body)
           const generated = LinkFrame.encode({ messages: [{ body }] }).finish()
           assert.equal(frame.length, generated.length)
@@ -29,7 +41,7 @@ describe('a frame of a link', () => {
             const [read, ...others] = decodeLinkFrame(bytes)
             assert.deepEqual(others, [])
             assert.ok(read?.$case === 'batch' || read?.$case === 'looseBatch')
-            assert.deepEqual({ ...read.value, entries }, { sequence, entries, continued, waited })
+            assert.deepEqual({ ...read.value, entries }, { sequence, entries, continued, waited, origin })
             assert.equal(read.$case, $case)
             assert.equal(asBuffer(read.value.entries).equals(entries), true)
           }
