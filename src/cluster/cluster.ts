@@ -156,6 +156,7 @@ export class Cluster {
       isLinked: (peer) => this.membership.peers.get(peer)?.isLinked === true,
       knowsOffers: (peer) => this.membership.peers.get(peer)?.speaks('handover') === true,
       keepsWills: (peer) => this.membership.peers.get(peer)?.speaks('wills') === true,
+      isExpecting: () => this.membership.isExpecting,
       sink: modules.clients,
       turns: this.turns,
       metrics: modules.metrics,

@@ -117,6 +117,14 @@ export class Membership {
     }
   }
 
+  /** Some member from before the restart may be on its way: it is not known to be down, and has not been met. */
+  get isExpecting(): boolean {
+    for (const { incarnation, isLive, keepsSessions } of this.table.values()) {
+      if (incarnation === 0 && isLive && keepsSessions) return true
+    }
+    return false
+  }
+
   get isApart(): boolean {
     return this.apart
   }

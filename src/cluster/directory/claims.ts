@@ -141,11 +141,14 @@ export class Claims {
     this.modules.send(from, { $case: 'directoryEvicted', value: { clientId, epoch, session: hasSession } })
   }
 
-  /** Claims that were put to a node that is gone are put to its successor. */
-  ringChanged(): void {
+  /**
+   * Claims that were put to a node that is gone are put to its successor.
+   * @param stray requests that this node itself has not looked at, and that are another one's to decide
+   */
+  ringChanged(stray: readonly number[]): void {
     const ring = this.modules.ring()
     for (const [request, claim] of this.pending) {
-      if (ring.has(claim.ringNode)) continue
+      if (ring.has(claim.ringNode) && !stray.includes(request)) continue
       claim.ringNode = ring.nodeOf(claim.clientId)
       this.ask(request, claim)
     }

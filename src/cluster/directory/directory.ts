@@ -42,6 +42,8 @@ export interface DirectoryModules {
   readonly knowsOffers: (peer: NodeId) => boolean
   /** Whether a peer keeps wills of others. */
   readonly keepsWills: (peer: NodeId) => boolean
+  /** Members from before a restart of this node have not been met yet, and may have sessions of the clients that come. */
+  readonly isExpecting: () => boolean
   readonly sink: DirectorySink
   readonly turns: TurnQueue
   readonly metrics: MetricRegistry
@@ -102,6 +104,7 @@ export class ClientDirectory implements Directory, TurnTask {
   }
 
   start(): void {
+    this.ringSince = performance.now()
     this.timer ??= setInterval(() => {
       const now = performance.now()
       this.registrar.checkTime(now)
@@ -160,7 +163,7 @@ export class ClientDirectory implements Directory, TurnTask {
       this.ring = new ClientRing(this.modules.self, nodes)
       this.ringSince = performance.now()
       this.registrar.ringChanged()
-      this.claims.ringChanged()
+      this.claims.ringChanged(this.registrar.takeStray())
     }
     if (returned !== undefined) this.toldFor.delete(returned)
     // Work for the ring before may still go on; it looks at the present one at each step.
@@ -225,8 +228,9 @@ export class ClientDirectory implements Directory, TurnTask {
 
   private isCaughtUp(): boolean {
     if (this.isStopped || performance.now() - this.ringSince > CATCH_UP_MS) return true
-    const { self, knowsOffers } = this.modules
+    const { self, knowsOffers, isExpecting } = this.modules
     const { nodes } = this.ring
+    if (isExpecting()) return false
     const ring = nodes.join()
     return nodes.every((node) => node === self || this.toldFor.get(node) === ring || !knowsOffers(node))
   }

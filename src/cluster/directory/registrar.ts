@@ -157,6 +157,16 @@ export class Registrar {
     this.early = this.early.filter(([from]) => from === self || isLinked(from))
   }
 
+  /** Claims of this node that have waited here, and that are another ring node's by now: their requests. */
+  takeStray(): number[] {
+    const { self, ring } = this.modules
+    const isStray = ([from, { clientId }]: (typeof this.early)[number]): boolean =>
+      from === self && ring().nodeOf(clientId) !== self
+    const stray = this.early.filter(isStray)
+    this.early = this.early.filter((one) => !isStray(one))
+    return stray.map(([, { request }]) => request)
+  }
+
   /**
    * Forgets, one step at a time, what is not this node's to know, or of nodes that are not there any more. One that is only
    * silent would not tell again what it has.

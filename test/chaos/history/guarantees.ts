@@ -25,7 +25,7 @@ export type StoreKind = 'embedded' | 'redis' | 'memory'
  * Whether a kill may cost sessions nothing. They are on the disk of their node, but what peers owe that node, and QoS 2 on its
  * way from it, is not promised yet: the one line to change when it is. Clients of a killed node then wait for it.
  */
-const KILL_COSTS_NOTHING = false
+const KILL_COSTS_NOTHING = true
 
 /** Whether a store in Redis keeps sessions, which the nodes that are left take over: the line to change when it does. */
 const REDIS_KEEPS_SESSIONS = false

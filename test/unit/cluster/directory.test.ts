@@ -30,6 +30,7 @@ class DirectoryNode {
       isLinked: (to) => !network.isCut(name, to),
       knowsOffers: () => true,
       keepsWills: () => true,
+      isExpecting: () => false,
       log: pino({ level: 'silent' }),
       sink: {
         evict: (clientId) => {

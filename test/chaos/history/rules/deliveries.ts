@@ -154,7 +154,10 @@ export class DeliveryRule implements Rule {
     // The publisher did not know and has sent it again; or the subscriber has reconnected, and is told so.
     if (sent?.again !== undefined) return
     const isReconnected = times.every((one) => one === event || one.connection !== event.connection)
-    if (event.dup && isReconnected) return
+    // What its node had sent in the moments before it was killed is sent as if for the first time.
+    const endedAt = this.ended.get(this.sessions.of(event.client)?.node ?? '') ?? -Infinity
+    const hasEnded = times.some((one) => one.at <= endedAt)
+    if (isReconnected && (event.dup || hasEnded)) return
     this.report('repeat', event, `${event.client} gets ${messageKey(event)} again without a reason`, evidence)
   }
 
