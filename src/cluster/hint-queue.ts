@@ -20,8 +20,8 @@ export interface HintQueueOptions {
 /** The lane, as its queue of hints sees it. */
 export interface HintLane {
   push(batch: KeptBatch): void
-  /** What is in front of those that wait is in the lane. */
-  unblock(): void
+  /** All hints up to this one are in the lane: what waits for it goes. */
+  unblock(hint: number): void
   /** There is something to send. */
   ready(): void
 }
@@ -39,8 +39,8 @@ export class HintQueue {
   private replayAt: number
   /** Incarnation of the peer; 0 while it is not known. */
   private receiver = 0
-  /** What the lane gets meanwhile waits behind this one; 0: it does not wait. */
-  private blockedBy = 0
+  /** What the lane gets meanwhile waits behind this hint; 0: it does not wait. */
+  blockedBy = 0
   /** Publishers that wait for the peer, by the hint that no commit has taken yet. */
   private waiting = new Map<number, PendingPublish[]>()
 
@@ -74,11 +74,6 @@ export class HintQueue {
 
   get isShelving(): boolean {
     return this.shelving
-  }
-
-  /** The lane has to wait with what it gets. */
-  get isBlocking(): boolean {
-    return this.blockedBy !== 0
   }
 
   /**
@@ -196,10 +191,8 @@ export class HintQueue {
     this.waiting.delete(number)
     if (hint !== undefined) lane?.push(this.batchOf(hint, pendings ?? NO_PENDINGS))
     else for (const pending of pendings ?? []) pending.release()
-    if (this.blockedBy !== 0 && number >= this.blockedBy) {
-      this.blockedBy = 0
-      lane?.unblock()
-    }
+    if (number >= this.blockedBy) this.blockedBy = 0
+    lane?.unblock(number)
     lane?.ready()
   }
 

@@ -37,8 +37,8 @@ export class KeptLane {
   private readonly writer: BatchWriter
   /** Unacknowledged batches, oldest first; bounded by limitBytes. */
   private readonly batches = new RingBuffer<KeptBatch>(Infinity)
-  /** Batches that follow hints which are not in the lane yet. */
-  private behind: KeptBatch[] = []
+  /** Batches that follow a hint, by its number, which is not in the lane yet. */
+  private behind: { readonly hint: number; readonly batch: KeptBatch }[] = []
   /** Sequence of the oldest batch kept, or of the next to be made. */
   private oldestSequence = 1
   /** How many of `batches` were written to the link that is open now. */
@@ -68,7 +68,7 @@ export class KeptLane {
     this.writer = new BatchWriter(batchBytes, (sealed) => this.keep(sealed))
     hints?.serve({
       push: (batch) => this.takeHint(batch),
-      unblock: () => this.unblock(),
+      unblock: (hint) => this.unblock(hint),
       ready: () => this.onReady(),
     })
   }
@@ -218,7 +218,7 @@ export class KeptLane {
     }
     this.writer.seal()
     const first = this.oldestSequence
-    const batches = [...this.batches, ...this.behind]
+    const batches = [...this.batches, ...this.behind.map(({ batch }) => batch)]
     this.oldestSequence += this.batches.length
     this.shelvedTo = this.oldestSequence - 1
     this.forget()
@@ -284,7 +284,7 @@ export class KeptLane {
       batch.pendings = NO_PENDINGS
     }
     for (const batch of this.batches) take(batch)
-    for (const batch of this.behind) take(batch)
+    for (const { batch } of this.behind) take(batch)
     for (const pending of this.pendings) taken.push(pending)
     this.pendings = []
     for (const pending of this.hints?.takePendings() ?? []) taken.push(pending)
@@ -309,7 +309,7 @@ export class KeptLane {
       return
     }
     // Nothing is being filled: the message went in pieces, and the last of them is the newest batch.
-    const newest = this.behind.at(-1) ?? (this.batches.at(this.batches.length - 1) as KeptBatch)
+    const newest = this.behind.at(-1)?.batch ?? (this.batches.at(this.batches.length - 1) as KeptBatch)
     newest.pendings = newest.pendings === NO_PENDINGS ? [pending] : [...newest.pendings, pending]
   }
 
@@ -322,7 +322,8 @@ export class KeptLane {
       receiver: this.receiver,
       origin: undefined,
     }
-    if (this.hints?.isBlocking === true) this.behind.push(batch)
+    const hint = this.hints?.blockedBy ?? 0
+    if (hint !== 0) this.behind.push({ hint, batch })
     else this.batches.push(batch)
     // Only marks were not counted as they were added.
     if (sealed.count === 0 && !sealed.continued) this.held += sealed.bytes
@@ -335,10 +336,15 @@ export class KeptLane {
     this.waiting += batch.sealed.count
   }
 
-  /** All hints that stood before them are in the lane. */
-  private unblock(): void {
-    for (const batch of this.behind) this.batches.push(batch)
-    this.behind = []
+  /** All hints up to this one are in the lane. */
+  private unblock(hint: number): void {
+    let count = 0
+    for (const behind of this.behind) {
+      if (behind.hint > hint) break
+      this.batches.push(behind.batch)
+      count += 1
+    }
+    if (count > 0) this.behind.splice(0, count)
   }
 }
 

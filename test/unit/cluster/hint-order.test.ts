@@ -1,0 +1,112 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import fc from 'fast-check'
+import { BatchReader } from '../../../src/cluster/batch.js'
+import { markOf, PLAIN_HEAD } from '../../../src/cluster/entry-extension.js'
+import { HintQueue } from '../../../src/cluster/hint-queue.js'
+import { Hints } from '../../../src/cluster/hints.js'
+import { KeptLane } from '../../../src/cluster/kept-lane.js'
+import { asBuffer } from '../../../src/cluster/wire.js'
+import { Message } from '../../../src/mqtt/wire/message.js'
+import { MemoryStore } from '../../support/memory-store.js'
+
+/** A lane with a store, and what has left it. */
+class Outgoing {
+  readonly offered: string[] = []
+  readonly sent: string[] = []
+  private readonly store = new MemoryStore(new Map())
+  private readonly hints: HintQueue
+  private readonly lane: KeptLane
+  private readonly reader = new BatchReader()
+  private endCommit: (() => void) | undefined
+
+  constructor() {
+    this.store.isManual = true
+    const stored = new Hints(this.store, 1).of('b@h')
+    this.hints = new HintQueue({ batchBytes: 128, limitBytes: 100_000 }, stored, () => 1)
+    this.lane = new KeptLane({ batchBytes: 128, limitBytes: 100_000 }, undefined, this.hints)
+    this.lane.begin(1)
+  }
+
+  /** A message that is kept in the store before it goes. */
+  stored(): void {
+    this.hints.offer(this.frame('stored'), PLAIN_HEAD, undefined)
+  }
+
+  /** One that is not, unless the lane is shelved. */
+  plain(): void {
+    if (this.hints.isShelving) this.hints.offer(this.frame('plain'), PLAIN_HEAD, undefined)
+    else this.lane.offer(this.frame('plain'), undefined)
+  }
+
+  mark(): void {
+    const mark = `mark ${this.offered.length}`
+    this.offered.push(mark)
+    this.lane.mark(Buffer.from(mark))
+  }
+
+  shelve(): void {
+    this.lane.shelve()
+  }
+
+  /** Begins one, or ends the one that has begun. */
+  commit(): void {
+    const end = this.endCommit
+    this.endCommit = end === undefined ? this.store.takeSnapshot() : undefined
+    end?.()
+  }
+
+  send(): void {
+    const batch = this.lane.next(true)
+    if (batch === undefined) return
+    const entries = asBuffer(batch.value.entries)
+    const mark = markOf(entries)
+    if (mark !== undefined) this.sent.push(mark.toString())
+    else this.reader.read(entries, 0, ({ payload }) => this.sent.push(payload.toString()))
+    this.lane.acknowledge(batch.value.sequence)
+  }
+
+  finish(): void {
+    for (let step = 0; step < 300; step += 1) {
+      this.commit()
+      this.send()
+    }
+  }
+
+  private frame(kind: string) {
+    const text = `${kind} ${this.offered.length}`
+    this.offered.push(text)
+    return Message.from('t', Buffer.from(text), { qos: 2 }).frame(true, 2, false)
+  }
+}
+
+/** How many marks stand before each message. */
+function places(texts: readonly string[]): Record<string, number> {
+  let marks = 0
+  const found: Record<string, number> = {}
+  for (const text of texts) {
+    if (text.startsWith('mark')) marks += 1
+    found[text] = marks
+  }
+  return found
+}
+
+describe('a mark of a session that moves', () => {
+  it('is behind all messages that were forwarded before it, and before all others, whichever of them wait for a commit', () => {
+    const step = fc.constantFrom(
+      ...(['stored', 'stored', 'plain', 'plain', 'mark', 'commit', 'commit', 'send', 'send'] as const),
+    )
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 60, size: 'max' }), fc.option(fc.nat(60), { nil: -1 }), (steps, down) => {
+        const outgoing = new Outgoing()
+        for (const [index, one] of steps.entries()) {
+          if (index === down) outgoing.shelve()
+          outgoing[one]()
+        }
+        outgoing.finish()
+        assert.deepEqual(places(outgoing.sent), places(outgoing.offered))
+      }),
+      { numRuns: 500 },
+    )
+  })
+})
