@@ -2,6 +2,12 @@
 
 import type { PendingPublish } from '../broker/ports.js'
 
+export interface BatchHoldOwner {
+  onKept(hold: BatchHold): void
+  /** One that was deferred goes with the next commit. */
+  onResumed(): void
+}
+
 export class BatchHold implements PendingPublish {
   private holds = 1
   /** Who has it and cannot keep it yet, not even with the next commit. */
@@ -10,11 +16,15 @@ export class BatchHold implements PendingPublish {
   private leader: BatchHold | undefined
   private followers: BatchHold[] | undefined
 
-  /** @param hint its number, 0 when it is none */
+  /**
+   * @param hint its number, 0 when it is none
+   * @param isExact what it brings must not come again: see `Hold`
+   */
   constructor(
     readonly sequence: number,
     readonly hint: number,
-    private readonly onKept: (hold: BatchHold) => void,
+    readonly isExact: boolean,
+    private readonly owner: BatchHoldOwner,
   ) {}
 
   get isKept(): boolean {
@@ -35,7 +45,7 @@ export class BatchHold implements PendingPublish {
     if (this.holds > 0) return
     const { followers } = this
     this.followers = undefined
-    this.onKept(this)
+    this.owner.onKept(this)
     for (const follower of followers ?? []) follower.release()
   }
 
@@ -45,6 +55,7 @@ export class BatchHold implements PendingPublish {
 
   resume(): void {
     this.deferrals -= 1
+    this.owner.onResumed()
   }
 
   beginPiece(): void {

@@ -26,6 +26,9 @@ import {
 /** Type of a PUBLISH, in the high half of a packet's first byte. [MQTT 5.0 section 2.1.2] */
 const PUBLISH_TYPE = 3
 
+/** The higher bit of the QoS in the first byte of a PUBLISH. [MQTT 5.0 section 3.3.1.2] */
+const QOS_2 = 0x04
+
 /** Bytes of a run's entry before its messages: flags and length. */
 const RUN_HEAD_BYTES = 5
 
@@ -38,6 +41,8 @@ export interface SealedBatch {
   readonly bytes: number
   /** Messages that end in this batch. */
   readonly count: number
+  /** None of its messages is of QoS 2. */
+  readonly isQos1Only: boolean
   /** `performance.now` when its first message came: an unfilled batch waits for its link, too. */
   readonly startedAt: number
 }
@@ -48,6 +53,8 @@ export class BatchWriter {
   private messages = 0
   private startedAt = 0
   private bytes = 0
+  /** All first bytes of packets in one. */
+  private firstBytes = 0
   /**
    * Messages that lie one behind the other in one received chunk, as those of one publisher do, are copied together and
    * need one entry, a run: where it begins in the chunk and in the batch. (A copy costs a call of some 100 ns, whatever
@@ -101,13 +108,21 @@ export class BatchWriter {
     }
     this.bytes += size
     this.messages += 1
+    this.firstBytes |= frame.buffer[frame.start] as number
   }
 
   /** A batch of its own with a mark and no message, behind everything that was added until now. See `markOf`. */
   addMark(mark: Uint8Array): void {
     this.seal()
     const entries = markEntry(mark)
-    this.onSealed({ entries, continued: false, bytes: entries.length, count: 0, startedAt: performance.now() })
+    this.onSealed({
+      entries,
+      continued: false,
+      bytes: entries.length,
+      count: 0,
+      isQos1Only: true,
+      startedAt: performance.now(),
+    })
   }
 
   /** Hands over what is there, if anything. */
@@ -121,10 +136,12 @@ export class BatchWriter {
     if (isRoomy) buffer.copy(entries, 0, 0, used)
     else this.buffer = undefined
     const count = this.messages
+    const isQos1Only = (this.firstBytes & QOS_2) === 0
     this.used = 0
     this.bytes = 0
     this.messages = 0
-    this.onSealed({ entries, continued: false, bytes, count, startedAt: this.startedAt })
+    this.firstBytes = 0
+    this.onSealed({ entries, continued: false, bytes, count, isQos1Only, startedAt: this.startedAt })
   }
 
   /** Forgets what is not sealed; returns how many messages that were. */
@@ -135,6 +152,7 @@ export class BatchWriter {
     this.used = 0
     this.bytes = 0
     this.messages = 0
+    this.firstBytes = 0
     return count
   }
 
@@ -182,6 +200,7 @@ export class BatchWriter {
         continued,
         bytes: end - at,
         count: continued ? 0 : 1,
+        isQos1Only: ((frame.buffer[frame.start] as number) & QOS_2) === 0,
         startedAt,
       })
     }

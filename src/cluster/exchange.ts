@@ -395,8 +395,8 @@ export class Exchange implements TurnTask {
     return lane
   }
 
-  private receiveKept({ sequence, entries, continued, waited, origin }: Batch): void {
-    this.inboundLane.receive(sequence, asBuffer(entries), continued, waited, origin)
+  private receiveKept({ sequence, entries, continued, waited, origin, isQos1Only }: Batch): void {
+    this.inboundLane.receive(sequence, asBuffer(entries), continued, waited, origin, isQos1Only !== true)
   }
 
   private receiveLoose(batch: Batch): void {

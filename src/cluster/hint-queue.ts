@@ -204,6 +204,7 @@ export class HintQueue {
         continued,
         count,
         bytes: entries.length,
+        isQos1Only: false,
         startedAt: performance.now() - (Date.now() - madeAt),
       },
       pendings,

@@ -112,6 +112,8 @@ export class HintsFor {
 
   /** Undefined when it is not there (any more). @throws StoreError, NodeError STORED_HINT_INVALID */
   get(number: number): Hint | undefined {
+    // The store may have it until its next commit.
+    if (number < this.firstNumber || this.dropped.has(number)) return undefined
     return this.fresh.get(number) ?? this.parent.get(this, number)
   }
 

@@ -11,7 +11,7 @@ import type { PendingPublish } from '../broker/ports.js'
 import { NodeError } from '../util/errors.js'
 import { RingBuffer } from '../util/ring-buffer.js'
 import { BatchAssembler } from './batch.js'
-import { BatchHold } from './batch-hold.js'
+import { BatchHold, type BatchHoldOwner } from './batch-hold.js'
 import type { BatchAck, BatchOrigin } from './wire.js'
 
 /** Which batches a commit that is made now has, as the next life of this node needs to know. */
@@ -54,7 +54,10 @@ export class InboundLane {
   private readonly assembler = new BatchAssembler()
   /** Received and not yet acknowledged in order; bounded by what the sender keeps. */
   private readonly unsettled = new RingBuffer<BatchHold>(Infinity)
-  private readonly onKept = (hold: BatchHold): void => this.settle(hold)
+  private readonly holdOwner: BatchHoldOwner = {
+    onKept: (hold) => this.settle(hold),
+    onResumed: () => this.modules.onKeeping?.(),
+  }
   /** Pieces of an entry that has not come whole. */
   private pieces: BatchHold[] = []
   /** Kept behind one that is not, and not yet acknowledged. */
@@ -155,8 +158,18 @@ export class InboundLane {
     return isRestored ? 0 : Math.max(0, missing)
   }
 
-  /** @throws NodeError BATCH_GAP when a batch is missing before this one: the link has to begin anew. */
-  receive(sequence: number, entries: Buffer, continued: boolean, waitedMs: number, origin?: BatchOrigin): void {
+  /**
+   * @param isExact something in it must not come again, not even after a restart of this node
+   * @throws NodeError BATCH_GAP when a batch is missing before this one: the link has to begin anew.
+   */
+  receive(
+    sequence: number,
+    entries: Buffer,
+    continued: boolean,
+    waitedMs: number,
+    origin?: BatchOrigin,
+    isExact = true,
+  ): void {
     if (sequence <= this.received) {
       this.repeats += 1
       return
@@ -170,7 +183,7 @@ export class InboundLane {
     }
     const earlier = this.known.delete(sequence) ? 'kept' : this.findEarlier(origin)
     this.received = sequence
-    const hold = new BatchHold(sequence, origin?.hint ?? 0, this.onKept)
+    const hold = new BatchHold(sequence, origin?.hint ?? 0, isExact, this.holdOwner)
     this.unsettled.push(hold)
     if (earlier === undefined) {
       this.take(hold, entries, continued, waitedMs, origin)

@@ -17,4 +17,11 @@ export interface KeptBatch {
 
 export const NO_PENDINGS: PendingPublish[] = []
 
-export const TAKEN: SealedBatch = { entries: Buffer.alloc(0), continued: false, bytes: 0, count: 0, startedAt: 0 }
+export const TAKEN: SealedBatch = {
+  entries: Buffer.alloc(0),
+  continued: false,
+  bytes: 0,
+  count: 0,
+  isQos1Only: true,
+  startedAt: 0,
+}

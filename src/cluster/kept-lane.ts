@@ -159,14 +159,21 @@ export class KeptLane {
     }
     const batch = this.batches.at(this.written)
     if (batch === undefined) return undefined
-    const { entries, continued, startedAt } = batch.sealed
+    const { entries, continued, isQos1Only, startedAt } = batch.sealed
     const sequence = this.oldestSequence + this.written
     this.written += 1
     const waited = Math.min(MAXIMUM_WAITED_MS, Math.max(0, Math.round(performance.now() - startedAt)))
     const origin = this.originOf(batch)
     return {
       $case: 'batch',
-      value: { sequence, entries, continued, waited, ...(origin === undefined ? {} : { origin }) },
+      value: {
+        sequence,
+        entries,
+        continued,
+        waited,
+        ...(origin === undefined ? {} : { origin }),
+        ...(isQos1Only ? { isQos1Only } : {}),
+      },
     }
   }
 
@@ -222,8 +229,10 @@ export class KeptLane {
     this.oldestSequence += this.batches.length
     this.shelvedTo = this.oldestSequence - 1
     this.forget()
+    // A move between sessions has ended with the peer: its mark says nothing any more.
+    const isOwed = ({ sealed }: KeptBatch): boolean => sealed !== TAKEN && (sealed.count > 0 || sealed.continued)
     hints.shelve(
-      batches.flatMap((batch, index) => (batch.sealed === TAKEN ? [] : [{ batch, sequence: first + index }])),
+      batches.flatMap((batch, index) => (isOwed(batch) ? [{ batch, sequence: first + index }] : [])),
       this.shelvedTo,
     )
     return true

@@ -160,7 +160,7 @@ export class ReceivedPositions implements TableContents {
 
   /** Something from this sender goes with the next commit, and so does how far it has come. */
   changed(sender: NodeId): void {
-    this.table?.changed(sender, undefined)
+    this.table?.changed(sender, undefined, true)
   }
 
   /** The sender is no member any more. */

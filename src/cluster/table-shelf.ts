@@ -1,6 +1,6 @@
 /** A shelf in a store that has tables only: what is on it is in memory, too. */
 
-import type { Hold, Keeping, ShelfContents, Store, StoreShelf, StoreTable } from '../broker/store-port.js'
+import type { Hold, Keeping, Postponed, ShelfContents, Store, StoreShelf, StoreTable } from '../broker/store-port.js'
 
 /** Digits of the highest number, so that keys are in the order of numbers. */
 const KEY_DIGITS = 15
@@ -32,8 +32,25 @@ export class TableShelf implements StoreShelf {
     this.table.changed(keyOf(number), pending && this.asKeeping(number, pending))
   }
 
+  changedLater(number: number): void {
+    this.table.changed(keyOf(number), undefined, true)
+  }
+
   unchanged(): void {
     // What is read once more is what it was.
+  }
+
+  /** Kept at once. */
+  postpone({ number, pending }: Postponed): void {
+    this.changed(number, pending)
+  }
+
+  hurry(): void {
+    // It was never postponed.
+  }
+
+  settle(): void {
+    // It was never postponed.
   }
 
   get(number: number): Buffer | undefined {

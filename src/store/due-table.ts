@@ -79,6 +79,7 @@ export abstract class DueNumbers extends DueKeys<number> {
   postpone(entry: Postponed): void {
     entry.isPostponed = true
     entry.pending.hold()
+    entry.pending.defer?.()
     this.young.push(entry)
     this.postponedCount += 1
     this.onChange(undefined, 'later')
@@ -87,6 +88,7 @@ export abstract class DueNumbers extends DueKeys<number> {
   hurry(entry: Postponed): void {
     entry.isPostponed = false
     this.postponedCount -= 1
+    entry.pending.resume?.()
     this.changed(entry.number, entry.pending)
     entry.pending.release()
   }
@@ -94,6 +96,7 @@ export abstract class DueNumbers extends DueKeys<number> {
   settle(entry: Postponed): void {
     entry.isPostponed = false
     this.postponedCount -= 1
+    entry.pending.resume?.()
     this.onChange(entry.pending, 'never')
   }
 

@@ -55,7 +55,8 @@ export class KeptSession implements SessionJournal {
     const { isAttached } = this.entry.session
     // One of QoS 2 goes out with a packet id that is kept, and has to be there with it; one whose publisher was answered
     // leaves another place in the same commit.
-    const mayWait = isAttached && qos === 1 && this.isPrompt && pending !== undefined && pending !== ANSWERED
+    const isAwaited = pending !== undefined && pending !== ANSWERED && pending.isExact !== true
+    const mayWait = isAttached && qos === 1 && this.isPrompt && isAwaited
     const place = this.modules.messages.add(message, this.number, flags, extras, pending, mayWait)
     if (this.watched === 0 && isAttached) {
       this.watched = place

@@ -10,6 +10,8 @@ export interface Hold {
   defer?(): void
   /** From the next commit on it can. */
   resume?(): void
+  /** What is kept of it is to be kept with the next commit, and not some time: it must not come again. */
+  readonly isExact?: boolean
 }
 
 /** A hold of a publisher who can be told that its message is not kept. */

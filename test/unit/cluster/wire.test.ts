@@ -18,6 +18,7 @@ describe('a frame of a link', () => {
           sequence: fc.oneof(fc.constant(0), fc.maxSafeNat()),
           continued: fc.boolean(),
           waited: fc.nat(),
+          isQos1Only: fc.constantFrom(undefined, true),
           origin: fc.option(
             fc.record(
               {
@@ -31,9 +32,9 @@ describe('a frame of a link', () => {
             { nil: undefined },
           ),
         }),
-        ({ $case, size, jitter, sequence, continued, waited, origin }) => {
+        ({ $case, size, jitter, sequence, continued, waited, origin, isQos1Only }) => {
           const entries = Buffer.alloc(size + jitter, jitter)
-          const body = { $case, value: { sequence, entries, continued, waited, origin } } as LinkBody
+          const body = { $case, value: { sequence, entries, continued, waited, origin, isQos1Only } } as LinkBody
           const frame = encodeLinkFrame(body)
           const generated = LinkFrame.encode({ messages: [{ body }] }).finish()
           assert.equal(frame.length, generated.length)
@@ -41,7 +42,7 @@ describe('a frame of a link', () => {
             const [read, ...others] = decodeLinkFrame(bytes)
             assert.deepEqual(others, [])
             assert.ok(read?.$case === 'batch' || read?.$case === 'looseBatch')
-            assert.deepEqual({ ...read.value, entries }, { sequence, entries, continued, waited, origin })
+            assert.deepEqual({ ...read.value, entries }, { sequence, entries, continued, waited, origin, isQos1Only })
             assert.equal(read.$case, $case)
             assert.equal(asBuffer(read.value.entries).equals(entries), true)
           }

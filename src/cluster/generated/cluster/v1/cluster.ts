@@ -267,7 +267,14 @@ export interface Batch {
   /** Milliseconds that the batch waited at the sender. */
   waited: number;
   /** Where it comes from, when that is not this pair of incarnations alone. Since version 2. */
-  origin?: BatchOrigin | undefined;
+  origin?:
+    | BatchOrigin
+    | undefined;
+  /**
+   * None of its messages is of QoS 2: the receiver may take its time to keep those that its clients may acknowledge before.
+   * Since version 2.
+   */
+  isQos1Only?: boolean | undefined;
 }
 
 /**
@@ -2377,7 +2384,14 @@ export const RouteCheck: MessageFns<RouteCheck> = {
 };
 
 function createBaseBatch(): Batch {
-  return { sequence: 0, entries: new Uint8Array(0), continued: false, waited: 0, origin: undefined };
+  return {
+    sequence: 0,
+    entries: new Uint8Array(0),
+    continued: false,
+    waited: 0,
+    origin: undefined,
+    isQos1Only: undefined,
+  };
 }
 
 export const Batch: MessageFns<Batch> = {
@@ -2396,6 +2410,9 @@ export const Batch: MessageFns<Batch> = {
     }
     if (message.origin !== undefined) {
       BatchOrigin.encode(message.origin, writer.uint32(42).fork()).join();
+    }
+    if (message.isQos1Only !== undefined) {
+      writer.uint32(48).bool(message.isQos1Only);
     }
     return writer;
   },
@@ -2451,6 +2468,14 @@ export const Batch: MessageFns<Batch> = {
             }
 
             message.origin = BatchOrigin.decode(reader, reader.uint32());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.isQos1Only = reader.bool();
             continue;
           }
         }
