@@ -227,11 +227,13 @@ export class Taker {
   /** The routes of the session go out in this turn; each node marks its messages once it has them. */
   private askForMarks(arrival: Arrival, session: ArrivingSession): void {
     const { self, send, peers, routeVersion } = this.modules
-    const nodes = [self, ...peers()]
+    const { move } = arrival
+    const { holder } = arrival.request
+    // The giver also where its link has just been lost: without its mark both would take what is published there.
+    const nodes = [...new Set([self, holder, ...peers()])]
     arrival.awaited = new Set(nodes)
     session.await(nodes)
-    const { move } = arrival
-    const value = { move, giver: arrival.request.holder, nodes, routeVersion: routeVersion() }
+    const value = { move, giver: holder, nodes, routeVersion: routeVersion() }
     arrival.cut = { $case: 'takeoverCut', value }
     for (const node of nodes) send(node, arrival.cut)
   }
