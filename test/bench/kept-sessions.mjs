@@ -4,7 +4,7 @@
  * their replay, clients that are there, room on the disk, and a start with a million messages in queues. The broker has
  * core 1, the thread that writes included, the load core 0; the brokers take turns.
  *
- *   npm run build && node test/bench/kept-sessions.mjs [--only away,live,disk,start] [--runs 3] [--seconds 5]
+ *   node test/bench/kept-sessions.mjs [--only away,live,disk,start] [--runs 3] [--seconds 5]
  *     [--messages 300000] [--kept 1000000] [--durability commit|fsync] [--profiles directory] [--write]
  *
  * --profiles leaves CPU profiles of the nodes. Figures on a busy machine: ratios in one run, and processor time per message.
@@ -15,6 +15,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { connectAsync } from 'mqtt'
+import { build } from '../support/scripts/build.mjs'
 import { runScript, ScriptError } from '../support/scripts/run-command.mjs'
 import { freePort, startMosquitto, startNode } from './brokers.mjs'
 import { circumstances, fillIn } from './document.mjs'
@@ -42,6 +43,7 @@ async function main() {
   })
   const chosen = values.only.split(',')
   for (const name of chosen) if (!(name in PARTS)) throw new ScriptError(`There is no part ${name}.`)
+  await build()
   const options = {
     generator: { program: compileGenerator(), seconds: Number(values.seconds), version: 4 },
     runs: Number(values.runs),
