@@ -4,6 +4,7 @@ import { pino } from 'pino'
 import { KeptSessions } from '../../../../src/broker/kept/kept-sessions.js'
 import { ANSWERED } from '../../../../src/broker/publish.js'
 import { SessionEntry } from '../../../../src/broker/session-registry.js'
+import type { Postponed } from '../../../../src/broker/store-port.js'
 import { type Hold, NEVER_EXPIRES, Session } from '../../../../src/mqtt/session/session.js'
 import { createSessionMetrics } from '../../../../src/mqtt/session/session-metrics.js'
 import { Message } from '../../../../src/mqtt/wire/message.js'
@@ -12,6 +13,7 @@ import { MetricRegistry } from '../../../../src/telemetry/registry.js'
 import { TimerWheel } from '../../../../src/util/timer-wheel.js'
 import { TurnQueue } from '../../../../src/util/turn.js'
 import { untilReleased } from '../../../contract/store.js'
+import { eventually } from '../../../support/eventually.js'
 import { CountingHold, RecordingOutlet } from '../../mqtt/session/recording-outlet.js'
 import { DELIVERY } from '../../mqtt/session/session-setting.js'
 import { directoryFor, openEmbedded } from '../../store/store-bed.js'
@@ -32,7 +34,24 @@ async function open(directory: string) {
     entries.set(clientId, entry)
     return entry
   }
-  const kept = new KeptSessions(life.store, {
+  // How many are postponed, as the shelf is told.
+  let postponed = 0
+  const { store } = life
+  const makeShelf = store.shelf.bind(store)
+  store.shelf = (name, contents) => {
+    const shelf = makeShelf(name, contents)
+    const { postpone, hurry, settle } = shelf
+    const counting = (call: (entry: Postponed) => void, change: number) => (entry: Postponed) => {
+      postponed += change
+      call.call(shelf, entry)
+    }
+    return Object.assign(shelf, {
+      postpone: counting(postpone, 1),
+      hurry: counting(hurry, -1),
+      settle: counting(settle, -1),
+    })
+  }
+  const kept = new KeptSessions(store, {
     sessions: {
       restore: enter,
       subscribe: () => undefined,
@@ -51,6 +70,8 @@ async function open(directory: string) {
   return {
     ...life,
     missing,
+    /** A message waits, and for no commit. */
+    isPostponed: () => postponed > 0,
     begin(clientId: string): Session {
       const entry = enter(clientId)
       kept.begin(entry)
@@ -136,6 +157,34 @@ describe('sessions that are kept', () => {
     assert.deepEqual(again(next.session('a')), expected)
     assert.equal(next.session('a').inFlightCount, 3)
     await next.stop()
+  })
+
+  it('are not waited for when their client was slow, until it is quick again', async (t) => {
+    const node = await open(directoryFor(t))
+    const session = node.begin('a')
+    const outlet = new RecordingOutlet()
+    session.attach(outlet)
+    // Nobody acknowledges: its messages are written in the end, and from then on at once.
+    await untilReleased(publish([session], 'first'))
+    await eventually(async () => {
+      const hold = publish([session], 'not waited for')
+      const isPostponed = node.isPostponed()
+      await untilReleased(hold)
+      assert.equal(isPostponed, false)
+    })
+    const settle = () => {
+      for (const { packetId } of outlet.takeSent()) session.acknowledge(packetId)
+    }
+    settle()
+    // The next message is timed, and acknowledged in time.
+    const timed = publish([session], 'timed')
+    settle()
+    await untilReleased(timed)
+    const hold = publish([session], 'waited for')
+    assert.equal(node.isPostponed(), true)
+    settle()
+    await untilReleased(hold)
+    await node.stop()
   })
 
   it('do not wait with a message whose publisher was answered', async (t) => {
