@@ -6,6 +6,7 @@
  *
  *   node test/bench/kept-sessions.mjs [--only away,live,disk,start] [--runs 3] [--seconds 5]
  *     [--messages 300000] [--kept 1000000] [--durability commit|fsync] [--profiles directory] [--write]
+ *   node test/bench/kept-sessions.mjs --only redis: the first two with a Redis on core 0
  *
  * --profiles leaves CPU profiles of the nodes. Figures on a busy machine: ratios in one run, and processor time per message.
  */
@@ -17,16 +18,19 @@ import { parseArgs } from 'node:util'
 import { connectAsync } from 'mqtt'
 import { build } from '../support/scripts/build.mjs'
 import { runScript, ScriptError } from '../support/scripts/run-command.mjs'
-import { freePort, startMosquitto, startNode } from './brokers.mjs'
+import { freePort, startMosquitto, startNode, startRedis } from './brokers.mjs'
 import { circumstances, fillIn } from './document.mjs'
 import { compileGenerator, load } from './generator.mjs'
 
 const BROKER_CORE = '1'
+const LOAD_CORE = '0'
 const PAIRS = '--publishers 50 --subscribers 50 --choice own --qos 1'
 /** Jiffies of /proc in a second. */
 const CLOCK_TICKS = 100
 
 const PARTS = { away: measureAway, live: measureLive, disk: measureDisk, start: measureStart }
+/** By itself: its table has other columns. */
+const REDIS = 'redis'
 
 async function main() {
   const { values } = parseArgs({
@@ -42,7 +46,8 @@ async function main() {
     },
   })
   const chosen = values.only.split(',')
-  for (const name of chosen) if (!(name in PARTS)) throw new ScriptError(`There is no part ${name}.`)
+  for (const name of chosen)
+    if (!(name in PARTS) && values.only !== REDIS) throw new ScriptError(`There is no part ${name}.`)
   await build()
   const options = {
     generator: { program: compileGenerator(), seconds: Number(values.seconds), version: 4 },
@@ -51,6 +56,10 @@ async function main() {
     kept: Number(values.kept),
     durability: values.durability,
     profiles: values.profiles,
+  }
+  if (values.only === REDIS) {
+    await measureRedis(options)
+    return 0
   }
   const lines = []
   const print = (line) => {
@@ -90,6 +99,51 @@ async function measureLive(options, print) {
     const kind = clean === 0 ? 'sessions that are kept' : 'clean sessions'
     print(rowOf(`50 publishers to 50 clients that are there, ${kind}`, runs, 'delivered_s', 'us_passed'))
   }
+}
+
+/** Sessions in Redis: round trips per message, and what Redis itself uses. */
+async function measureRedis(options) {
+  const rows = [
+    [
+      'messages for 50 clients that are away, acknowledged',
+      'acked_s',
+      `--mode offline ${PAIRS} --count ${options.messages}`,
+    ],
+    ['50 publishers to 50 clients that are there', 'delivered_s', `${PAIRS} --clean 0`],
+  ]
+  console.log(`${circumstances()}.\n`)
+  console.log('| sessions in Redis | messages/s | round trips per message | processor time per message: node, Redis |')
+  console.log('|---|--:|--:|--:|')
+  for (const fsync of ['no', 'everysec']) {
+    const redis = await startRedis(LOAD_CORE, fsync)
+    const store = { kind: 'redis', redis: { url: `redis://127.0.0.1:${redis.port}`, waitTime: '30s' } }
+    const node = await startOurs(options, '', store)
+    try {
+      for (const [what, figure, parameters] of rows) {
+        const before = await redisUse(node, redis)
+        const result = await run(options, parameters, node)
+        const after = await redisUse(node, redis)
+        const handled = result.sent + result.arrived
+        const trips = ((after.roundTrips - before.roundTrips) / result.sent).toFixed(4)
+        const us = (((after.seconds - before.seconds) * 1e6) / handled).toFixed(1)
+        const replay = result.replayed_s === undefined ? '' : `, replayed ${Math.round(result.replayed_s / 1000)} k/s`
+        const faults = result.lost + result.duplicates + result.disordered
+        const note = faults === 0 ? '' : ` (${faults} lost, repeated or out of order)`
+        const rate = `${Math.round(result[figure] / 1000)} k/s${replay}`
+        const file = fsync === 'no' ? 'no file' : fsync
+        console.log(`| ${what}, ${file}${note} | ${rate} | ${trips} | ${result.us.toFixed(1)}, ${us} µs |`)
+      }
+    } finally {
+      await node.stop()
+      await redis.stop()
+    }
+  }
+}
+
+async function redisUse(node, redis) {
+  const text = await (await fetch(`http://${node.admin}/metrics`)).text()
+  const roundTrips = Number(/^shoalmq_store_redis_round_trips_total (\d+)/m.exec(text)?.[1])
+  return { roundTrips, seconds: processorTime(redis.pid) }
 }
 
 async function measureDisk(options, print) {
@@ -183,9 +237,9 @@ async function withData(options, { sessions, filterOf }, measure) {
   }
 }
 
-async function startOurs({ durability, profiles }, data = '') {
+async function startOurs({ durability, profiles }, data = '', store = { kind: 'embedded', durability }) {
   const config = {
-    store: { kind: 'embedded', durability },
+    store,
     mqtt: { queueLength: 1_000_000, queueBytes: '4gb' },
     log: { level: 'error' },
   }
