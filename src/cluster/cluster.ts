@@ -419,7 +419,8 @@ export class Cluster {
       isGone: (life) => isGone(peers, life, ownNode.identity()),
       peers: () => this.reachablePeers(),
       send: (to, body) => peers.get(to)?.send(body),
-      handOn: (dead, heir) => handOn(dead, heir, { self: modules.node, peers, reader, sink: modules.sink }),
+      handOn: (dead, heir, positions) =>
+        handOn(dead, heir, positions, { self: modules.node, peers, reader, sink: modules.sink, log: modules.log }),
       mark: (to, mark) => peers.get(to)?.exchange.mark(mark),
       routeVersion: () => this.routeLog.version,
       routeVersionOf: (peer) => peers.get(peer)?.exchange.mirror.version ?? 0,

@@ -216,10 +216,10 @@ export class Exchange implements TurnTask {
     return this.kept.offer(frame, pending, head)
   }
 
-  /** Adds a message that is owed already: there is room for it, since nobody can be made to wait. */
-  owe(frame: Frame, head: Buffer): void {
+  /** Adds a message that another peer was owed: to the store first, so that it is there in one place or the other. */
+  owe(frame: Frame, head: Buffer): boolean {
     this.wake()
-    this.kept.owe(frame, head)
+    return this.kept.hints?.offer(frame, head, undefined) === true || this.kept.offer(frame, undefined, head)
   }
 
   mapWritten(map: ReplicatedMap, key: string): void {

@@ -11,7 +11,7 @@
 import type { PendingPublish } from '../broker/ports.js'
 import type { Frame } from '../mqtt/wire/message.js'
 import { RingBuffer } from '../util/ring-buffer.js'
-import { BatchAssembler, BatchWriter, type SealedBatch } from './batch.js'
+import { BatchWriter, type SealedBatch } from './batch.js'
 import { PLAIN_HEAD } from './entry-extension.js'
 import type { HintQueue } from './hint-queue.js'
 import { type KeptBatch, NO_PENDINGS, TAKEN } from './kept-batch.js'
@@ -24,13 +24,6 @@ import type { BatchOrigin, LinkBodyOf } from './wire.js'
  */
 export const BURST_FACTOR = 8
 export const BURST_MS = 5_000
-
-/** Whole entries that wait for the peer. */
-export interface OwedEntries {
-  readonly entries: Buffer
-  /** As `performance.now` tells, when the first message of their last piece came. */
-  readonly startedAt: number
-}
 
 export class KeptLane {
   private readonly limitBytes: number
@@ -121,24 +114,6 @@ export class KeptLane {
     this.writer.add(frame, head)
     if (pending !== undefined) this.attach(pending)
     return true
-  }
-
-  /** Adds a message that another peer was owed, and that this one is to get: it is kept already, so there is room for it. */
-  owe(frame: Frame, head: Buffer): void {
-    this.held += head.length + frame.end - frame.start
-    this.waiting += 1
-    this.writer.add(frame, head)
-  }
-
-  /** What the peer has not acknowledged, oldest first, each with all its pieces. */
-  *owed(): Generator<OwedEntries> {
-    this.writer.seal()
-    const assembler = new BatchAssembler()
-    for (const { sealed } of this.batches) {
-      if (sealed === TAKEN) continue
-      const whole = assembler.add(sealed.entries, sealed.continued)
-      if (whole !== undefined) yield { entries: whole, startedAt: sealed.startedAt }
-    }
   }
 
   /** Puts a mark behind all messages until now; a few bytes, for which a full lane has room. */

@@ -11,6 +11,7 @@ import type { Store, StoreTable, TableContents } from '../broker/store-port.js'
 import { asError } from '../util/errors.js'
 import type { BatchHold } from './batch-hold.js'
 import { type Found, type InboundLane, type LanePosition, NO_POSITION } from './inbound-lane.js'
+import type { Hint } from './stored-hint.js'
 import type { BatchOrigin } from './wire.js'
 
 /** Of each sender so many incarnations are known: what it owed from before them has come or is given up. */
@@ -190,5 +191,25 @@ export class ReceivedPositions implements TableContents {
     }
     if (stored.at < Date.now() - FORGET_AFTER_MS) return this.changed(sender)
     this.of(sender).restore(stored)
+  }
+}
+
+/** What a node has got from one sender, as it has kept it with its sessions. */
+export class KnownBatches {
+  private readonly positions = new SenderPositions()
+
+  /** @param stored undefined when it has got nothing. @throws Error when it cannot be read */
+  constructor(stored: Uint8Array | undefined) {
+    if (stored !== undefined) this.positions.restore(JSON.parse(Buffer.from(stored).toString()) as StoredPositions)
+  }
+
+  /** Which row of numbers the hints of the sender have. Before `has`. */
+  openHints(since: number): void {
+    this.positions.openHints(since)
+  }
+
+  /** To be asked in the order of the hints. */
+  has({ number, incarnation, sequence, receiver }: Hint): boolean {
+    return this.positions.findEarlier({ hint: number, incarnation, sequence, receiver }) === 'kept'
   }
 }

@@ -94,7 +94,7 @@ class Receiver {
     this.ended = this.run()
   }
 
-  /** Everything that was acknowledged to these has come, in the order of each; of QoS 2 nothing twice. */
+  /** Everything that was acknowledged to these has come, in the order of each; nothing twice. */
   async assertAll(senders: readonly Sender[]): Promise<void> {
     const topics = [`${this.clientId}/one`, `${this.clientId}/two`]
     const sent = topics.flatMap((topic) =>
@@ -107,7 +107,7 @@ class Receiver {
     for (const list of sent) {
       const stream = list[0]?.replace(/\d+$/, '') ?? ''
       const arrived = this.got.filter((text) => text.startsWith(stream))
-      assert.deepEqual(stream.includes('/one') ? [...new Set(arrived)] : arrived, list)
+      assert.deepEqual(arrived, list)
     }
   }
 
@@ -187,8 +187,9 @@ test('a node that was only frozen ends the sessions that another has adopted, an
   assert.equal(await adopted(cluster, frozen), 1)
   await sender.send(3)
   process.kill(frozen.pid, 'SIGCONT')
-  // 0x9C: the session is elsewhere.
-  assert.equal(((await before.closed()).at(-1) as { reasonCode?: number }).reasonCode, 0x9c)
+  // 0x9C, the session is elsewhere, or 0x8E, when the directory has said so first.
+  const { reasonCode } = (await before.closed()).at(-1) as { reasonCode?: number }
+  assert.ok(reasonCode === 0x9c || reasonCode === 0x8e, `closed with ${reasonCode}`)
   await cluster.whenWhole()
   await sender.send(3)
   await client.assertAll([sender])

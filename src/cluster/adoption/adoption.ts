@@ -35,7 +35,7 @@ export interface AdoptionModules {
   /** This node, and those that can be reached. */
   readonly nodes: () => readonly NodeId[]
   /** Asks these nodes for what they owe, and for marks. */
-  readonly askForMarks: (nodes: readonly NodeId[]) => void
+  readonly askForMarks: (nodes: readonly NodeId[], positions: EstateContents['positions']) => void
   readonly metrics: AdoptionMetrics
   readonly log: Logger
 }
@@ -138,7 +138,7 @@ export class Adoption {
     const asked = nodes()
     this.awaited = new Set(asked)
     for (const { session } of this.adopted) session.await(asked)
-    askForMarks(asked)
+    askForMarks(asked, this.contents.positions)
     const timer = setTimeout(() => this.marks.resolve(), MARKS_TIMEOUT_MS)
     await this.marks.promise
     clearTimeout(timer)

@@ -8,6 +8,7 @@
 
 import type { Logger } from 'pino'
 import type { NodeLife, SharedStore } from '../../broker/estate-port.js'
+import type { EstateContents } from '../../broker/kept/inherited-sessions.js'
 import type { SessionMoves } from '../../broker/move-ports.js'
 import type { NodeId } from '../../router/route-table.js'
 import { asError } from '../../util/errors.js'
@@ -51,8 +52,8 @@ export interface AdoptionsModules {
   /** Nodes that can be reached. */
   readonly peers: () => readonly NodeId[]
   readonly send: (to: NodeId, body: LinkBody) => void
-  /** Hands on to an heir, perhaps this node, what is owed to a node that is down; returns how many messages. */
-  readonly handOn: (dead: NodeLife, heir: NodeId) => number
+  /** Hands on to an heir, perhaps this node, what a node that is down is owed and has not got; returns how many messages. */
+  readonly handOn: (dead: NodeLife, heir: NodeId, positions: Uint8Array | undefined) => number
   /** Puts a mark behind what was forwarded to a peer until now. */
   readonly mark: (to: NodeId, mark: TakeoverMark) => void
   readonly routeVersion: () => number
@@ -254,7 +255,7 @@ export class Adoptions {
       const adoption = new Adoption(estate, contents, {
         ...{ self, sessions, log, metrics: this.counters, claim: this.modules.claim },
         nodes: () => [self, ...this.modules.peers()],
-        askForMarks: (nodes) => this.askForMarks(nodes, number, { node, incarnation }),
+        askForMarks: (nodes, positions) => this.askForMarks(nodes, positions, number, { node, incarnation }),
       })
       this.adoptions.set(number, adoption)
       try {
@@ -280,9 +281,16 @@ export class Adoptions {
     return true
   }
 
-  private askForMarks(nodes: readonly NodeId[], number: number, { node, incarnation }: NodeLife): void {
-    const value = { number, node, incarnation, routeVersion: this.modules.routeVersion() }
+  private askForMarks(
+    nodes: readonly NodeId[],
+    positions: EstateContents['positions'],
+    number: number,
+    { node, incarnation }: NodeLife,
+  ): void {
+    const routeVersion = this.modules.routeVersion()
     for (const to of nodes) {
+      const position = positions.get(to)
+      const value = { number, node, incarnation, routeVersion, ...(position && { positions: position }) }
       if (to === this.modules.self) this.owe(to, value)
       else this.modules.send(to, { $case: 'estateTaken', value })
     }
@@ -299,9 +307,9 @@ export class Adoptions {
   }
 
   /** What the node that is down is owed, and behind it the mark: from here on the heir gets it as its own. */
-  private pay(heir: NodeId, { number, node, incarnation }: LinkBodyOf<'estateTaken'>['value']): void {
+  private pay(heir: NodeId, { number, node, incarnation, positions }: LinkBodyOf<'estateTaken'>['value']): void {
     const { self, handOn, mark } = this.modules
-    this.counters.owed.value += handOn({ node, incarnation }, heir)
+    this.counters.owed.value += handOn({ node, incarnation }, heir, positions)
     if (heir === self) this.adoptions.get(number)?.marked(self)
     else mark(heir, { move: number, taker: heir, estate: node })
   }

@@ -1,37 +1,71 @@
-/** What is owed to a node that is down goes to the one that has its sessions, each message marked as one for these. */
+/**
+ * What is owed to a node that is down goes to the one that has its sessions, each message marked as one for these. It is in
+ * the store of this node all the time: as a hint for the one, then for the other.
+ */
 
+import type { Logger } from 'pino'
 import type { NodeLife } from '../../broker/estate-port.js'
 import type { ForwardedSink, NodeId, PendingPublish } from '../../broker/ports.js'
-import type { BatchReader } from '../batch.js'
-import { inheritedHead } from '../entry-extension.js'
+import { asError } from '../../util/errors.js'
+import { BatchAssembler, type BatchReader } from '../batch.js'
+import { inheritedHead, markOf } from '../entry-extension.js'
+import type { Hint, HintsFor } from '../hints.js'
 import type { Peer } from '../peer.js'
-
-/** Nobody waits for these messages, but a queue must take them as if somebody did. */
-const ANSWERED: PendingPublish = { hold() {}, release() {} }
+import { KnownBatches } from '../received-positions.js'
 
 export interface DebtModules {
   readonly self: NodeId
   readonly peers: ReadonlyMap<NodeId, Peer>
   readonly reader: BatchReader
   readonly sink: ForwardedSink
+  readonly log: Logger
+}
+
+/** Hints that make whole entries; paid when whoever gets the messages has kept them. */
+class Debt implements PendingPublish {
+  private holds = 1
+
+  constructor(
+    private readonly owed: HintsFor,
+    private readonly hints: readonly Hint[],
+  ) {}
+
+  hold(): void {
+    this.holds += 1
+  }
+
+  release(): void {
+    this.holds -= 1
+    if (this.holds === 0) for (const hint of this.hints) this.owed.drop(hint)
+  }
 }
 
 /**
  * From here on the routes of the node that is down cost nothing, and its heir gets what comes.
- * @returns how many messages there were
+ * @param positions what the node that is down has got, as it has kept it with its sessions
+ * @returns how many messages it has not got
  */
-export function handOn(dead: NodeLife, heir: NodeId, { self, peers, reader, sink }: DebtModules): number {
+export function handOn(
+  dead: NodeLife,
+  heir: NodeId,
+  positions: Uint8Array | undefined,
+  { self, peers, reader, sink, log }: DebtModules,
+): number {
   const peer = peers.get(dead.node)
-  // Another life of it is there: what this one was owed is given up, or on its way to that one.
-  if (peer === undefined || peer.incarnation !== dead.incarnation) return 0
+  // Another life of it is there, and what this one was owed is on its way to that one.
+  if (peer === undefined || peer.incarnation !== dead.incarnation || !peer.exchange.kept.shelve()) return 0
+  const owed = peer.exchange.kept.hints?.stored
+  const known = new KnownBatches(positions)
+  if (owed !== undefined) known.openHints(owed.since)
   const to = peers.get(heir)
   let messages = 0
-  for (const { entries, startedAt } of peer.exchange.kept.owed()) {
-    reader.read(entries, Math.round(performance.now() - startedAt), (message, targets) => {
+  const pay = (entries: Buffer, waited: number, debt: Debt): void => {
+    if (markOf(entries) !== undefined) return
+    reader.read(entries, waited, (message, targets) => {
       // Those for groups of shared subscriptions are other members' by now.
       if (targets?.isOnly === true || message.qos === 0) return
       messages += 1
-      if (heir === self) sink.deliverInherited(message, self, ANSWERED, dead.node)
+      if (heir === self) sink.deliverInherited(message, self, debt, dead.node)
       else
         to?.exchange.owe(
           message.frame(true, message.qos, message.retain),
@@ -39,6 +73,37 @@ export function handOn(dead: NodeLife, heir: NodeId, { self, peers, reader, sink
         )
     })
   }
+  for (const { hints, entries } of wholeEntries(owed, known)) {
+    const debt = new Debt(owed as HintsFor, hints)
+    try {
+      pay(entries, Math.max(0, Date.now() - (hints.at(-1)?.madeAt ?? 0)), debt)
+    } catch (error) {
+      log.error({ peer: dead.node, err: asError(error) }, 'what a node that is down is owed is not readable')
+    }
+    debt.release()
+  }
   if (!peer.isLive) peer.exchange.mirror.clear()
   return messages
+}
+
+interface WholeEntries {
+  readonly hints: readonly Hint[]
+  readonly entries: Buffer
+}
+
+/** What has not come to the node; what has is dropped. */
+function* wholeEntries(owed: HintsFor | undefined, known: KnownBatches): Generator<WholeEntries> {
+  const assembler = new BatchAssembler()
+  let hints: Hint[] = []
+  for (const hint of owed?.entries() ?? []) {
+    if (known.has(hint)) {
+      owed?.drop(hint)
+      continue
+    }
+    hints.push(hint)
+    const entries = assembler.add(hint.entries, hint.continued)
+    if (entries === undefined) continue
+    yield { hints, entries }
+    hints = []
+  }
 }

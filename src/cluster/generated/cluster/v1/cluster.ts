@@ -516,6 +516,8 @@ export interface EstateTaken {
   incarnation: number;
   /** The marks wait until the node that is asked has the sender's routes up to this version. */
   routeVersion: number;
+  /** How far the sessions have come in what the node that is asked has sent; none when they have nothing from it. */
+  positions?: Uint8Array | undefined;
 }
 
 /** All sessions of that life of a node are the sender's now, or there were none. */
@@ -4252,7 +4254,7 @@ export const TakeoverMark: MessageFns<TakeoverMark> = {
 };
 
 function createBaseEstateTaken(): EstateTaken {
-  return { number: 0, node: "", incarnation: 0, routeVersion: 0 };
+  return { number: 0, node: "", incarnation: 0, routeVersion: 0, positions: undefined };
 }
 
 export const EstateTaken: MessageFns<EstateTaken> = {
@@ -4268,6 +4270,9 @@ export const EstateTaken: MessageFns<EstateTaken> = {
     }
     if (message.routeVersion !== 0) {
       writer.uint32(32).uint64(message.routeVersion);
+    }
+    if (message.positions !== undefined) {
+      writer.uint32(42).bytes(message.positions);
     }
     return writer;
   },
@@ -4315,6 +4320,14 @@ export const EstateTaken: MessageFns<EstateTaken> = {
             }
 
             message.routeVersion = longToNumber(reader.uint64());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.positions = reader.bytes();
             continue;
           }
         }
