@@ -165,8 +165,11 @@ export interface Takeovers {
    * once, for a session that is `lost` with that node, and with `unknown` where the store does not answer.
    */
   seek(clientId: string, done: (found: 'none' | 'lost' | 'unknown', node?: NodeId) => void): void
-  /** What that node has kept: `done` is called once, with true when it can be claimed, and with false after five seconds. */
-  whenBack(node: NodeId, done: (isBack: boolean) => void): void
+  /**
+   * What that node has kept: `done` is called once, with true when it can be claimed, and with false when it cannot by
+   * `until`, as `performance.now` tells.
+   */
+  whenBack(node: NodeId, until: number, done: (isBack: boolean) => void): void
   /** Of a session that is coming here from a node that is down: calls `done` when it is here; false when none is. */
   whenInherited(clientId: string, done: () => void): boolean
 }
@@ -175,6 +178,8 @@ export interface FetchRequest {
   readonly epoch: number
   readonly holder: NodeId
   readonly owner: string | undefined
+  /** When `done` has to have been called, as `performance.now` tells; as soon as it is looked at, some 100 ms later. */
+  readonly until: number
 }
 
 /** Without peers there is nothing to take over. */
@@ -188,7 +193,7 @@ export const NO_TAKEOVERS: Takeovers = {
   seek(_clientId, done) {
     done('none')
   },
-  whenBack(_node, done) {
+  whenBack(_node, _until, done) {
     done(false)
   },
   whenInherited() {

@@ -42,8 +42,17 @@ export interface SessionKeeper {
   whenKept(clientId: string, done: () => void): void
 }
 
-/** How long a CONNECT goes from one node that may have its session to another, in milliseconds. */
-const FETCH_TIME_MS = 1_500
+/**
+ * How long a CONNECT waits at most for the directory and for its session, in milliseconds, however many nodes may have it
+ * and however many others of its client ID have joined it: a client is promised 5 s.
+ */
+const CONNECT_TIME_MS = 4_500
+
+/** What a claim takes at most; one that would have to be made again later is not. */
+const CLAIM_TIME_MS = 1_500
+
+/** With less time left no further node is asked for the session. */
+const LEAST_FETCH_MS = 300
 
 /** Undefined: there is no room for a further one. `away`: it is not to be had yet, and the client is to come again. */
 type OpenedCallback = (opened: OpenedSession | 'away' | undefined) => void
@@ -60,8 +69,8 @@ interface Expectant {
    * also what those were told, since a session is sometimes slower than its client.
    */
   holders: NodeId[]
-  /** When it was let in by the directory, as `performance.now` tells. */
-  since: number
+  /** When it has waited long enough, as `performance.now` tells. */
+  until: number
   done: OpenedCallback
 }
 
@@ -109,6 +118,10 @@ export class SessionOpener implements SessionLifecycle, MovableSessions {
    * that is closed before: by its client, or since its client ID has come to another node meanwhile.
    */
   open(connection: Connection, packet: ConnectPacket, done: OpenedCallback): void {
+    this.claim(connection, packet, performance.now() + CONNECT_TIME_MS, done)
+  }
+
+  private claim(connection: Connection, packet: ConnectPacket, until: number, done: OpenedCallback): void {
     const { clientId } = connection
     this.directory.claim(clientId, packet.cleanStart, (epoch, holder) => {
       if (epoch === undefined) {
@@ -118,7 +131,7 @@ export class SessionOpener implements SessionLifecycle, MovableSessions {
       const holders = holder === undefined ? [] : [holder]
       const owner = provenUsername(connection)
       const connect = { connection, packet }
-      const expectant = { clientId, owner, connect, epoch, holders, since: performance.now(), done }
+      const expectant = { clientId, owner, connect, epoch, holders, until, done }
       if (this.expectants.has(clientId)) this.join(expectant)
       else if (packet.cleanStart) this.proceed(expectant)
       else this.fetch(expectant)
@@ -134,7 +147,8 @@ export class SessionOpener implements SessionLifecycle, MovableSessions {
       // Its client has come somewhere meanwhile, and gets it.
       if (epoch === undefined || this.expectants.has(clientId)) return
       const holders = holder === undefined ? [] : [holder]
-      this.fetch({ clientId, owner, connect: undefined, epoch, holders, since: performance.now(), done() {} })
+      const until = performance.now() + CONNECT_TIME_MS
+      this.fetch({ clientId, owner, connect: undefined, epoch, holders, until, done() {} })
     }
     this.adoptions += 1
     this.directory.claim(clientId, false, done, from)
@@ -163,7 +177,14 @@ export class SessionOpener implements SessionLifecycle, MovableSessions {
     const { clientId, connect, epoch, done } = expectant
     if (connect?.connection.state !== 'opening') return this.forgo(clientId, epoch)
     const entry = this.registry.get(clientId)
-    if (entry?.isMoving === true && this.takeovers.whenInherited(clientId, () => this.proceed(expectant))) return
+    let isInTime = (): boolean => true
+    const whenHere = (): void => {
+      if (isInTime()) this.proceed(expectant)
+    }
+    if (entry?.isMoving === true && this.takeovers.whenInherited(clientId, whenHere)) {
+      isInTime = watchTime(expectant.until, () => this.turnAway(expectant))
+      return
+    }
     if (entry === undefined && this.takeovers.mayBeLost && !connect.packet.cleanStart) this.seek(expectant)
     else done(this.enter(connect.connection, connect.packet, epoch))
   }
@@ -172,9 +193,13 @@ export class SessionOpener implements SessionLifecycle, MovableSessions {
   private seek(expectant: Expectant): void {
     const { clientId } = expectant
     this.expectants.set(clientId, expectant)
+    const isInTime = watchTime(expectant.until, () => {
+      const last = this.takeExpectant(clientId)
+      if (last !== undefined) this.turnAway(last)
+    })
     this.takeovers.seek(clientId, (found, node) => {
-      const last = this.expectants.get(clientId)
-      this.expectants.delete(clientId)
+      if (!isInTime()) return
+      const last = this.takeExpectant(clientId)
       const connect = last?.connect
       if (last === undefined || connect === undefined) return
       const { connection, packet } = connect
@@ -183,18 +208,30 @@ export class SessionOpener implements SessionLifecycle, MovableSessions {
       // The node that takes it over claims the client ID first.
       this.directory.release(clientId, last.epoch)
       if (node === undefined) return last.done('away')
-      this.takeovers.whenBack(node, (isBack) => {
+      this.takeovers.whenBack(node, last.until - CLAIM_TIME_MS, (isBack) => {
         if (connection.state !== 'opening') return
-        if (isBack) this.open(connection, packet, last.done)
+        if (isBack) this.claim(connection, packet, last.until, last.done)
         else last.done('away')
       })
     })
   }
 
+  /** Its session is on its way, and too slow: the client is told to come again. */
+  private turnAway({ clientId, connect, epoch, done }: Expectant): void {
+    this.forgo(clientId, epoch)
+    if (connect?.connection.state === 'opening') done('away')
+  }
+
+  private takeExpectant(clientId: string): Expectant | undefined {
+    const expectant = this.expectants.get(clientId)
+    this.expectants.delete(clientId)
+    return expectant
+  }
+
   /** Where its session is on another node it comes here, also when the connection does not wait for it any more. */
   private fetch(expectant: Expectant): void {
-    const { clientId, owner, epoch, holders, since } = expectant
-    const holder = performance.now() - since > FETCH_TIME_MS ? undefined : holders.shift()
+    const { clientId, owner, epoch, holders, until } = expectant
+    const holder = until - performance.now() < LEAST_FETCH_MS ? undefined : holders.shift()
     if (holder === undefined) return this.proceed(expectant)
     if (this.registry.size >= this.options.maximumSessions && this.registry.get(clientId) === undefined) {
       // The session stays where it is.
@@ -202,9 +239,8 @@ export class SessionOpener implements SessionLifecycle, MovableSessions {
       return expectant.done(undefined)
     }
     this.expectants.set(clientId, expectant)
-    this.takeovers.fetch({ clientId, epoch, holder, owner }, (isHere) => {
-      const last = this.expectants.get(clientId)
-      this.expectants.delete(clientId)
+    this.takeovers.fetch({ clientId, epoch, holder, owner, until }, (isHere) => {
+      const last = this.takeExpectant(clientId)
       if (last === undefined) return
       if (isHere) this.proceed(last)
       else this.fetch(last)
@@ -445,6 +481,20 @@ export class SessionOpener implements SessionLifecycle, MovableSessions {
     if (old === undefined) return
     this.modules.brokerMetrics.takeovers.value++
     old.close('taken_over', ReasonCode.SessionTakenOver, 'the client ID has connected again')
+  }
+}
+
+/** Calls `late` when the time is over, unless what it returns is called before, and says so: true when in time. */
+function watchTime(until: number, late: () => void): () => boolean {
+  let isLate = false
+  const timer = setTimeout(() => {
+    isLate = true
+    late()
+  }, until - performance.now())
+  timer.unref()
+  return () => {
+    clearTimeout(timer)
+    return !isLate
   }
 }
 

@@ -20,8 +20,6 @@ import type { AdoptionMetrics } from './metrics.js'
 const CHECK_INTERVAL_MS = 200
 /** Before an adoption that has failed is tried again, in milliseconds. */
 const RETRY_MS = 1_000
-/** How long a CONNECT waits for a session of a node that is down, in milliseconds. */
-const CONNECT_TIME_MS = 5_000
 /** How long after a node has come back, or this one has started, what was left before is looked for, in milliseconds. */
 const RETURN_MS = 30_000
 /** An heir whose routes have not come for so long has asked again or is gone, in milliseconds. */
@@ -144,9 +142,9 @@ export class Adoptions {
     )
   }
 
-  whenBack(node: NodeId, done: (isBack: boolean) => void): void {
+  whenBack(node: NodeId, until: number, done: (isBack: boolean) => void): void {
     if (this.isStopped) return done(false)
-    this.waiters.push({ node, deadline: performance.now() + CONNECT_TIME_MS, done })
+    this.waiters.push({ node, deadline: until, done })
   }
 
   whenInherited(clientId: string, done: () => void): boolean {

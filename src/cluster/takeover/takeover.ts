@@ -86,9 +86,9 @@ export class SessionTakeover implements Takeovers {
     else this.modules.adoptions.seek(clientId, done)
   }
 
-  whenBack(node: NodeId, done: (isBack: boolean) => void): void {
+  whenBack(node: NodeId, until: number, done: (isBack: boolean) => void): void {
     if (this.modules.adoptions === undefined) done(false)
-    else this.modules.adoptions.whenBack(node, done)
+    else this.modules.adoptions.whenBack(node, until, done)
   }
 
   whenInherited(clientId: string, done: () => void): boolean {

@@ -177,10 +177,11 @@ export class Taker {
     this.moveLog.checkTime(now)
     for (const arrival of this.arrivals.values()) {
       const age = now - arrival.startedAt
-      if (!arrival.isStateHere && age > STATE_TIMEOUT_MS) {
+      const isDue = now > arrival.request.until
+      if (!arrival.isStateHere && (age > STATE_TIMEOUT_MS || isDue)) {
         this.tellEnd(arrival, false)
         this.fail(arrival, 'timed_out')
-      } else if (arrival.done !== undefined && age > FETCH_TIMEOUT_MS) {
+      } else if (arrival.done !== undefined && (age > FETCH_TIMEOUT_MS || isDue)) {
         const late = [...(arrival.awaited ?? [])]
         this.modules.metrics.marksMissed.value += late.length
         this.moveLog.note('marks_missing', arrival.request.clientId, late)

@@ -366,13 +366,15 @@ export class RoamingClient {
     const holder = holders.shift()
     if (holder === undefined) return expectant.enter()
     this.expectants.set(name, expectant)
-    this.network.node(name).takeover.fetch({ clientId: CLIENT, epoch, holder, owner: undefined }, (isHere) => {
-      const last = this.expectants.get(name)
-      this.expectants.delete(name)
-      if (last === undefined) return
-      if (isHere) last.enter()
-      else this.fetch(name, last)
-    })
+    this.network
+      .node(name)
+      .takeover.fetch({ clientId: CLIENT, epoch, holder, owner: undefined, until: Infinity }, (isHere) => {
+        const last = this.expectants.get(name)
+        this.expectants.delete(name)
+        if (last === undefined) return
+        if (isHere) last.enter()
+        else this.fetch(name, last)
+      })
   }
 
   disconnect(): void {
