@@ -43,9 +43,11 @@ export class RoutePublisher {
   private snapshot: SnapshotProgress | undefined
   private owesCheck = false
 
+  /** @param chunkFilters most filters or changes in one message */
   constructor(
     private readonly log: RouteLog,
     private readonly counters: RouteCounters,
+    private readonly chunkFilters = CHUNK_FILTERS,
   ) {}
 
   /** Version that the peer has confirmed. */
@@ -115,7 +117,7 @@ export class RoutePublisher {
     const groups: RouteChange[] = []
     let bytes = 0
     let last = false
-    while (filters.length + groups.length < CHUNK_FILTERS && bytes < CHUNK_BYTES) {
+    while (filters.length + groups.length < this.chunkFilters && bytes < CHUNK_BYTES) {
       const { done, value } = snapshot.filters.next()
       if (done !== true) {
         filters.push(value)
@@ -141,7 +143,7 @@ export class RoutePublisher {
   }
 
   private nextDeltas(fromVersion: number): LinkBody {
-    const changes = this.log.changesAfter(fromVersion, CHUNK_FILTERS)
+    const changes = this.log.changesAfter(fromVersion, this.chunkFilters)
     this.told = fromVersion + changes.length
     this.counters.deltasSent += changes.length
     return { $case: 'routeDeltas', value: { fromVersion, changes } }
@@ -276,8 +278,13 @@ export class RouteMirror {
   }
 
   takeCheck({ version, count, high, low }: RouteCheck): void {
+    if (this.isInSnapshot) {
+      // The peer has told all of it, and its end is not here.
+      this.abandonSnapshot()
+      return this.ask(true)
+    }
     // A snapshot that was asked for has a digest behind it.
-    if (this.isInSnapshot || this.isInheriting) return
+    if (this.isInheriting) return
     if (version !== this.taken) {
       // The peer has told everything and it is not here: ask again, whatever became of an earlier question.
       this.isAsking = false

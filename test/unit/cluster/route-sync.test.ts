@@ -31,6 +31,11 @@ function newGroups(): SharedGroups<GroupMember> {
   return new SharedGroups({ strategy: 'random', strategies: {}, node: OWNER })
 }
 
+/** Filters in one message: few, so that a handful is a snapshot of several chunks. */
+const CHUNK_FILTERS = 2
+/** After these the reader has to ask again. */
+const DISTURBANCES: readonly string[] = ['corrupt', 'lose', 'overtake']
+
 /** An owner of routes, a reader, and what is under way between them. */
 class Pair {
   readonly table = new RouteTable()
@@ -41,12 +46,14 @@ class Pair {
   readonly groupTable = new GroupRoutes()
   private readonly session = { isAttached: true, isBusy: false }
   private log = new RouteLog(this.subscriptions, () => {}, 8, this.groups)
-  private publisher = new RoutePublisher(this.log, this.sent)
+  private publisher: RoutePublisher
   private mirror = new RouteMirror(OWNER, this.table, this.taken, this.groupTable)
   private toReader: LinkBody[] = []
   private toOwner: LinkBody[] = []
 
-  constructor() {
+  /** @param chunkFilters most filters in one message; as in a node unless given */
+  constructor(private readonly chunkFilters?: number) {
+    this.publisher = new RoutePublisher(this.log, this.sent, this.chunkFilters)
     this.subscriptions.setListener(this.log)
     this.groups.setListener(this.log)
   }
@@ -87,7 +94,7 @@ class Pair {
     this.log = new RouteLog(this.subscriptions, () => {}, 8, this.groups)
     this.subscriptions.setListener(this.log)
     this.groups.setListener(this.log)
-    this.publisher = new RoutePublisher(this.log, this.sent)
+    this.publisher = new RoutePublisher(this.log, this.sent, this.chunkFilters)
     this.mirror.clear()
     this.reconnect()
   }
@@ -186,7 +193,7 @@ describe('routes between two nodes', () => {
     )
     fc.assert(
       fc.property(fc.array(step, { maxLength: 120, size: 'max' }), (steps) => {
-        const pair = new Pair()
+        const pair = new Pair(CHUNK_FILTERS)
         pair.reconnect()
         for (const one of steps) {
           if (one.kind === 'change') pair.change(one.filter, one.withdrawn)
@@ -194,6 +201,10 @@ describe('routes between two nodes', () => {
           else pair[one.kind]()
         }
         pair.settle()
+        if (!steps.some(({ kind }) => DISTURBANCES.includes(kind))) {
+          assert.equal(pair.taken.resyncs, 0, 'changes and snapshots alone are right')
+          pair.assertEqual()
+        }
         // The digest that comes now and then.
         pair.check()
         pair.settle()
