@@ -22,8 +22,8 @@ export interface Guarantees {
 export type StoreKind = 'embedded' | 'redis' | 'memory'
 
 /**
- * Whether a kill may cost sessions nothing. They are on the disk of their node, but what peers owe that node, and QoS 2 on its
- * way from it, is not promised yet: the one line to change when it is. Clients of a killed node then wait for it.
+ * Whether a kill may cost sessions nothing. They are on the disk of their node, and what they are owed on the disks of the others; so
+ * clients of a killed node wait for it.
  */
 const KILL_COSTS_NOTHING = true
 

@@ -25,6 +25,8 @@ import { shortestOfEachKind } from './shortest.js'
 
 /** Between faults sessions move; this long. */
 const CALM_MS = 2_500
+/** From a client being let in to its session being on the disk of its node. */
+const ARRIVED_MS = 500
 /** From a network being whole to all its links being up, on a machine that is busy. */
 const LINKED_WITHIN_MS = 30_000
 /**
@@ -134,6 +136,8 @@ class Run {
       load.stay()
       // A move that a fault meets on its way is one that may fail.
       await eventually(() => assert.deepEqual(load.moving(), []), { within: QUIET_WITHIN_MS })
+      // A client is let in before all of its session is there.
+      await delay(ARRIVED_MS)
       load.dismiss()
       this.noteFault(fault)
       await nemesis.strike(fault)
