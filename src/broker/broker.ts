@@ -197,7 +197,16 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
     this.access = new AccessDesk(modules.access, metrics)
     const mayPublishAbsent = (clientId: string, owner: string | undefined, will: Will): boolean =>
       this.access.mayPublishAbsent(clientId, owner, willMessage(will, clientId))
-    this.moves = new MovingSessions({ sessions: this.sessions, desk, groups, source, timers, mayPublishAbsent, log })
+    this.moves = new MovingSessions({
+      sessions: this.sessions,
+      desk,
+      groups,
+      source,
+      timers,
+      delayed: this.delayed,
+      mayPublishAbsent,
+      log,
+    })
     this.host = new ClientHost({
       aedes: this,
       access: this.access,
@@ -301,9 +310,10 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
     this.keptSessions?.finishRestore()
   }
 
-  /** Another node has the sessions that were kept here: they end, and their clients connect again. */
+  /** Another node has the sessions that were kept here, and the messages with a delay: they end, and clients connect again. */
   endAdopted(): void {
     this.sessions.endAdopted()
+    this.delayed.disown()
   }
 
   /** A peer has set or removed a retained message. */

@@ -147,6 +147,27 @@ export class DelayedMessages extends TimerEntry implements TableContents {
     this.arm()
   }
 
+  /**
+   * Takes over what another node has kept, as `read` gives it; whatever the bounds are, since it was acknowledged there.
+   * @param done is called when it is kept here, or cannot be
+   * @throws RangeError, MqttError when a value cannot be read
+   */
+  inherit(values: readonly Buffer[], done: () => void): void {
+    const kept = new Settling(done)
+    for (const value of values) {
+      const delayed = decodeDelayed(this.lastNumber + 1, value)
+      this.add(delayed)
+      this.changed(delayed, kept)
+    }
+    this.arm()
+    kept.release()
+  }
+
+  /** All of it is another node's now. */
+  disown(): void {
+    for (const delayed of [...this.entries.values()]) this.forget(delayed)
+  }
+
   /** From now on what is due is published. */
   start(): void {
     this.isRunning = true

@@ -61,6 +61,9 @@ export function isShared(store: Store): store is SharedStore {
   return 'inherit' in store
 }
 
-/** Where sessions are kept, and how far they have come in what each peer has sent: what of a node's store is its estate. */
-export const ESTATE_TABLES = ['sessions', 'session-progress', 'received-positions'] as const
+/**
+ * What of a node's store is its estate: sessions, and how far they have come in what each peer has sent; messages with a
+ * delay. Retained messages every node has.
+ */
+export const ESTATE_TABLES = ['sessions', 'session-progress', 'received-positions', 'delayed'] as const
 export const ESTATE_SHELVES = ['session-messages'] as const

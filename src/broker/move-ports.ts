@@ -141,6 +141,8 @@ export interface SessionMoves {
   has(clientId: string): boolean
   /** The sessions of a node that is down, and those of them that have ended. @throws Error when the store does not answer */
   readEstate(estate: Estate): Promise<EstateContents>
+  /** Messages with a delay of a node that is down: resolves when they are kept here, or cannot be. @throws Error when one cannot be read */
+  inheritDelayed(values: readonly Buffer[]): Promise<void>
   /** A session of a node that is down: all that was kept of it is here, and what that node is owed is still to come. */
   inherit(session: InheritedSession, epoch: number, from: NodeId): ArrivingSession
   /** QoS 2 messages that a client had sent to the node that its session came from are kept by now. */

@@ -6,14 +6,14 @@
  * message on its messages are the taker's (see `cluster/takeover`), and a `MoveGate` in the session keeps to that.
  */
 
-import type { Keeping } from '../mqtt/session/back-pressure.js'
-import type { DeliveryGate, ReceivedQos2, Session, Share } from '../mqtt/session/session.js'
+import type { DeliveryGate, Session, Share } from '../mqtt/session/session.js'
 import type { Will } from '../mqtt/wire/packets.js'
 import type { NodeId } from '../router/route-table.js'
 import { SharedGroup } from '../router/shared-group.js'
 import type { SharedGroups } from '../router/shared-groups.js'
 import type { Logger } from '../telemetry/logger.js'
-import { TimerEntry, type TimerWheel } from '../util/timer-wheel.js'
+import type { TimerWheel } from '../util/timer-wheel.js'
+import type { DelayedMessages } from './delayed.js'
 import type { Estate } from './estate-port.js'
 import { type EstateContents, readEstate } from './kept/inherited-sessions.js'
 import type {
@@ -28,13 +28,11 @@ import type {
   OfferedSession,
   SessionMoves,
 } from './move-ports.js'
+import { MovedQos2 } from './moved-qos2.js'
 import type { DeliverySource } from './publish.js'
 import type { ArmedWill, Deadlines, SessionEntry } from './session-registry.js'
 import type { SubscriptionDesk } from './subscribe.js'
 import type { Subscriber } from './subscriber.js'
-
-/** How long the other node may take to say that a QoS 2 message is kept, in milliseconds. */
-const SETTLING_MS = 30_000
 
 /** What moves ask of the sessions by client ID; see `SessionOpener`. */
 export interface MovableSessions {
@@ -66,6 +64,7 @@ export interface SessionMovesModules {
   readonly groups: SharedGroups<Subscriber>
   readonly source: DeliverySource
   readonly timers: TimerWheel
+  readonly delayed: Pick<DelayedMessages, 'inherit'>
   /** Whether a client that is away may publish its will. */
   readonly mayPublishAbsent: (clientId: string, owner: string | undefined, will: Will) => boolean
   readonly log: Logger
@@ -122,6 +121,10 @@ export class MovingSessions implements SessionMoves {
 
   readEstate(estate: Estate): Promise<EstateContents> {
     return readEstate(estate, this.modules)
+  }
+
+  inheritDelayed(values: readonly Buffer[]): Promise<void> {
+    return new Promise((done) => this.modules.delayed.inherit(values, done))
   }
 
   inherit(session: InheritedSession, epoch: number, from: NodeId): ArrivingSession {
@@ -385,38 +388,6 @@ class Arriving implements ArrivingSession {
   /** The group here, of which the session is a member by now. */
   private groupOf(key: string | undefined): Share | undefined {
     return key === undefined ? undefined : this.modules.groups.get(key)
-  }
-}
-
-/** A QoS 2 message that the client has sent to another node. */
-class MovedQos2 extends TimerEntry implements ReceivedQos2 {
-  /** Its node may know otherwise, but it has no more to say about the session. */
-  readonly isRefused = false
-  private followers: Keeping[] = []
-
-  constructor(
-    public isSettled: boolean,
-    private readonly timers: TimerWheel,
-  ) {
-    super()
-    if (!isSettled) timers.schedule(this, SETTLING_MS)
-  }
-
-  /** Nobody has said so: that node may be gone, and the client must not wait for ever. */
-  override onTimeout(): void {
-    this.settle()
-  }
-
-  addFollower(follower: Keeping): void {
-    if (this.isSettled) return
-    follower.hold()
-    this.followers.push(follower)
-  }
-
-  settle(): void {
-    this.isSettled = true
-    this.timers.cancel(this)
-    for (const follower of this.followers.splice(0)) follower.release()
   }
 }
 

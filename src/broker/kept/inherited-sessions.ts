@@ -45,6 +45,8 @@ export interface EstateContents {
   readonly ended: readonly string[]
   /** How far they had come in what each node had sent, as the cluster has written it. */
   readonly positions: ReadonlyMap<string, Buffer>
+  /** Messages with a delay, as `DelayedMessages` has written them. */
+  readonly delayed: readonly Buffer[]
   /** Entries that cannot be read, and messages that are not there. */
   readonly missing: number
 }
@@ -72,6 +74,7 @@ export async function readEstate(estate: Estate, modules: EstateReaderModules): 
     await pause.now()
   }
   for await (const [sender, value] of estate.table('received-positions')) reader.addPosition(sender, value)
+  for await (const [, value] of estate.table('delayed')) reader.addDelayed(value)
   return reader.contents()
 }
 
@@ -80,6 +83,7 @@ class EstateReader {
   private readonly byNumber = new Map<number, Found>()
   private readonly ended: string[] = []
   private readonly positions = new Map<string, Buffer>()
+  private readonly delayed: Buffer[] = []
   private missing = 0
 
   constructor(
@@ -132,9 +136,13 @@ class EstateReader {
     this.positions.set(sender, Buffer.from(value))
   }
 
+  addDelayed(value: Buffer): void {
+    this.delayed.push(Buffer.from(value))
+  }
+
   contents(): EstateContents {
     const sessions = Array.from(this.byNumber.values(), (found) => this.sessionOf(found))
-    return { sessions, ended: this.ended, positions: this.positions, missing: this.missing }
+    return { sessions, ended: this.ended, positions: this.positions, delayed: this.delayed, missing: this.missing }
   }
 
   private sessionOf({ clientId, record, progress, inFlight, queue }: Found): InheritedSession {

@@ -75,6 +75,7 @@ export class Adoption {
     await this.claimAll()
     if (this.adopted.length > 0) await this.collectMarks()
     await this.becomeWhole()
+    await modules.sessions.inheritDelayed(contents.delayed)
     await estate.close()
     return { sessions: this.adopted.length, messages: this.messages }
   }

@@ -261,9 +261,16 @@ export class Adoptions {
         const seconds = (performance.now() - downSince) / 1000
         this.counters.adoptions.value += 1
         this.counters.seconds.observe(seconds)
-        const { missing, ended } = contents
+        const { missing, ended, delayed } = contents
         log.info(
-          { peer: node, ...result, ended: ended.length, missing, milliseconds: Math.round(seconds * 1000) },
+          {
+            peer: node,
+            ...result,
+            ended: ended.length,
+            delayed: delayed.length,
+            missing,
+            milliseconds: Math.round(seconds * 1000),
+          },
           'sessions of a node that is down are adopted',
         )
       } finally {

@@ -85,6 +85,7 @@ export class ModelNode implements MovableSessions {
         groups: this.groups,
         source: this.source,
         timers: this.timers,
+        delayed: { inherit: (_, done) => done() },
         mayPublishAbsent: () => true,
         log: pino({ level: 'silent' }),
       }),

@@ -57,6 +57,7 @@ const NO_SESSIONS: SessionMoves = {
     throw new Error('no session comes here')
   },
   has: () => false,
+  inheritDelayed: () => Promise.resolve(),
   readEstate: () => Promise.reject(new Error('there is no store')),
   inherit() {
     throw new Error('no session comes here')

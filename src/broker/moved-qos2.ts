@@ -1,0 +1,39 @@
+/** A QoS 2 message of a client whose session has come from another node, and that may not be kept by everyone yet. */
+
+import type { Keeping } from '../mqtt/session/back-pressure.js'
+import type { ReceivedQos2 } from '../mqtt/session/session.js'
+import { TimerEntry, type TimerWheel } from '../util/timer-wheel.js'
+
+/** How long the other node may take to say that a QoS 2 message is kept, in milliseconds. */
+const SETTLING_MS = 30_000
+
+export class MovedQos2 extends TimerEntry implements ReceivedQos2 {
+  /** Its node may know otherwise, but it has no more to say about the session. */
+  readonly isRefused = false
+  private followers: Keeping[] = []
+
+  constructor(
+    public isSettled: boolean,
+    private readonly timers: TimerWheel,
+  ) {
+    super()
+    if (!isSettled) timers.schedule(this, SETTLING_MS)
+  }
+
+  /** Nobody has said so: that node may be gone, and the client must not wait for ever. */
+  override onTimeout(): void {
+    this.settle()
+  }
+
+  addFollower(follower: Keeping): void {
+    if (this.isSettled) return
+    follower.hold()
+    this.followers.push(follower)
+  }
+
+  settle(): void {
+    this.isSettled = true
+    this.timers.cancel(this)
+    for (const follower of this.followers.splice(0)) follower.release()
+  }
+}
