@@ -21,6 +21,6 @@ export const PLANTS: Readonly<Record<string, Plant>> = {
   'early-ack': plant('early-ack', 'missing', ['kill behind a cut']),
   'early-commit': plant('early-commit', 'retained', ['kill all']),
   'forgotten-qos2-id': plant('forgotten-qos2-id', 'duplicate', ['flapping', 'freeze']),
-  'skipped-handoff': plant('skipped-handoff', 'missing', ['kill']),
+  'skipped-handoff': plant('skipped-handoff', 'missing', ['kill all', 'kill behind a cut']),
   'dropped-queue': plant('dropped-queue', 'missing', ['halves', 'freeze']),
 }
