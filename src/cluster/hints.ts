@@ -137,7 +137,7 @@ export class HintsFor {
     const { messageCount } = this
     for (let number = this.firstNumber; number <= this.lastNumber; number += 1) {
       this.fresh.delete(number)
-      this.parent.changed(this, number, undefined)
+      this.parent.removed(this, number)
     }
     this.firstNumber = this.lastNumber + 1
     this.dropped.clear()
@@ -186,7 +186,7 @@ export class HintsFor {
 
   private remove(number: number): void {
     this.fresh.delete(number)
-    this.parent.changed(this, number, undefined)
+    this.parent.removed(this, number)
     this.dropped.add(number)
     while (this.dropped.delete(this.firstNumber)) this.firstNumber += 1
     if (this.messageCount === 0 && this.byteCount === 0 && this.fresh.size === 0) {
@@ -206,6 +206,8 @@ interface StoredRow {
 interface HintsParent {
   readonly isFailing: boolean
   changed(hints: HintsFor, number: number, pending: Hold | undefined): void
+  /** With any of the next commits: until then it may be sent again, and is recognized. */
+  removed(hints: HintsFor, number: number): void
   rowChanged(hints: HintsFor): void
   get(hints: HintsFor, number: number): Hint | undefined
 }
@@ -252,6 +254,10 @@ export class Hints implements ShelfContents, HintsParent {
 
   changed(hints: HintsFor, number: number, pending: Hold | undefined): void {
     this.shelf.changed(hints.row * ROW_NUMBERS + number, pending)
+  }
+
+  removed(hints: HintsFor, number: number): void {
+    this.shelf.changedLater(hints.row * ROW_NUMBERS + number)
   }
 
   rowChanged({ receiver }: HintsFor): void {
