@@ -1,6 +1,6 @@
 /**
  * `npm run chaos -- [--seed N] [--minutes N] [--nodes N] [--store embedded|redis|memory] [--sentinels] [--faults a,b]
- * [--plant NAME] [--proxies]`
+ * [--plant NAME] [--log-level LEVEL] [--proxies]`
  *
  * `npm run chaos -- --history FILE [--store KIND]`: judges a history that a failed run has written.
  *
@@ -32,6 +32,7 @@ const { values } = parseArgs({
     store: { type: 'string' },
     faults: { type: 'string' },
     plant: { type: 'string' },
+    'log-level': { type: 'string', default: 'info' },
     history: { type: 'string' },
     proxies: { type: 'boolean', default: false },
     sentinels: { type: 'boolean', default: false },
@@ -76,6 +77,7 @@ async function main(): Promise<number> {
     say,
     isBehindProxies: values.proxies,
     hasSentinels: values.sentinels,
+    logLevel: values['log-level'],
     ...(faults === undefined ? {} : { faults }),
     ...(plant === undefined ? {} : { plant: plant.file }),
   })

@@ -4,10 +4,12 @@
  */
 
 import assert from 'node:assert/strict'
+import { writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setTimeout as delay } from 'node:timers/promises'
 import { eventually } from '../../support/eventually.js'
+import type { NodeProcess } from '../../support/node-process.js'
 import { Random } from '../../support/random.js'
 import { assertLinked } from '../mesh/checks.js'
 import { type Fault, type FaultKind, Schedule } from '../mesh/schedule.js'
@@ -62,6 +64,8 @@ export interface RunOptions extends Omit<ArenaOptions, 'environment'> {
   readonly rounds?: number
   /** A file that is loaded into each node before it starts, with a fault of its own. */
   readonly plant?: string
+  /** Of the nodes, as `log.level`; `info` by default. Their logs are kept when something is wrong. */
+  readonly logLevel?: string
   readonly say: (text: string) => void
 }
 
@@ -77,8 +81,11 @@ export interface Outcome {
 
 /** @throws when the cluster itself does not do what is asked of it, such as to start, or to link up again */
 export async function runHistory(options: RunOptions): Promise<Outcome> {
-  const { plant, say } = options
-  const environment: Record<string, string> = plant === undefined ? {} : { NODE_OPTIONS: `--import ${plant}` }
+  const { plant, logLevel = 'info', say } = options
+  const environment = {
+    SHOALMQ_LOG__LEVEL: logLevel,
+    ...(plant === undefined ? {} : { NODE_OPTIONS: `--import ${plant}` }),
+  }
   const arena = await createArena({ ...options, environment })
   for (const problem of arena.problems) say(problem)
   const run = new Run(options, arena)
@@ -217,6 +224,13 @@ class Run {
     )
   }
 
+  /** What its present life has logged. */
+  private keepLog(node: NodeProcess): string {
+    const file = join(tmpdir(), `shoalmq-history-${this.options.seed}-${node.name}.log`)
+    writeFileSync(file, node.text())
+    return file
+  }
+
   private outcome(violations: readonly Violation[]): Outcome {
     const { rounds, recorder, options } = this
     const base = { rounds, events: recorder.counted, violations }
@@ -225,7 +239,11 @@ class Run {
     const file = join(tmpdir(), `shoalmq-history-${options.seed}.jsonl`)
     recorder.write(file)
     const text = report(options.seed, recorder.events, violations, shortest)
-    return { ...base, report: `${text}\n\nthe whole history of this round: ${file}` }
+    const logs = this.arena.nodes.map((node) => this.keepLog(node))
+    return {
+      ...base,
+      report: `${text}\n\nthe whole history of this round: ${file}\nwhat the nodes have logged: ${logs.join(' ')}`,
+    }
   }
 }
 
