@@ -167,7 +167,7 @@ export class Cluster {
       self: modules.node,
       send: (to, body) => this.membership.peers.get(to)?.send(body),
       mark: (to, mark) => this.membership.peers.get(to)?.exchange.mark(mark),
-      peers: () => this.reachablePeers(),
+      peers: () => this.peersInReach(),
       isGone: (peer) => this.membership.peers.get(peer)?.isLive === false,
       routeVersion: () => this.routeLog.version,
       routeVersionOf: (peer) => this.membership.peers.get(peer)?.exchange.mirror.version ?? 0,
@@ -462,6 +462,10 @@ export class Cluster {
 
   private reachablePeers(): NodeId[] {
     return Array.from(this.membership.peers.values()).flatMap((peer) => (peer.isReachable ? [peer.name] : []))
+  }
+
+  private peersInReach(): NodeId[] {
+    return Array.from(this.membership.peers.values()).flatMap((peer) => (peer.isInReach ? [peer.name] : []))
   }
 
   private takers(): NodeId[] {

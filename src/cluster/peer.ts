@@ -148,6 +148,11 @@ export class Peer implements LinkOwner, PeerMetrics, SeenPeer {
     return this.current === 'up' && this.link?.state === 'up'
   }
 
+  /** True when it lives and has a link, also one that takes the place of another just now: then it is told again. */
+  get isInReach(): boolean {
+    return this.current === 'up' && this.isLinked
+  }
+
   /** Whether sessions may be handed to it. */
   get isHeir(): boolean {
     return this.isTaking && this.speaks('handover')

@@ -28,7 +28,7 @@ const MOVE_MODULUS = 0x1_0000_0000
 export interface TakerModules {
   readonly self: NodeId
   readonly send: (to: NodeId, body: LinkBody) => void
-  /** Nodes with a link that lives. */
+  /** Nodes with a link; where it takes the place of another, what is sent may be lost, and `linkUp` says when it is there. */
   readonly peers: () => readonly NodeId[]
   readonly routeVersion: () => number
   readonly sessions: SessionMoves

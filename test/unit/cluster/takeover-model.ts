@@ -237,6 +237,8 @@ export class Network {
   readonly nodes: ModelNode[]
   private readonly lines = new Map<string, Parcel[]>()
   private readonly tasks: TurnTask[] = []
+  /** Pairs of nodes whose link is broken, in both orders. */
+  private readonly broken = new Set<string>()
 
   constructor(readonly names: readonly string[]) {
     this.nodes = names.map((name) => new ModelNode(name, this))
@@ -249,6 +251,7 @@ export class Network {
   }
 
   post(from: string, to: string, line: 'words' | 'lane' | 'routes', parcel: Parcel): void {
+    if (line === 'words' && this.broken.has(`${from}>${to}`)) return
     const key = `${from}>${to}>${line}`
     const parcels = this.lines.get(key) ?? []
     this.lines.set(key, parcels)
@@ -264,7 +267,8 @@ export class Network {
 
   /** The next parcel of some line arrives, or a turn ends; false when nothing is under way. */
   deliverOne(choice: number): boolean {
-    const busy = [...this.lines].filter(([, parcels]) => parcels.length > 0)
+    const isBroken = (key: string): boolean => this.broken.has(key.slice(0, key.lastIndexOf('>')))
+    const busy = [...this.lines].filter(([key, parcels]) => parcels.length > 0 && !isBroken(key))
     const [task] = this.tasks
     if (task !== undefined && choice % (busy.length + 1) === 0) {
       this.tasks.shift()
@@ -280,20 +284,29 @@ export class Network {
     return true
   }
 
-  /** The link between two nodes breaks and is there again: words are lost, messages and routes are made up for. */
-  relink(one: string, other: string): void {
-    this.lines.delete(`${one}>${other}>words`)
-    this.lines.delete(`${other}>${one}>words`)
+  /** The link between two nodes breaks: words are lost from now on, messages and routes wait. */
+  sever(one: string, other: string): void {
     for (const [self, peer] of [
       [one, other],
       [other, one],
     ] as const) {
-      this.node(self).takeover.linkLost(peer)
-      this.node(self).takeover.linkUp(peer, 1)
+      this.lines.delete(`${self}>${peer}>words`)
+      if (!this.broken.has(`${self}>${peer}`)) this.node(self).takeover.linkLost(peer)
+      this.broken.add(`${self}>${peer}`)
     }
   }
 
+  /** The link between two nodes is there again, or is another one: words are lost, messages and routes are made up for. */
+  relink(one: string, other: string): void {
+    this.sever(one, other)
+    for (const key of [`${one}>${other}`, `${other}>${one}`]) this.broken.delete(key)
+    this.node(one).takeover.linkUp(other, 1)
+    this.node(other).takeover.linkUp(one, 1)
+  }
+
+  /** Every link is there, and all that is under way arrives. */
   settle(): void {
+    for (const pair of this.broken) this.relink(...(pair.split('>') as [string, string]))
     while (this.deliverOne(0));
   }
 

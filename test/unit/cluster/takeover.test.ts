@@ -16,6 +16,7 @@ describe('a session that moves while messages are under way', () => {
         { weight: 6, arbitrary: fc.record({ kind: fc.constant('ack' as const), isLost: fc.boolean() }) },
         { weight: 2, arbitrary: fc.record({ kind: fc.constant('connect' as const), node }) },
         { weight: 1, arbitrary: fc.record({ kind: fc.constant('disconnect' as const) }) },
+        { weight: 1, arbitrary: fc.record({ kind: fc.constant('sever' as const), one: node, other: node }) },
         { weight: 1, arbitrary: fc.record({ kind: fc.constant('relink' as const), one: node, other: node }) },
       )
       fc.assert(
@@ -41,7 +42,7 @@ describe('a session that moves while messages are under way', () => {
                 else if (one.kind === 'ack') client.step(one.isLost)
                 else if (one.kind === 'connect') client.connect(one.node)
                 else if (one.kind === 'disconnect') client.disconnect()
-                else if (one.one !== one.other) network.relink(one.one, one.other)
+                else if (one.one !== one.other) network[one.kind](one.one, one.other)
               }
               network.settle()
               client.connect('n2@b')
