@@ -11,6 +11,9 @@ import { publishSteadily } from '../support/steady-publisher.js'
 /** Publishes in flight at a time of each publisher. */
 const WINDOW = 20
 
+/** What no CONNECT takes longer than, whomever its node can reach. */
+const CONNECT_WITHIN_MS = 5_000
+
 interface Divided {
   cluster: TestCluster
   /** The network in front of each node, whoever dials. */
@@ -100,6 +103,15 @@ function countOf(client: TestClient, publisher: string): number {
   return client.received.filter((one) => one.payload.startsWith(`${publisher} `)).length
 }
 
+/** Fails when CONNECT takes longer than it may. */
+async function connectSoon(t: TestContext, port: number, clientId: string): Promise<PacketClient> {
+  const begun = performance.now()
+  const client = await PacketClient.connect(t, port, 5, { clientId })
+  const took = Math.round(performance.now() - begun)
+  assert.ok(took < CONNECT_WITHIN_MS, `${clientId} was let in after ${took} ms`)
+  return client
+}
+
 test('acked messages survive links that are cut again and again, once and in order', { timeout: 90_000 }, async (t) => {
   const network = await divided(t)
   await keepsAcked(t, network, async (progress) => {
@@ -165,6 +177,21 @@ test('what was subscribed and left on either side of a partition is known 2 s af
   })
 })
 
+test('a client is let in within 5 s while nobody has noticed that the other nodes are out of reach', async (t) => {
+  const { cluster, proxies } = await divided(t)
+  const ports = cluster.nodes.map((node) => node.ports.mqtt)
+  // Some client IDs have the other node on the ring, and its sessions are there.
+  const ids = Array.from({ length: 20 }, (_, index) => `kept-${index}`)
+  const session = { clean: false, properties: { sessionExpiryInterval: 60 } }
+  for (const clientId of ids) await PacketClient.connect(t, ports[0] ?? 0, 5, { clientId, ...session })
+  for (const proxy of proxies) proxy.freeze()
+  const begun = performance.now()
+  await Promise.all(ids.map((clientId) => PacketClient.connect(t, ports[1] ?? 0, 5, { clientId, ...session })))
+  const took = Math.round(performance.now() - begun)
+  t.diagnostic(`the last of ${ids.length} was let in after ${took} ms`)
+  assert.ok(took < CONNECT_WITHIN_MS, `the last was let in after ${took} ms`)
+})
+
 test('a client ID that came to both sides of a split has the later connection 2 s after it has healed', {
   timeout: 60_000,
 }, async (t) => {
@@ -175,8 +202,8 @@ test('a client ID that came to both sides of a split has the later connection 2 
   const ids = Array.from({ length: 20 }, (_, index) => `both-${index}`)
   const older: PacketClient[] = []
   const newer: PacketClient[] = []
-  for (const clientId of ids) older.push(await PacketClient.connect(t, n1.ports.mqtt, 5, { clientId }))
-  for (const clientId of ids) newer.push(await PacketClient.connect(t, n2.ports.mqtt, 5, { clientId }))
+  for (const clientId of ids) older.push(await connectSoon(t, n1.ports.mqtt, clientId))
+  for (const clientId of ids) newer.push(await connectSoon(t, n2.ports.mqtt, clientId))
   for (const client of [...older, ...newer]) await client.expectNothing()
   for (const proxy of proxies) proxy.heal()
   await seen(cluster, 'running')

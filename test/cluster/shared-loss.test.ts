@@ -192,3 +192,28 @@ test('a cut link makes no member deaf, and what waited for its member comes ther
   await eventually(() => assert.equal(far.payloads('cut').at(-1), 'healed'))
   await nothingGuarded(cluster, 1, 2)
 })
+
+test('no member whose session is kept is deaf after its node was killed and is back, without subscribing again', async (t) => {
+  const cluster = await clusterFor(t, { nodes: 3, config: CONFIG })
+  const node = cluster.node(2)
+  const filter = '$share/turns/kept'
+  const others = [await member(t, cluster, 1, filter), await member(t, cluster, 3, filter)]
+  const session = { clientId: 'kept', clean: false, properties: { sessionExpiryInterval: 600 } }
+  const before = await clientFor(t, url(cluster, 2), session)
+  await before.subscribe(filter, 1)
+  await node.kill()
+  await node.start()
+  await cluster.whenWhole()
+  const back = await clientFor(t, url(cluster, 2), session)
+  assert.equal(back.sessionPresent, true)
+  const members = [...others, back]
+  const sent = numbers(12)
+  const publishers = [await clientFor(t, url(cluster, 1)), await clientFor(t, url(cluster, 3))]
+  for (const [index, payload] of sent.entries()) {
+    await publishers[index % 2]?.publish('kept', payload, { qos: 1 })
+  }
+  const arrived = (): string[] => members.flatMap((client) => client.payloads('kept')).map(String)
+  await eventually(() => assert.deepEqual(arrived().sort(), [...sent].sort()))
+  for (const [index, client] of members.entries())
+    assert.ok(client.payloads().length > 0, `member ${index + 1} is deaf`)
+})

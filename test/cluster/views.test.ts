@@ -3,7 +3,7 @@ import { type TestContext, test } from 'node:test'
 import type { Page } from '../../src/admin/page.js'
 import type { ClusterStatus } from '../../src/cluster/status.js'
 import type { Alarm } from '../../src/telemetry/alarms.js'
-import { clientFor } from '../support/client.js'
+import { clientFor, type TestClient } from '../support/client.js'
 import { TestCluster } from '../support/cluster.js'
 import { CuttableProxy } from '../support/cuttable-proxy.js'
 import { eventually } from '../support/eventually.js'
@@ -24,6 +24,7 @@ async function triangle(context: TestContext): Promise<{ cluster: TestCluster; b
   // The first two dial the third, and it nobody: they are reached only where they advertise, and that is a proxy.
   const cluster = await TestCluster.create({
     nodes: 3,
+    config: { mqtt: { sharedStrategy: 'round_robin' } },
     perNode: {
       1: { seeds: [], config: { cluster: { advertise: first } } },
       2: { seeds: [], config: { cluster: { advertise: second } } },
@@ -45,6 +46,25 @@ async function whenSeen(node: NodeProcess, peer: NodeProcess, state: string): Pr
   )
 }
 
+async function memberAt(context: TestContext, node: NodeProcess): Promise<TestClient> {
+  const member = await clientFor(context, `mqtt://127.0.0.1:${node.ports.mqtt}`)
+  await member.subscribe('$share/group/work', 1)
+  return member
+}
+
+/** Publishes twice for each member, and waits until each message has come to one of them, and to no other. */
+async function share(
+  publisher: TestClient,
+  members: readonly TestClient[],
+  name: string,
+  within = PATIENTLY.within,
+): Promise<void> {
+  const payloads = members.flatMap((_, index) => [`${name} ${index} a`, `${name} ${index} b`])
+  for (const payload of payloads) await publisher.publish('work', payload, { qos: 1 })
+  const arrived = (): string[] => members.flatMap((member) => member.payloads()).filter((one) => payloads.includes(one))
+  await eventually(() => assert.deepEqual(arrived().sort(), payloads.sort()), { within })
+}
+
 async function alarmsOf(node: NodeProcess): Promise<string[]> {
   const { data } = await node.ask<Page<Alarm>>('alarms')
   return data.map(({ alarm, subject }) => `${alarm}: ${subject}`).sort()
@@ -61,6 +81,7 @@ test('two nodes that are cut from each other, and both see a third, raise alarms
   await cluster.whenWhole()
   const third = await clientFor(t, `mqtt://127.0.0.1:${n3.ports.mqtt}`)
   await third.subscribe('from/#', 1)
+  const members = await Promise.all(cluster.nodes.map((node) => memberAt(t, node)))
 
   const begun = performance.now()
   for (const proxy of between) proxy.split()
@@ -106,6 +127,11 @@ test('two nodes that are cut from each other, and both see a third, raise alarms
   await one.publish('from/one', '1', { qos: 1 })
   await other.publish('from/other', '2', { qos: 1 })
   await eventually(() => assert.deepEqual(third.payloads().sort(), ['1', '2']), PATIENTLY)
+  for (const [index, publisher] of [one, other].entries()) await share(publisher, members, `cut ${index}`)
+  assert.ok(
+    members.every((member) => member.payloads().length > 0),
+    'each has members that it sees',
+  )
 
   for (const proxy of between) proxy.heal()
   await Promise.all([whenSeen(n1, n2, 'running'), whenSeen(n2, n1, 'running')])
@@ -120,6 +146,12 @@ test('two nodes that are cut from each other, and both see a third, raise alarms
         0,
         'the older connection of each client ID is closed',
       )
+      const soFar = members.map((member) => member.payloads().length)
+      for (const publisher of [one, other]) {
+        await share(publisher, members, `whole ${performance.now()}`, RIGHT_WITHIN_MS)
+      }
+      const deaf = members.filter((member, index) => member.payloads().length === soFar[index])
+      assert.equal(deaf.length, 0, 'every member of the group gets its turn')
     },
     { within: RIGHT_WITHIN_MS },
   )
@@ -132,6 +164,8 @@ test('two nodes that are cut from each other, and both see a third, raise alarms
       assert.equal((await node.metrics()).value('shoalmq_views_differ'), 0)
     }
   }, PATIENTLY)
+  const shared = members.flatMap((member) => member.payloads())
+  assert.equal(new Set(shared).size, shared.length, 'no shared message came twice')
   const cleared = n1.logs().filter(({ msg, alarm }) => msg === 'alarm cleared' && alarm === 'views_differ')
   assert.equal(cleared.length, 1)
 })
