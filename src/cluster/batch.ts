@@ -270,13 +270,16 @@ export class BatchReader {
   /**
    * Calls `onMessage` for each message, in order. The messages are views of `entries`.
    * @param waitedMs time that the batch waited at the sender, taken off the expiry intervals [MQTT-3.3.2-6]
+   * @param mayBeShort false where the link's version has neither short entries nor runs
    * @throws NodeError BATCH_MALFORMED where an entry is not what it should be; those before it were delivered.
    */
-  read(entries: Buffer, waitedMs: number, onMessage: OnMessage): void {
+  read(entries: Buffer, waitedMs: number, onMessage: OnMessage, mayBeShort = true): void {
     let at = 0
     while (at < entries.length) {
       const flags = entries[at] as number
       at += 1
+      if (!mayBeShort && (flags & (SHORT | RUN)) !== 0)
+        throw malformed(at, 'an entry is of a later version than the link')
       this.extension.clear()
       if ((flags & EXTENDED) !== 0) {
         if (at + 2 > entries.length) throw malformed(at, 'an extension is cut')

@@ -80,7 +80,7 @@ export interface ExchangeModules {
 
 export class Exchange implements TurnTask {
   isQueued = false
-  /** The peer takes messages in the form of MQTT 3.1.1. */
+  /** The peer takes messages in the form of MQTT 3.1.1, and sends them. */
   takesShortEntries = false
   readonly kept: KeptLane
   readonly loose: LooseLane
@@ -423,7 +423,7 @@ export class Exchange implements TurnTask {
     this.isFromOtherLife = origin !== undefined && !this.isOfThisLife(origin)
     try {
       const mark = markOf(entries)
-      if (mark === undefined) this.modules.reader.read(entries, waitedMs, this.onMessage)
+      if (mark === undefined) this.modules.reader.read(entries, waitedMs, this.onMessage, this.takesShortEntries)
       // A move has ended with the lives that it was between.
       else if (!this.isFromOtherLife) {
         this.modules.directory.receive(this.peer, { $case: 'takeoverMark', value: decodeMark(mark) })

@@ -47,6 +47,7 @@ export interface PeerCounters extends RouteCounters {
   unguarded: number
   linksOpened: number
   linksStuck: number
+  protocolErrors: number
 }
 
 export function createPeerCounters(): PeerCounters {
@@ -63,6 +64,7 @@ export function createPeerCounters(): PeerCounters {
     unguarded: 0,
     linksOpened: 0,
     linksStuck: 0,
+    protocolErrors: 0,
     deltasSent: 0,
     deltasReceived: 0,
     snapshotsSent: 0,
@@ -242,6 +244,11 @@ function registerPeerMetrics(registry: MetricRegistry, sources: ClusterMetricSou
       help: 'Cases of a peer that sees a node otherwise than this node does, or does not hear it; 0 when all see the same.',
     },
     sources.viewDifferences,
+  )
+  counter(
+    'link_protocol_errors_total',
+    'Links to a peer that were broken off because of a message that cannot be handled, or that their version does not have.',
+    (c) => c.protocolErrors,
   )
   counter('links_opened_total', 'Links to a peer that came up.', (c) => c.linksOpened)
   counter(

@@ -13,7 +13,7 @@ import type { NodeId } from '../router/route-table.js'
 import type { Reach } from '../router/shared-group.js'
 import { asError, NodeError } from '../util/errors.js'
 import type { Exchange } from './exchange.js'
-import { type FEATURES, speaks } from './features.js'
+import { assertSpoken, type FEATURES, speaks } from './features.js'
 import { Flapping } from './flapping.js'
 import type { GiveUpReason, Handoff } from './handoff.js'
 import type { BeatStatus, HeardBeat } from './heartbeat.js'
@@ -370,9 +370,11 @@ export class Peer implements LinkOwner, PeerMetrics, SeenPeer {
     if (link !== this.link) return
     this.hear()
     try {
+      assertSpoken(link.protocol, body)
       if (body.$case === 'members') this.modules.onMembers(body.value.members)
       else this.exchange.receive(body)
     } catch (error) {
+      this.counters.protocolErrors += 1
       this.modules.log.error(
         { peer: this.name, err: asError(error) },
         'link broken off after a message it should not carry',
@@ -388,6 +390,7 @@ export class Peer implements LinkOwner, PeerMetrics, SeenPeer {
   onLinkFarewell(link: Link, reason: FarewellReasonValue): void {
     if (link !== this.link) return
     const departs = reason === FAREWELL_REASONS.DEPARTED
+    if (departs && !speaks(link.protocol, 'departure')) this.counters.protocolErrors += 1
     if (departs) this.departed = true
     if (departs || reason === FAREWELL_REASONS.LEAVING) this.leave()
     else this.wasReplaced = true

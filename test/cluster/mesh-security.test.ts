@@ -284,7 +284,9 @@ test('a stranger that speaks gRPC gets nothing and costs nothing', { timeout: 90
   )
 
   const grown = (await value(n1, 'process_resident_memory_bytes')) - memory
-  assert.ok(grown < 150 * 1024 * 1024, `${Math.round(grown / 1024 / 1024)} MiB more`)
+  t.diagnostic(`${Math.round(grown / 1024 / 1024)} MiB more`)
+  // 12 to 22 MiB when measured, most of it by the node that joins.
+  assert.ok(grown < 60 * 1024 * 1024, `${Math.round(grown / 1024 / 1024)} MiB more`)
   assert.deepEqual(
     n1.logs().filter(({ level }) => level >= 50),
     [],

@@ -18,6 +18,15 @@ async function spoken(node: NodeProcess): Promise<Record<string, number | undefi
   )
 }
 
+/** Nobody was told what its link's version does not have: an older release could not read it. */
+async function assertUnderstood(nodes: readonly NodeProcess[]): Promise<void> {
+  for (const node of nodes) {
+    const metrics = await node.metrics()
+    assert.equal(metrics.value('shoalmq_link_protocol_errors_total'), 0, `${node.name}: protocol errors`)
+    assert.equal(metrics.value('shoalmq_forwarded_malformed_batches_total'), 0, `${node.name}: malformed batches`)
+  }
+}
+
 test('nodes of two neighboring versions are one cluster, before, while and after all are upgraded one by one', {
   timeout: 180_000,
 }, async (t) => {
@@ -49,6 +58,7 @@ test('nodes of two neighboring versions are one cluster, before, while and after
     await eventually(() => assert.deepEqual([...subscriber.payloads()].sort(), [...expected].sort()))
   }
   await publishFromAll()
+  await assertUnderstood(cluster.nodes)
 
   // The configuration of a node is written when it starts: each comes back as a node of the newer release.
   for (const node of [n1, n2]) {
@@ -57,6 +67,7 @@ test('nodes of two neighboring versions are one cluster, before, while and after
     await node.start()
     await cluster.whenWhole()
     await publishFromAll()
+    await assertUnderstood(cluster.nodes)
   }
   for (const node of cluster.nodes) {
     assert.deepEqual([...new Set(Object.values(await spoken(node)))], [PROTOCOL_VERSION], node.name)
@@ -82,6 +93,7 @@ test('a node that leaves tells a peer of the version before that it stops, and o
     within: 20_000,
   })
   for (const node of [n1, n2]) assert.equal((await node.statusOf(n3.name)).reason, 'left')
+  await assertUnderstood([n1, n2])
   assert.equal(await refusals(n1), 0, 'it does not dial a node that is gone')
 })
 

@@ -75,14 +75,18 @@ export class ClientDirectory implements Directory, TurnTask {
       pending: () => this.claims.pendingCount,
     })
     const willMetrics = createWillMetrics(modules.metrics, () => this.willKeeper.size)
+    // Nodes of the release before could not read it.
+    const sendWills = (to: NodeId, body: LinkBody): void => {
+      if (modules.keepsWills(to)) this.send(to, body)
+    }
     this.willCopies = new WillCopies({
-      send: shared.send,
+      send: sendWills,
       keepersOf: (clientId) => this.ring.neighborsOf(clientId, WILL_KEEPERS).filter(modules.keepsWills),
       metrics: willMetrics,
     })
     this.willKeeper = new WillKeeper({
       self,
-      send: shared.send,
+      send: sendWills,
       isThere: (node) => this.ring.has(node),
       isElsewhere: (clientId, node) => (this.registrar.holderOf(clientId) ?? node) !== node,
       publish: (clientId, will) => sink.publishWillOf(clientId, will),
