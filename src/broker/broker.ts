@@ -342,9 +342,9 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
     this.publisher.deliverInherited(message, from, pending, estate)
   }
 
-  placeAgain(key: string, message: Message, isLast: boolean): boolean {
+  placeAgain(key: string, message: Message, isLast: boolean, pending?: PendingPublish): boolean {
     this.host.deliveries.watch()
-    return this.publisher.placeAgain(key, message, isLast)
+    return this.publisher.placeAgain(key, message, isLast, pending)
   }
 
   /** Makes a Connection of a socket; beyond the limit of connections, and when closed, it is ended at once. */

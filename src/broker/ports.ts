@@ -68,8 +68,9 @@ export interface ForwardedSink {
    * when there is none now, and it may be tried again.
    * @param key the filter of the group
    * @param isLast the node is gone for good: without another member the message is dropped and counted
+   * @param pending held until the member has it; nobody waits unless given
    */
-  placeAgain(key: string, message: Message, isLast: boolean): boolean
+  placeAgain(key: string, message: Message, isLast: boolean, pending?: PendingPublish): boolean
 }
 
 /** What a peer wants to know of the messages that it keeps until they are settled (see `GroupTargets.receipts`). */

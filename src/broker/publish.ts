@@ -217,7 +217,7 @@ export class Publisher implements ForwardedSink {
     }
   }
 
-  placeAgain(key: string, message: Message, isLast: boolean): boolean {
+  placeAgain(key: string, message: Message, isLast: boolean, pending: PendingPublish = ANSWERED): boolean {
     const { groups, metrics } = this.modules
     const group = groups.get(key)
     if (!isLast && group?.isWithinReach !== true) return false
@@ -227,7 +227,7 @@ export class Publisher implements ForwardedSink {
       metrics.unplaced.value++
     } else {
       metrics.redispatched.value++
-      this.place(group, message, ANSWERED)
+      this.place(group, message, pending)
     }
     return true
   }

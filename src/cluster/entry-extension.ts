@@ -15,6 +15,12 @@ const PUBLISHER = 1
  */
 const GROUPS = 2
 
+/**
+ * The filters of these groups in the same order, in UTF-8, each behind two bytes of length: for a life of the receiver that
+ * has other numbers. Of entries that outlive the sender.
+ */
+const GROUP_KEYS = 3
+
 /** Flag of groups: the message is for them only, and for no plain subscription. */
 const GROUPS_ONLY = 1
 /** Flag of groups: another node had been chosen first, whose members had left. */
@@ -70,18 +76,29 @@ export class EntryHeads {
     return this.lastHead
   }
 
-  /** Flags, and an extension with the publisher and these groups of a node. */
-  headFor(publisherId: string, targets: GroupTargets, groups: readonly number[], isOnly: boolean): Buffer {
+  /**
+   * Flags, and an extension with the publisher and these groups of a node.
+   * @param hasKeys with their filters
+   */
+  headFor(
+    publisherId: string,
+    targets: GroupTargets,
+    groups: readonly number[],
+    isOnly: boolean,
+    hasKeys = false,
+  ): Buffer {
     const publisher = this.headOf(publisherId)
     const value = 1 + groups.length * GROUP_BYTES
-    const extension = publisher.length - Math.min(publisher.length, PREFIX_BYTES) + FIELD_HEADER_BYTES + value
-    // A client ID of tens of thousands of bytes beside thousands of groups is what is left out.
-    if (extension > LONGEST_EXTENSION_BYTES) return this.headFor('', targets, groups, isOnly)
+    const keys = hasKeys ? encodeKeys(targets, groups) : NO_KEYS
+    const extension =
+      publisher.length - Math.min(publisher.length, PREFIX_BYTES) + FIELD_HEADER_BYTES + value + keys.length
+    // Filters beside thousands of groups are what is left out, then a client ID of tens of thousands of bytes.
+    if (extension > LONGEST_EXTENSION_BYTES) return this.headFor(hasKeys ? publisherId : '', targets, groups, isOnly)
     const head = Buffer.allocUnsafeSlow(PREFIX_BYTES + extension)
     publisher.copy(head)
     head[0] = EXTENDED
     head.writeUInt16BE(extension, 1)
-    let at = PREFIX_BYTES + extension - value - FIELD_HEADER_BYTES
+    let at = PREFIX_BYTES + extension - keys.length - value - FIELD_HEADER_BYTES
     head[at] = GROUPS
     head.writeUInt16BE(value, at + 1)
     head[at + FIELD_HEADER_BYTES] = (isOnly ? GROUPS_ONLY : 0) | (targets.isAgain ? GROUPS_AGAIN : 0)
@@ -92,6 +109,7 @@ export class EntryHeads {
       head.writeUIntBE(targets.receipts[index] as number, at + 8, RECEIPT_BYTES)
       at += GROUP_BYTES
     }
+    keys.copy(head, at)
     return head
   }
 }
@@ -174,7 +192,20 @@ export class ExtensionReader {
       if (chunk[at] === PUBLISHER) this.publisherId = chunk.toString('utf8', valueAt, valueEnd)
       else if (chunk[at] === ESTATE) this.estate = chunk.toString('utf8', valueAt, valueEnd)
       else if (chunk[at] === GROUPS && valueEnd > valueAt) this.readGroups(chunk, valueAt, valueEnd)
+      else if (chunk[at] === GROUP_KEYS) this.readKeys(chunk, valueAt, valueEnd)
       at = valueEnd
+    }
+  }
+
+  /** Follows the groups. */
+  private readKeys(chunk: Buffer, start: number, end: number): void {
+    const { targets } = this
+    if (targets === undefined) return
+    let at = start
+    for (let index = 0; index < targets.count && at + 2 <= end; index += 1) {
+      const keyAt = at + 2
+      at = keyAt + chunk.readUInt16BE(at)
+      if (at <= end) targets.keys[index] = chunk.toString('utf8', keyAt, at)
     }
   }
 
@@ -190,6 +221,23 @@ export class ExtensionReader {
     }
     this.targets = list
   }
+}
+
+const NO_KEYS = Buffer.alloc(0)
+
+/** A whole field. */
+function encodeKeys(targets: GroupTargets, groups: readonly number[]): Buffer {
+  const keys = groups.map((index) => Buffer.from(targets.keys[index] as string))
+  const size = keys.reduce((sum, key) => sum + 2 + key.length, 0)
+  if (FIELD_HEADER_BYTES + size > LONGEST_EXTENSION_BYTES) return NO_KEYS
+  const field = Buffer.alloc(FIELD_HEADER_BYTES + size)
+  field[0] = GROUP_KEYS
+  let at = field.writeUInt16BE(size, 1)
+  for (const key of keys) {
+    at = field.writeUInt16BE(key.length, at)
+    at += key.copy(field, at)
+  }
+  return field
 }
 
 function encode(publisherId: string): Buffer {

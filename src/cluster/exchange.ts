@@ -102,6 +102,7 @@ export class Exchange implements TurnTask {
   private deliveredPending: PendingPublish | undefined
   /** What is delivered was made for other lives of the two nodes: it names groups that are others now. */
   private isFromOtherLife = false
+  private isFromFormerSender = false
 
   /** @param kept the lane of the incarnation before, when the peer has not lost what it had */
   constructor(
@@ -421,6 +422,8 @@ export class Exchange implements TurnTask {
   private deliver(entries: Buffer, waitedMs: number, pending: PendingPublish | undefined, origin?: BatchOrigin): void {
     this.deliveredPending = pending
     this.isFromOtherLife = origin !== undefined && !this.isOfThisLife(origin)
+    this.isFromFormerSender =
+      origin !== undefined && origin.incarnation !== 0 && origin.incarnation !== this.incarnation
     try {
       const mark = markOf(entries)
       if (mark === undefined) this.modules.reader.read(entries, waitedMs, this.onMessage, this.takesShortEntries)
@@ -439,16 +442,29 @@ export class Exchange implements TurnTask {
     return receiver === this.modules.incarnation() && (incarnation === 0 || incarnation === this.incarnation)
   }
 
+  /**
+   * For groups as other lives knew them: nobody else has given it to their members when the life of the sender has ended, and
+   * what it had in custody with it. When only that of this node has, the sender has done so.
+   */
+  private placeForGroups(message: Message, pending: PendingPublish | undefined, groups: GroupTargets): void {
+    if (!this.isFromFormerSender) return
+    for (let index = 0; index < groups.count; index += 1) {
+      const key = groups.keys[index]
+      if (key !== undefined && key !== '') this.modules.sink.placeAgain(key, message, true, pending)
+    }
+  }
+
   private readonly onMessage = (message: Message, named: GroupTargets | undefined): void => {
     this.modules.counters.messagesReceived += 1
-    // The members of its groups were given to others when that life ended.
-    if (this.isFromOtherLife && named?.isOnly === true) return
     const targets = this.isFromOtherLife ? undefined : named
     try {
       const pending = message.qos === 0 ? undefined : this.deliveredPending
       const { estate } = this.modules.reader
       if (estate !== undefined) this.modules.sink.deliverInherited(message, this.peer, pending, estate)
-      else this.modules.sink.deliverForwarded(message, this.peer, pending, targets, this.receipts)
+      else if (targets !== undefined || named?.isOnly !== true) {
+        this.modules.sink.deliverForwarded(message, this.peer, pending, targets, this.receipts)
+      }
+      if (named !== undefined && targets === undefined) this.placeForGroups(message, pending, named)
     } catch (error) {
       // One message must not cost the others of its batch.
       this.modules.counters.failedDeliveries += 1

@@ -99,7 +99,7 @@ export class PeerForwarder implements Forwarder {
       if (custody !== undefined) {
         for (const at of groups) targets.receipts[at] = custody.take(message, targets.keys[at] as string)
       }
-      const head = this.heads.headFor(publisherId, targets, groups, isOnly || index > 0)
+      const head = this.heads.headFor(publisherId, targets, groups, isOnly || index > 0, pending?.isRemembered === true)
       if (this.forwardTo(node, message, head, pending) || custody === undefined) continue
       for (const at of groups) custody.settle(targets.receipts[at] as number)
     }

@@ -379,6 +379,26 @@ describe('an entry with groups', () => {
     return found
   }
 
+  it('tells their filters, too, when it has to outlive the numbers', () => {
+    const targets = new GroupTargets()
+    targets.add('n2@h', 7, 1, '$share/a/t')
+    targets.add('n3@h', 8, 1, '$share/b/t')
+    targets.add('n2@h', 9, 0, '$queue/ü')
+    const [groups = []] = groupsPerEntry(targets, 'n2@h')
+    const lane = new LooseLane({ batchBytes: 4_096, limitBytes: 16_384 })
+    lane.offer(frameOf('a', 0), new EntryHeads().headFor('somebody', targets, groups, true, true))
+    lane.offer(frameOf('b', 0), new EntryHeads().headFor('', targets, groups, true))
+    const found: [string, string, string[]][] = []
+    const entries = asBuffer(lane.next(true)?.value.entries ?? Buffer.alloc(0))
+    new BatchReader().read(entries, 0, ({ payload, publisherId }, named) =>
+      found.push([String(payload), publisherId, named?.keys.slice(0, named.count) ?? []]),
+    )
+    assert.deepEqual(found, [
+      ['a', 'somebody', ['$share/a/t', '$queue/ü']],
+      ['b', '', ['', '']],
+    ])
+  })
+
   it('tells its receiver which of its groups the message is for, and who published it', () => {
     const targets = new GroupTargets()
     targets.add('n2@h', 7, 0xffff_ffff)
