@@ -31,7 +31,7 @@ class SessionNode {
     readonly identity: NodeLife,
   ) {
     const sessions = life.store.table('sessions', this.sessions)
-    const others = life.store.table('delayed', this.others)
+    const others = life.store.table('map.retained', this.others)
     this.change = {
       session: (key) => sessions.changed(key, undefined),
       other: (key) => others.changed(key, undefined),
