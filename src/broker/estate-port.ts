@@ -16,6 +16,8 @@ export interface NodeLife {
 /** What a node that is down has left. It stays in the store until its heir has removed it. */
 export interface Estate {
   readonly node: NodeId
+  /** Of all estates of the node. */
+  readonly name: string
   /** Every entry of a table, in any order, each once. @throws Error when the store does not answer */
   table(name: string): AsyncIterable<readonly [key: string, value: Buffer]>
   /** Every entry of a shelf, in any order, each once. @throws Error when the store does not answer */

@@ -94,7 +94,7 @@ export interface ArrivingSession {
   /** It is a session like any other from now on. */
   finish(): void
   /** After `endQueue`: calls `done` when it is on the disk here, where sessions are kept, so that the giver may forget it. */
-  whenKept(done: () => void): void
+  whenKept(done: (isKept: boolean) => void): void
   /** What is here is not a session: it is forgotten. */
   drop(): void
 }
@@ -139,6 +139,8 @@ export interface SessionMoves {
   arrive(clientId: string, epoch: number, owner: string | undefined): ArrivingSession
   /** Whether a session of this client is here, or on its way here. */
   has(clientId: string): boolean
+  /** Calls `done` when the session of this client, as it is now, is kept, or cannot be. */
+  whenKept(clientId: string, done: (isKept: boolean) => void): void
   /** The sessions of a node that is down, and those of them that have ended. @throws Error when the store does not answer */
   readEstate(estate: Estate): Promise<EstateContents>
   /** Messages with a delay of a node that is down: resolves when they are kept here, or cannot be. @throws Error when one cannot be read */

@@ -39,7 +39,7 @@ export interface OpenedSession {
 /** The half of `KeptSessions` that sessions are opened with. */
 export interface SessionKeeper {
   begin(entry: SessionEntry): void
-  whenKept(clientId: string, done: () => void): void
+  whenKept(clientId: string, done: (isKept: boolean) => void): void
 }
 
 /**
@@ -108,8 +108,8 @@ export class SessionOpener implements SessionLifecycle, MovableSessions {
   }
 
   /** Calls `done` when what is known of this client by now is kept, or cannot be; at once where nothing is. */
-  whenKept(clientId: string, done: () => void): void {
-    if (this.keeper === undefined) done()
+  whenKept(clientId: string, done: (isKept: boolean) => void): void {
+    if (this.keeper === undefined) done(true)
     else this.keeper.whenKept(clientId, done)
   }
 
@@ -404,14 +404,14 @@ export class SessionOpener implements SessionLifecycle, MovableSessions {
     return entry
   }
 
-  arrived(entry: SessionEntry, done: () => void): void {
+  arrived(entry: SessionEntry, done: (isKept: boolean) => void): void {
     const { keeper } = this
     const { session } = entry
-    if (keeper === undefined || session.isEnded) return done()
+    if (keeper === undefined || session.isEnded) return done(true)
     if (entry.kept === undefined) keeper.begin(entry)
-    keeper.whenKept(session.clientId, () => {
+    keeper.whenKept(session.clientId, (isKept) => {
       session.letAwaitingGo()
-      done()
+      done(isKept)
     })
   }
 

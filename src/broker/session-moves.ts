@@ -53,7 +53,9 @@ export interface MovableSessions {
   forget(entry: SessionEntry): void
   discard(entry: SessionEntry): void
   /** All of it is here; `done` is called when it is kept, where sessions are. */
-  arrived(entry: SessionEntry, done: () => void): void
+  arrived(entry: SessionEntry, done: (isKept: boolean) => void): void
+  /** Calls `done` when what is known of this client by now is kept, or cannot be. */
+  whenKept(clientId: string, done: (isKept: boolean) => void): void
   /** The session that was to leave stays. */
   keep(entry: SessionEntry): void
 }
@@ -121,6 +123,10 @@ export class MovingSessions implements SessionMoves {
 
   readEstate(estate: Estate): Promise<EstateContents> {
     return readEstate(estate, this.modules)
+  }
+
+  whenKept(clientId: string, done: (isKept: boolean) => void): void {
+    this.modules.sessions.whenKept(clientId, done)
   }
 
   inheritDelayed(values: readonly Buffer[]): Promise<void> {
@@ -366,7 +372,7 @@ class Arriving implements ArrivingSession {
     }
   }
 
-  whenKept(done: () => void): void {
+  whenKept(done: (isKept: boolean) => void): void {
     this.modules.sessions.arrived(this.entry, done)
   }
 

@@ -115,8 +115,15 @@ export class KeptSessions implements MessageReceivers {
   }
 
   /** Calls `done` when what is known of this client by now is kept, or cannot be. */
-  whenKept(clientId: string, done: () => void): void {
-    const waiting: Keeping = { hold() {}, refuse() {}, release: done }
+  whenKept(clientId: string, done: (isKept: boolean) => void): void {
+    let isKept = true
+    const waiting: Keeping = {
+      hold() {},
+      refuse() {
+        isKept = false
+      },
+      release: () => done(isKept),
+    }
     this.records.changed(clientId, waiting)
   }
 

@@ -15,6 +15,7 @@ import type { EstateContents } from '../../broker/kept/inherited-sessions.js'
 import type { ArrivingSession, InheritedSession, SessionMoves } from '../../broker/move-ports.js'
 import type { NodeId } from '../../router/route-table.js'
 import { Deferred } from '../../util/deferred.js'
+import { NodeError } from '../../util/errors.js'
 import type { AdoptionMetrics } from './metrics.js'
 
 /** Claims on their way at a time: each is a message to a ring node and its answer. */
@@ -32,6 +33,8 @@ export interface AdoptionModules {
   readonly sessions: SessionMoves
   /** Claims a client ID for a session of that node, which had this epoch; undefined when it is somebody else's by now. */
   readonly claim: (clientId: string, from: NodeId, epoch: number, done: (epoch: number | undefined) => void) => void
+  /** Messages with a delay: resolves when they are kept here. */
+  readonly inheritDelayed: (values: readonly Buffer[]) => Promise<void>
   /** This node, and those that can be reached. */
   readonly nodes: () => readonly NodeId[]
   /** Asks these nodes for what they owe, and for marks. */
@@ -67,16 +70,22 @@ export class Adoption {
     for (const { clientId } of contents.sessions) this.followers.set(clientId, [])
   }
 
-  /** @throws Error when the store does not answer: what is not in this node by then is still in the estate */
+  /** @throws Error when the store does not answer, or keep: what is not in this node by then is still in the estate */
   async run(): Promise<AdoptionResult> {
     const { estate, contents, modules } = this
     modules.metrics.sessions.ended.value += contents.ended.length
-    await estate.remove(contents.ended)
-    await this.claimAll()
-    if (this.adopted.length > 0) await this.collectMarks()
-    await this.becomeWhole()
-    await modules.sessions.inheritDelayed(contents.delayed)
-    await estate.close()
+    try {
+      await estate.remove(contents.ended)
+      await this.claimAll()
+      if (this.adopted.length > 0) await this.collectMarks()
+      await this.becomeWhole()
+      await modules.inheritDelayed(contents.delayed)
+      await this.checkKept()
+      await estate.close()
+    } finally {
+      // What is here is used, although it is in the estate as well: the next try finds it here.
+      for (const { clientId, session } of this.adopted) if (this.followers.has(clientId)) this.finish(clientId, session)
+    }
     return { sessions: this.adopted.length, messages: this.messages }
   }
 
@@ -157,13 +166,25 @@ export class Adoption {
   private async becomeWhole(): Promise<void> {
     for (let at = 0; at < this.adopted.length; at += FINISH_SLICE) {
       const slice = this.adopted.slice(at, at + FINISH_SLICE)
-      await Promise.all(slice.map(({ session }) => keep(session)))
-      await this.estate.remove(slice.map(({ clientId }) => clientId))
-      for (const { clientId, session } of slice) {
-        session.finish()
-        this.settle(clientId)
-      }
+      const kept = await Promise.all(slice.map(({ session }) => keep(session)))
+      if (kept.every((isKept) => isKept)) await this.estate.remove(slice.map(({ clientId }) => clientId))
+      for (const { clientId, session } of slice) this.finish(clientId, session)
     }
+  }
+
+  /** Of a try before this one, too. */
+  private async checkKept(): Promise<void> {
+    const { sessions } = this.modules
+    const here = this.contents.sessions.filter(({ clientId }) => sessions.has(clientId))
+    const kept = await Promise.all(
+      here.map(({ clientId }) => new Promise<boolean>((done) => sessions.whenKept(clientId, done))),
+    )
+    if (!kept.every((isKept) => isKept)) throw new NodeError('the store cannot keep sessions', { code: 'NOT_KEPT' })
+  }
+
+  private finish(clientId: string, session: ArrivingSession): void {
+    session.finish()
+    this.settle(clientId)
   }
 
   private settle(clientId: string): void {
@@ -173,7 +194,7 @@ export class Adoption {
   }
 }
 
-function keep(session: ArrivingSession): Promise<void> {
+function keep(session: ArrivingSession): Promise<boolean> {
   session.openGate()
   session.endQueue()
   return new Promise((done) => session.whenKept(done))

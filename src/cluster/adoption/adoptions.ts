@@ -82,6 +82,8 @@ export class Adoptions {
   /** Nodes whose estates this node is at. */
   private readonly running = new Set<NodeId>()
   private readonly retryAt = new Map<NodeId, number>()
+  /** Estates whose messages with a delay are here, should the rest of one have to be tried again. */
+  private readonly delayedHere = new Set<string>()
   /** Lives of which everything has its heir, by node. */
   private readonly settled = new Map<NodeId, number>()
   /** Nodes that are back, or this one: until when what they have left before is looked for. */
@@ -162,7 +164,7 @@ export class Adoptions {
         return true
       case 'estateSettled':
         if (body.value.node !== this.modules.self) this.settle(body.value)
-        else if (body.value.incarnation === this.modules.incarnation()) this.modules.onAdopted()
+        else if (body.value.incarnation >= this.modules.incarnation()) this.modules.onAdopted()
         return true
       case 'takeoverMark':
         if (body.value.estate === undefined) return false
@@ -184,7 +186,10 @@ export class Adoptions {
 
   /** A link to a node is open. */
   nodeUp(node: NodeId, incarnation: number): void {
-    if (this.settled.get(node) === incarnation) {
+    // From here on it may leave something again.
+    const settled = this.settled.get(node) ?? 0
+    this.settled.delete(node)
+    if (settled >= incarnation) {
       this.modules.send(node, { $case: 'estateSettled', value: { node, incarnation } })
     }
     this.returned.set(node, performance.now() + RETURN_MS)
@@ -253,11 +258,13 @@ export class Adoptions {
       const adoption = new Adoption(estate, contents, {
         ...{ self, sessions, log, metrics: this.counters, claim: this.modules.claim },
         nodes: () => [self, ...this.modules.peers()],
+        inheritDelayed: (values) => this.inheritDelayed(estate.name, values),
         askForMarks: (nodes, positions) => this.askForMarks(nodes, positions, number, { node, incarnation }),
       })
       this.adoptions.set(number, adoption)
       try {
         const result = await adoption.run()
+        this.delayedHere.delete(estate.name)
         const seconds = (performance.now() - downSince) / 1000
         this.counters.adoptions.value += 1
         this.counters.seconds.observe(seconds)
@@ -284,6 +291,12 @@ export class Adoptions {
       for (const peer of this.modules.peers()) this.modules.send(peer, { $case: 'estateSettled', value })
     }
     return true
+  }
+
+  private async inheritDelayed(estate: string, values: readonly Buffer[]): Promise<void> {
+    if (this.delayedHere.has(estate)) return
+    this.delayedHere.add(estate)
+    await this.modules.sessions.inheritDelayed(values)
   }
 
   private askForMarks(

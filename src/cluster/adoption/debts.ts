@@ -52,8 +52,8 @@ export function handOn(
   { self, peers, reader, sink, log }: DebtModules,
 ): number {
   const peer = peers.get(dead.node)
-  // Another life of it is there, and what this one was owed is on its way to that one.
-  if (peer === undefined || peer.incarnation !== dead.incarnation || !peer.exchange.kept.shelve()) return 0
+  // A later life of it is there, and what this one was owed is on its way to that one.
+  if (peer === undefined || peer.incarnation > dead.incarnation || !peer.exchange.kept.shelve()) return 0
   const owed = peer.exchange.kept.hints?.stored
   const known = new KnownBatches(positions)
   if (owed !== undefined) known.openHints(owed.since)

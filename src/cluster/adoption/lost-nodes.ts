@@ -16,11 +16,14 @@ export interface WatchedPeer {
   readonly stoppedAt: number
 }
 
-/** Nodes that were there and cannot be reached, save those that have said goodbye. */
+/** Of a node that was not reached since this one has started: whatever its last life was, it is over. */
+const ANY_INCARNATION = Number.MAX_SAFE_INTEGER
+
+/** Nodes that cannot be reached, save those that have said goodbye. */
 export function* lostNodes(peers: Iterable<WatchedPeer>): Generator<LostNode> {
   for (const { name, incarnation, state, isReachable, stoppedAt } of peers) {
-    if (incarnation === 0 || isReachable || state === 'left') continue
-    yield { node: name, incarnation, downSince: stoppedAt }
+    if (isReachable || state === 'left') continue
+    yield { node: name, incarnation: incarnation === 0 ? ANY_INCARNATION : incarnation, downSince: stoppedAt }
   }
 }
 

@@ -131,7 +131,7 @@ class RedisEstate implements Estate {
     private readonly office: EstateOffice,
     readonly node: string,
     private readonly nodeKeys: NodeKeys,
-    private readonly name: string,
+    readonly name: string,
     private readonly heir: string,
   ) {
     this.keys = nodeKeys.estate(name)

@@ -197,8 +197,12 @@ export class ModelNode implements MovableSessions {
     return entry
   }
 
-  arrived(_entry: SessionEntry, done: () => void): void {
-    done()
+  whenKept(_clientId: string, done: (isKept: boolean) => void): void {
+    done(true)
+  }
+
+  arrived(_entry: SessionEntry, done: (isKept: boolean) => void): void {
+    done(true)
   }
 
   moved(entry: SessionEntry): void {
