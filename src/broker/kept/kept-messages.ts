@@ -115,9 +115,11 @@ export class KeptMessages implements ShelfContents {
     mayWait = false,
   ): number {
     let entry = this.last
-    if (entry === undefined || !entry.isFor(message, session, pending)) {
+    // What comes from a client lies in bytes that nobody changes; an embedding program may use its own again.
+    const kept = message.publisherId === '' ? message.detach() : message
+    if (entry === undefined || !entry.isFor(kept, session, pending)) {
       this.lastNumber += 1
-      entry = new FreshMessage(this.lastNumber, message, pending ?? NOBODY)
+      entry = new FreshMessage(this.lastNumber, kept, pending ?? NOBODY)
       this.last = entry
       this.fresh.add(entry.number, entry)
       if (mayWait) this.shelf?.postpone(entry)
