@@ -28,7 +28,8 @@ const QUEUE_BYTES = 2 * 1024 * 1024
 const LENGTH_OVERHANG = 64
 const BYTES_OVERHANG = 4
 const INFLIGHT_WINDOW = 1_000
-const LINK_BYTES = 1024 * 1024
+/** With less, what the hoarder's node holds back would fill the links, and sessions would move without all marks. */
+const LINK_BYTES = 16 * 1024 * 1024
 /** What is on the way to a peer may be so many times its bound for some seconds. */
 const LINK_BURST = 8
 export const QUEUE_BOUNDS: QueueBounds = {

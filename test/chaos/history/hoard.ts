@@ -11,7 +11,7 @@ import type { Whereabouts } from './whereabouts.js'
 
 const CLIENT_ID = 'hoarder'
 const TOPIC = 'hoard'
-const SEND_EVERY_MS = 100
+const SEND_EVERY_MS = 250
 const RECONNECT_MS = 300
 /** What is in flight to it is not in its queue. */
 const RECEIVE_MAXIMUM = 8
