@@ -48,3 +48,10 @@ test('two members do not both get a message of QoS 2, unless one of them may hav
   const twice = crew().publishes(WEATHER, 1).receives('a', WEATHER, 1)
   assert.deepEqual(verdict(twice.receives('b', WEATHER, 1, { connection: 2 })), [])
 })
+
+test('one of QoS 2 that was on its way when the node of its publisher was killed may come to nobody, one of QoS 1 may not', () => {
+  const begin = (stream: typeof MONEY): Story =>
+    new Story().begins('a', 1, 'n2', SHARE).begins('b', 2, 'n2', SHARE).sends(stream, 1).fault('killed', 'n1').heals()
+  assert.deepEqual(verdict(begin(MONEY).sends(MONEY, 1, true).acks(MONEY, 1).quiet()), [])
+  assert.equal(verdict(begin(WEATHER).sends(WEATHER, 1, true).acks(WEATHER, 1).quiet()).length, 1)
+})

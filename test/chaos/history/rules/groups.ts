@@ -1,6 +1,7 @@
 /**
  * Shared subscriptions: each message goes to one member of a group. What was acknowledged has come to some member once it is
- * quiet, and of QoS 2 to one only, as long as no node was killed: then what waited there may go to another member as well.
+ * quiet, and of QoS 2 to one only, as long as no node was killed: then what waited there may go to another member as well,
+ * and one of QoS 2 that its publisher had no answer to may have gone to none.
  */
 
 import type { Found, Rule } from '../checker.js'
@@ -13,6 +14,8 @@ const SHARE = /^\$share\/([^/]+)\/(.+)$/
 interface Published {
   readonly first: EventOf<'send'>
   acked: EventOf<'acked'> | undefined
+  /** Its publisher's node was killed before it had acknowledged it. */
+  isInterrupted: boolean
 }
 
 class Group {
@@ -47,7 +50,7 @@ export class GroupRule implements Rule {
         break
       case 'send': {
         const key = messageKey(event)
-        if (!this.published.has(key)) this.published.set(key, { first: event, acked: undefined })
+        if (!this.published.has(key)) this.published.set(key, { first: event, acked: undefined, isInterrupted: false })
         break
       }
       case 'acked': {
@@ -61,12 +64,19 @@ export class GroupRule implements Rule {
         break
       }
       case 'fault':
-        if (event.fault === 'killed') this.killedAt = event.at
+        if (event.fault === 'killed') this.killed(event)
         break
       case 'quiet':
         for (const group of this.groups.values()) this.findMissing(group, event)
         break
       default:
+    }
+  }
+
+  private killed({ at, nodes }: EventOf<'fault'>): void {
+    this.killedAt = at
+    for (const published of this.published.values()) {
+      if (published.acked === undefined && nodes.includes(published.first.node)) published.isInterrupted = true
     }
   }
 
@@ -96,8 +106,10 @@ export class GroupRule implements Rule {
 
   private findMissing(group: Group, quiet: EventOf<'quiet'>): void {
     const since = this.promisedSince(group)
-    for (const [message, { first, acked }] of this.published) {
+    for (const [message, { first, acked, isInterrupted }] of this.published) {
       if (acked === undefined || first.at <= since || group.received.has(message)) continue
+      // The next life knows its id, and not which member it was for: when it comes again it is taken for known.
+      if (isInterrupted && first.stream.qos === 2) continue
       if (!matches(group.filter, first.stream.topic)) continue
       const text = `no member of ${group.share} ever gets ${message}, which was acknowledged`
       this.report('missing in a group', group, message, text, [...this.memberships(group), first, acked, quiet])
