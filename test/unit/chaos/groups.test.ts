@@ -52,6 +52,9 @@ test('two members do not both get a message of QoS 2, unless one of them may hav
 test('one of QoS 2 that was on its way when the node of its publisher was killed may come to nobody, one of QoS 1 may not', () => {
   const begin = (stream: typeof MONEY): Story =>
     new Story().begins('a', 1, 'n2', SHARE).begins('b', 2, 'n2', SHARE).sends(stream, 1).fault('killed', 'n1').heals()
+  const again = new Story().begins('a', 1, 'n2', SHARE).fault('drained', 'n1').publishes(WEATHER, 1).heals()
+  assert.deepEqual(verdict(again.quiet()), [], 'nor what is published before the node is linked again')
+  assert.equal(verdict(again.publishes(WEATHER, 2).quiet()).length, 1)
   assert.deepEqual(verdict(begin(MONEY).sends(MONEY, 1, true).acks(MONEY, 1).quiet()), [])
   assert.equal(verdict(begin(WEATHER).sends(WEATHER, 1, true).acks(WEATHER, 1).quiet()).length, 1)
 })

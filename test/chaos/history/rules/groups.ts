@@ -1,7 +1,8 @@
 /**
  * Shared subscriptions: each message goes to one member of a group. What was acknowledged has come to some member once it is
  * quiet, and of QoS 2 to one only, as long as no node was killed: then what waited there may go to another member as well,
- * and one of QoS 2 that its publisher had no answer to may have gone to none.
+ * and one of QoS 2 that its publisher had no answer to may have gone to none. Nor is anything promised of what is published on a
+ * node that has been restarted until it is linked again: what it owes nodes that it has met is known by their filters only.
  */
 
 import type { Found, Rule } from '../checker.js'
@@ -16,6 +17,8 @@ interface Published {
   acked: EventOf<'acked'> | undefined
   /** Its publisher's node was killed before it had acknowledged it. */
   isInterrupted: boolean
+  /** Its publisher's node had just been restarted, and may not have heard of the group yet. */
+  readonly isOfStranger: boolean
 }
 
 class Group {
@@ -36,6 +39,8 @@ export class GroupRule implements Rule {
   private readonly groupOf = new Map<string, Group>()
   private readonly published = new Map<string, Published>()
   private killedAt = -Infinity
+  /** Nodes that have ended since the network was whole. */
+  private readonly ended = new Set<string>()
   private readonly reported = new Set<string>()
 
   constructor(
@@ -50,7 +55,11 @@ export class GroupRule implements Rule {
         break
       case 'send': {
         const key = messageKey(event)
-        if (!this.published.has(key)) this.published.set(key, { first: event, acked: undefined, isInterrupted: false })
+        if (!this.published.has(key))
+          this.published.set(key, {
+            ...{ first: event, acked: undefined, isInterrupted: false },
+            isOfStranger: this.ended.has(event.node),
+          })
         break
       }
       case 'acked': {
@@ -64,7 +73,11 @@ export class GroupRule implements Rule {
         break
       }
       case 'fault':
+        if (event.fault === 'killed' || event.fault === 'drained') for (const node of event.nodes) this.ended.add(node)
         if (event.fault === 'killed') this.killed(event)
+        break
+      case 'healed':
+        this.ended.clear()
         break
       case 'quiet':
         for (const group of this.groups.values()) this.findMissing(group, event)
@@ -106,8 +119,8 @@ export class GroupRule implements Rule {
 
   private findMissing(group: Group, quiet: EventOf<'quiet'>): void {
     const since = this.promisedSince(group)
-    for (const [message, { first, acked, isInterrupted }] of this.published) {
-      if (acked === undefined || first.at <= since || group.received.has(message)) continue
+    for (const [message, { first, acked, isInterrupted, isOfStranger }] of this.published) {
+      if (acked === undefined || isOfStranger || first.at <= since || group.received.has(message)) continue
       // The next life knows its id, and not which member it was for: when it comes again it is taken for known.
       if (isInterrupted && first.stream.qos === 2) continue
       if (!matches(group.filter, first.stream.topic)) continue
