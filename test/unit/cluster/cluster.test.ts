@@ -153,4 +153,36 @@ describe('a cluster', () => {
     assert.equal(a.stateOf(b), 'unknown')
     assert.equal(a.cluster.forget(b.name), false)
   })
+
+  it('forgets a node that has stopped after `forgetAfter`, and not before', async () => {
+    const forgetAfter = 500
+    nodes = await startMesh(['a', 'b', 'c'], { forgetAfter })
+    const [a, b, c] = nodes as [TestNode, TestNode, TestNode]
+    const begun = performance.now()
+    await b.cluster.stop()
+    await eventually(() => assert.equal(a.stateOf(b), 'stopped'))
+    await eventually(() => assert.equal(a.stateOf(b), 'unknown'), { every: 5 })
+    assert.ok(performance.now() - begun > forgetAfter)
+    assert.equal(a.logged('peer forgotten').length, 1)
+    // Who still shows it does not bring it back.
+    await eventually(() => assert.equal(c.stateOf(b), 'unknown'))
+    assert.equal(a.stateOf(b), 'unknown')
+    assert.equal(a.stateOf(c), 'running')
+  })
+
+  it('forgets a node that is no member any more after a minute, however long others are shown', async (t) => {
+    nodes = await startMesh(['a', 'b'], { forgetAfter: 86_400_000 })
+    const [a, b] = nodes as [TestNode, TestNode]
+    const real = performance.now.bind(performance)
+    let ahead = 0
+    t.mock.method(performance, 'now', () => real() + ahead)
+    await b.cluster.depart()
+    await eventually(() => assert.equal(a.stateOf(b), 'stopped'))
+    // A second at a time, with a look at the peers in each.
+    while (a.stateOf(b) !== 'unknown' && ahead < 120_000) {
+      ahead += 1_000
+      await new Promise((resolve) => setTimeout(resolve, 30))
+    }
+    assert.ok(ahead > 50_000 && ahead < 70_000, `forgotten after ${ahead} ms`)
+  })
 })

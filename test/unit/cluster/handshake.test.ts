@@ -3,7 +3,13 @@ import { connect } from 'node:net'
 import { afterEach, describe, it } from 'node:test'
 import { prove } from '../../../src/cluster/handshake.js'
 import { MeshChannel } from '../../../src/cluster/transport.js'
-import { type LinkBody, MINIMUM_PROTOCOL_VERSION, PROTOCOL_VERSION, REFUSAL_CODES } from '../../../src/cluster/wire.js'
+import {
+  encodeBeat,
+  type LinkBody,
+  MINIMUM_PROTOCOL_VERSION,
+  PROTOCOL_VERSION,
+  REFUSAL_CODES,
+} from '../../../src/cluster/wire.js'
 import type { ClusterOptions } from '../../../src/config/options.js'
 import { eventually } from '../../support/eventually.js'
 import { meshed, stopAll, TestNode } from './test-cluster.js'
@@ -193,6 +199,24 @@ describe('the handshake', () => {
     const b = await start(new TestNode('b', { seeds: [a.address] }))
     await meshed([a, b])
     for (const socket of sockets) socket.destroy()
+  })
+
+  it('is what heartbeats need: without the token of a link they are cut and counted, and no peer is harmed', async () => {
+    const a = await start(new TestNode('a'))
+    const b = await start(new TestNode('b', { seeds: [a.address] }))
+    await meshed([a, b])
+    const says = { sent: 1, echo: 0, held: 0, connections: 0, routes: 0, uptime: 0, ready: true, draining: false }
+    const flow = { framesDue: 0, bytesReceived: 0 }
+    for (const [index, token] of [new Uint8Array(0), Buffer.alloc(16, 7)].entries()) {
+      const call = new MeshChannel(a.address).openHeartbeat()
+      const ended = new Promise<void>((resolve) => call.on('error', () => resolve()))
+      call.on('data', () => assert.fail('a stranger is told nothing'))
+      call.write(encodeBeat({ ...says, ...flow, token, view: undefined }))
+      await ended
+      assert.equal(await a.metric('cluster_strangers_cut_total{reason="no_link"}'), index + 1)
+    }
+    assert.deepEqual([a.stateOf(b), b.stateOf(a)], ['running', 'running'])
+    assert.equal(a.logged('link up').length, 1)
   })
 })
 
