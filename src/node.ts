@@ -357,9 +357,7 @@ export class Node {
   private *listRoutes(): Generator<RouteDescription> {
     for (const filter of this.subscriptions.filters())
       if (filter !== PUBLISHERS_ROUTE) yield { filter, node: this.name }
-    for (const node of this.routes.nodes()) {
-      for (const filter of this.routes.filters(node)) if (filter !== PUBLISHERS_ROUTE) yield { filter, node }
-    }
+    for (const [filter, node] of this.routes.all()) if (filter !== PUBLISHERS_ROUTE) yield { filter, node }
     yield* this.broker.groups.placements()
   }
 

@@ -73,19 +73,19 @@ export class Api {
   /** By method and path; `*` stands for a name. */
   private readonly handlers: Readonly<Record<string, Handler>> = {
     'GET cluster': () => ok(this.operations.status()),
-    'GET alarms': ({ parameters }) => ok(this.listAlarms(parameters)),
+    'GET alarms': async ({ parameters }) => ok(await this.listAlarms(parameters)),
     'POST cluster/join': ({ parameters }) => this.join(parameters),
     'POST cluster/leave': () => this.leave(),
     'DELETE cluster/nodes/*': (_request, node) => this.forget(node),
     'POST node/drain': () => this.drain(true),
     'DELETE node/drain': () => this.drain(false),
-    'GET clients': ({ parameters }) => ok(this.listClients(parameters)),
+    'GET clients': async ({ parameters }) => ok(await this.listClients(parameters)),
     'GET clients/*': (_request, clientId) => this.showClient(clientId),
     'DELETE clients/*': (_request, clientId) => this.kick(clientId),
-    'GET subscriptions': ({ parameters }) => ok(this.listSubscriptions(parameters)),
-    'GET delayed': ({ parameters }) => ok(this.listDelayed(parameters)),
+    'GET subscriptions': async ({ parameters }) => ok(await this.listSubscriptions(parameters)),
+    'GET delayed': async ({ parameters }) => ok(await this.listDelayed(parameters)),
     'DELETE delayed/*': (_request, id) => this.cancelDelayed(id),
-    'GET routes': ({ parameters }) => ok(this.listRoutes(parameters)),
+    'GET routes': async ({ parameters }) => ok(await this.listRoutes(parameters)),
     'GET routes/verify': () => this.verifyRoutes(),
   }
 
@@ -96,7 +96,7 @@ export class Api {
     return Object.keys(this.handlers).map((key) => key.replace(' ', ' /api/v1/').replace(/^GET /, ''))
   }
 
-  answer(request: ApiRequest): ApiAnswer | Promise<ApiAnswer> {
+  async answer(request: ApiRequest): Promise<ApiAnswer> {
     const method = request.method === 'HEAD' ? 'GET' : request.method
     const exact = request.path.join('/')
     const named = [...request.path.slice(0, -1), '*'].join('/')
@@ -106,7 +106,7 @@ export class Api {
       return { status: 403, body: { error: 'web pages may not change anything' } }
     }
     try {
-      return handler(request, request.path.at(-1) ?? '')
+      return await handler(request, request.path.at(-1) ?? '')
     } catch (error) {
       if (!(error instanceof ParameterError)) throw error
       return { status: 400, body: { error: error.message } }
@@ -126,12 +126,12 @@ export class Api {
     return { status: 404, body: { error: 'not found', path: `/api/v1/${path.join('/')}` } }
   }
 
-  private listAlarms(parameters: URLSearchParams): Page<Alarm> {
+  private listAlarms(parameters: URLSearchParams): Promise<Page<Alarm>> {
     const alarm = parameters.get('alarm')
     return pageOf(this.operations.alarms(), parameters, (one) => alarm === null || one.alarm === alarm)
   }
 
-  private listClients(parameters: URLSearchParams): Page<ClientDescription> {
+  private listClients(parameters: URLSearchParams): Promise<Page<ClientDescription>> {
     const like = parameters.get('like')
     const username = parameters.get('username')
     const address = parameters.get('address')
@@ -147,7 +147,7 @@ export class Api {
     )
   }
 
-  private listDelayed(parameters: URLSearchParams): Page<DelayedDescription> {
+  private listDelayed(parameters: URLSearchParams): Promise<Page<DelayedDescription>> {
     const topic = parameters.get('topic')
     const publisher = parameters.get('publisher')
     return pageOf(
@@ -172,7 +172,7 @@ export class Api {
     return this.operations.kick(clientId) ? ok({ clientId, closed: true }) : unknown('client', clientId)
   }
 
-  private listSubscriptions(parameters: URLSearchParams): Page<SubscriptionDescription> {
+  private listSubscriptions(parameters: URLSearchParams): Promise<Page<SubscriptionDescription>> {
     const clientId = parameters.get('client')
     const filter = parameters.get('filter')
     const topic = parameters.get('topic')
@@ -186,7 +186,7 @@ export class Api {
     )
   }
 
-  private listRoutes(parameters: URLSearchParams): Page<RouteDescription> {
+  private listRoutes(parameters: URLSearchParams): Promise<Page<RouteDescription>> {
     const node = parameters.get('node')
     const topic = parameters.get('topic')
     return pageOf(

@@ -39,7 +39,7 @@ export class FilterMap<V extends object | string> {
     if (this.wildcards.size > 0) this.wildcards.matchInto(topic, into)
   }
 
-  /** All values. The map must not change meanwhile. */
+  /** All values. Filters may come and go meanwhile: those that stay are not missed. */
   *values(): IterableIterator<V> {
     yield* this.exact.values()
     yield* this.wildcards.values()

@@ -201,7 +201,7 @@ export class FilterTrie<V extends object | string> {
     }
   }
 
-  /** All values, in no particular order. The trie must not change meanwhile. */
+  /** All values, in no particular order. Filters may come and go meanwhile: those that stay are not missed. */
   *values(): IterableIterator<V> {
     const nodes: TrieNode<V>[] = [this.root]
     for (let node = nodes.pop(); node !== undefined; node = nodes.pop()) {

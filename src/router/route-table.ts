@@ -163,6 +163,17 @@ export class RouteTable {
     }
   }
 
+  /** All routes, in no particular order, each as its filter and its node. Routes may come and go meanwhile. */
+  *all(): IterableIterator<readonly [filter: string, node: NodeId]> {
+    for (const [filter, holders] of this.byFilter.entries()) {
+      if (Array.isArray(holders)) {
+        for (const { node, isAlive } of holders) if (isAlive) yield [filter, node]
+      } else if (holders.isAlive) {
+        yield [filter, holders.node]
+      }
+    }
+  }
+
   /** To compare with what the node says of itself; costs the same however many routes there are. */
   digest(node: NodeId): RouteDigest {
     const routes = this.byNode.get(node)

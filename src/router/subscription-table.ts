@@ -149,7 +149,7 @@ export class SubscriptionTable<S extends object> {
     return ownOf(subscriber, this.byFilter.get(filter))
   }
 
-  /** What must be announced: the distinct filters, and `PUBLISHERS_ROUTE`. The table must not change meanwhile. */
+  /** What must be announced: the distinct filters, and `PUBLISHERS_ROUTE`. They may come and go meanwhile. */
   *filters(): IterableIterator<string> {
     if (this.noLocalCount > 0) yield PUBLISHERS_ROUTE
     for (const known of this.byFilter.values()) {

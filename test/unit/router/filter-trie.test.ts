@@ -31,6 +31,37 @@ describe('filter trie', () => {
     )
   })
 
+  it('may be read while filters come and go: those that stay are all read, and once', () => {
+    const step = fc.record({ filter: filters, isInsert: fc.boolean(), reads: fc.nat(2) })
+    fc.assert(
+      fc.property(
+        fc.uniqueArray(filters, { minLength: 3, maxLength: 30 }),
+        fc.array(step, { maxLength: 60 }),
+        (all, steps) => {
+          const trie = trieOf(...all)
+          const read: string[] = []
+          const values = trie.values()
+          const readOne = (): boolean => {
+            const next = values.next()
+            if (next.done !== true) read.push(next.value)
+            return next.done !== true
+          }
+          const moved = new Set<string>()
+          for (const { filter, isInsert, reads } of steps) {
+            for (let count = 0; count < reads; count += 1) readOne()
+            moved.add(filter)
+            if (isInsert) trie.insert(filter, filter)
+            else trie.remove(filter)
+          }
+          while (readOne());
+          const stayed = all.filter((filter) => !moved.has(filter))
+          assert.deepEqual(read.filter((filter) => stayed.includes(filter)).sort(), stayed.sort())
+        },
+      ),
+      { numRuns: 1_000 },
+    )
+  })
+
   it('is a map of filters under any sequence of inserts and removals, and empty in the end', () => {
     const step = fc.record({ filter: filters, isInsert: fc.boolean() })
     fc.assert(
