@@ -233,8 +233,7 @@ export class Node {
       moves: this.broker.moves,
       store: this.store,
       adoptAfter: this.config.store.redis.adoptAfter,
-      // What is owed to a node whose sessions are in Redis goes to the node that adopts them.
-      ...(this.config.store.kind === 'embedded' ? { sessionStore: this.store } : {}),
+      sessionStore: this.store !== undefined && isLocal(this.store) ? this.store : undefined,
       log: this.log.child({ room: 'cluster' }),
       metrics: this.metrics,
       isApart: incarnation > 0 && this.departure.isMarked,

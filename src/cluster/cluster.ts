@@ -10,7 +10,7 @@ import type { AlarmCondition } from '../telemetry/alarms.js'
 import { asError } from '../util/errors.js'
 import { TurnQueue } from '../util/turn.js'
 import { Adoptions } from './adoption/adoptions.js'
-import { handOn } from './adoption/debts.js'
+import { handOn, writeOff } from './adoption/debts.js'
 import { isGone, lostNodes } from './adoption/lost-nodes.js'
 import { createAdoptionMetrics } from './adoption/metrics.js'
 import { alarmConditions } from './alarm-conditions.js'
@@ -421,6 +421,7 @@ export class Cluster {
       send: (to, body) => peers.get(to)?.send(body),
       handOn: (dead, heir, positions) =>
         handOn(dead, heir, positions, { self: modules.node, peers, reader, sink: modules.sink, log: modules.log }),
+      onSettled: (dead) => writeOff(dead, peers),
       mark: (to, mark) => peers.get(to)?.exchange.mark(mark),
       routeVersion: () => this.routeLog.version,
       routeVersionOf: (peer) => peers.get(peer)?.exchange.mirror.version ?? 0,

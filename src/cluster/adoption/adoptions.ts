@@ -52,6 +52,8 @@ export interface AdoptionsModules {
   readonly send: (to: NodeId, body: LinkBody) => void
   /** Hands on to an heir, perhaps this node, what a node that is down is owed and has not got; returns how many messages. */
   readonly handOn: (dead: NodeLife, heir: NodeId, positions: Uint8Array | undefined) => number
+  /** Nothing that this life of a node had waits for it any more: it is owed nothing. */
+  readonly onSettled: (dead: NodeLife) => void
   /** Puts a mark behind what was forwarded to a peer until now. */
   readonly mark: (to: NodeId, mark: TakeoverMark) => void
   readonly routeVersion: () => number
@@ -334,6 +336,7 @@ export class Adoptions {
 
   private settle({ node, incarnation }: NodeLife): void {
     this.settled.set(node, Math.max(incarnation, this.settled.get(node) ?? 0))
+    this.modules.onSettled({ node, incarnation })
     this.answerWaiters((waiter) => waiter.node === node, true)
   }
 

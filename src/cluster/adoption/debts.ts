@@ -86,6 +86,14 @@ export function handOn(
   return messages
 }
 
+/** Nobody is left who would get what that node is owed: its sessions are another's, and have got it. */
+export function writeOff(dead: NodeLife, peers: ReadonlyMap<NodeId, Peer>): void {
+  const peer = peers.get(dead.node)
+  if (peer === undefined || peer.isLive || peer.incarnation > dead.incarnation) return
+  peer.exchange.mirror.clear()
+  peer.exchange.kept.settle()
+}
+
 interface WholeEntries {
   readonly hints: readonly Hint[]
   readonly entries: Buffer

@@ -28,7 +28,7 @@ export type StoreKind = 'embedded' | 'redis' | 'memory'
 const KILL_COSTS_NOTHING = true
 
 /** Whether a store in Redis keeps sessions, which the nodes that are left take over: the line to change when it does. */
-const REDIS_KEEPS_SESSIONS = false
+const REDIS_KEEPS_SESSIONS = true
 
 /** Links are up within seconds of a network being whole, and who holds a client ID is told on them at once. */
 const OVERLAP_MS = 5_000
