@@ -89,6 +89,10 @@ test('a peer that does not read costs QoS 0 messages for it and holds back QoS 1
   }
 
   await Promise.all(publishing)
+  for (const node of cluster.nodes) {
+    const metrics = await node.metrics()
+    assert.equal(metrics.value('shoalmq_links_stuck_total'), 0, `${node.name} takes nobody's link for stuck`)
+  }
   const lost = await dropped(cluster, 'qos0_buffer_full')
   assert.equal(await dropped(cluster, 'link_buffer_full'), 0, 'what could not be kept was not read')
   await eventually(() => {

@@ -9,8 +9,11 @@ import { eventually } from '../../support/eventually.js'
 import type { LogLine, NodeProcess } from '../../support/node-process.js'
 import type { Load } from './load.js'
 
-/** From the network being whole to every link being up: a redial after 2 s, its handshake, a loaded machine. */
-const LINKED_WITHIN_MS = 12_000
+/**
+ * From the network being whole to every link being up: a dial whose SYN was lost twice is given up and made again within
+ * 4 s, if the other side's is not there before; its handshake, and a loaded machine.
+ */
+const LINKED_WITHIN_MS = 6_000
 /** From the links being up to routes and connections being right. */
 const RIGHT_WITHIN_MS = 2_000
 const DELIVERED_WITHIN_MS = 8_000
