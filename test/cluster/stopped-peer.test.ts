@@ -134,7 +134,8 @@ test('a peer that stands still until it is given up has everything that was ackn
     // Its publishers are answered, and wait no more.
     const more = publishSteadily(first, { topic: 'kept/3', name: 'p3' })
     await eventually(async () => {
-      const kept = (await n1.metrics()).value('shoalmq_link_unacked_bytes', { peer: n3.name })
+      const metrics = await n1.metrics()
+      const kept = metrics.value('shoalmq_handoff_bytes', { peer: n3.name })
       assert.ok(kept > 2_000, `${kept} bytes are kept for it`)
     }, PATIENTLY)
     sent.push(await more())
