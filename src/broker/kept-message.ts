@@ -47,3 +47,11 @@ export function decodeKept(value: Buffer, publisherId = ''): Message {
 export function keptSize({ topic, payloadStart, payloadEnd, properties }: Message): number {
   return Buffer.byteLength(topic) + payloadEnd - payloadStart + (properties === undefined ? 0 : properties.length)
 }
+
+/** The same of a message that `encodeKept` has encoded, from its lengths alone. */
+export function encodedSize(value: Buffer): number {
+  const bodyAt = FRAME_AT + 1 + variableIntegerSize(readVariableInteger(value, FRAME_AT + 1, value.length))
+  const propertiesAt = bodyAt + 2 + value.readUInt16BE(bodyAt)
+  const propertiesBytes = readVariableInteger(value, propertiesAt, value.length)
+  return value.length - bodyAt - 2 - variableIntegerSize(propertiesBytes)
+}

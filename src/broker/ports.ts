@@ -171,8 +171,12 @@ export interface Replica {
   /**
    * Sets or (with undefined) removes a key, here and on every peer. The value's bytes are copied.
    * @param keeping is held until this node has it on its disk, where it keeps it there
+   * @returns false for a value that is too large for the peers: then the key has none
    */
-  set(key: string, value: Uint8Array | undefined, keeping?: Keeping): void
+  set(key: string, value: Uint8Array | undefined, keeping?: Keeping): boolean
+
+  /** The value of a key, in bytes of its own. */
+  get(key: string): Buffer | undefined
 
   /**
    * Removes a key whose value has ended by itself, by a deadline that every node knows. Gives way to any later write,

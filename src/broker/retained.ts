@@ -1,14 +1,17 @@
 /**
  * Retained messages: the last one of each topic, for subscribers that come later [MQTT-3.3.1-5]. This file decides
- * what is kept and what matches; a Replica carries the decisions to the other nodes.
+ * what is kept and what matches; a Replica carries the decisions to the other nodes, and has the messages. Here is no
+ * more of one than its topic in a tree and its size: a message is made of its bytes when a subscriber gets it.
  */
 
 import type { Message } from '../mqtt/wire/message.js'
 import type { Counter } from '../telemetry/registry.js'
+import { ByteMap } from '../util/byte-map.js'
 import type { TimerWheel } from '../util/timer-wheel.js'
-import { decodeKept, encodeKept, keptSize } from './kept-message.js'
+import { decodeKept, encodedSize, encodeKept, keptSize } from './kept-message.js'
 import type { Keeping, Replica } from './ports.js'
-import { RetainedExpiry } from './retained-expiry.js'
+import { retainedDeadline } from './retained-deadline.js'
+import { type Ending, RetainedExpiry } from './retained-expiry.js'
 import { TopicTree } from './topic-tree.js'
 
 /** Why a message was not kept. */
@@ -29,7 +32,10 @@ export interface RetainedModules {
 }
 
 export class RetainedMessages {
-  private readonly messages = new TopicTree<Message>()
+  /** With the size of each, as it counts for the limit. */
+  private readonly topics = new TopicTree<number>()
+  /** What no replica has: all of a node without one, and what is too large for the peers. */
+  private readonly own = new ByteMap()
   private byteCount = 0
   private replica: Replica | undefined
   private store: { readonly isFailing: boolean } | undefined
@@ -41,7 +47,7 @@ export class RetainedMessages {
   ) {}
 
   get size(): number {
-    return this.messages.size
+    return this.topics.size
   }
 
   /** Of topic names, payloads and properties. */
@@ -75,68 +81,87 @@ export class RetainedMessages {
       if (this.remove(message.topic)) this.replica?.set(message.topic, undefined, keeping)
       return
     }
-    const kept = message.detach()
-    this.put(kept)
-    if (this.replica !== undefined) this.replica.set(message.topic, encodeKept(kept), keeping)
-    else if (kept.expiresAt !== 0) this.watch(kept)
+    const { topic, expiresAt } = message
+    const value = encodeKept(message)
+    this.put(topic, keptSize(message))
+    if (this.replica?.set(topic, value, keeping) === true) {
+      this.disown(topic)
+      return
+    }
+    this.own.set(topic, value)
+    if (expiresAt !== 0) this.watch({ topic, expiresAt })
   }
 
   /** Whether a message with the RETAIN flag can be kept, or needs no room; counted when not. */
   admits(message: Message): boolean {
     if (isRemoval(message)) return true
     const { maximum, maximumBytes } = this.options
-    const old = this.messages.get(message.topic)
-    const isTooMany = old === undefined && this.messages.size >= maximum
-    const grown = this.byteCount + keptSize(message) - (old === undefined ? 0 : keptSize(old))
+    const old = this.topics.get(message.topic)
+    const isTooMany = old === undefined && this.topics.size >= maximum
+    const grown = this.byteCount + keptSize(message) - (old ?? 0)
     if (!isTooMany && grown <= maximumBytes) return true
     this.modules.refused[isTooMany ? 'messages' : 'bytes'].value++
     return false
   }
 
-  /** A peer's decision has arrived, or comes from the store. @param value undefined when the topic has no retained message any more. */
+  /** A peer's decision has arrived, or comes from the store; the replica has it. @param value undefined when the topic has no retained message any more. */
   applyReplicated(topic: string, value: Buffer | undefined): void {
     // Whatever the limits: they bind the node where a client publishes, and all nodes have to serve the same.
     if (value === undefined) this.remove(topic)
-    else this.put(decodeKept(value))
+    else {
+      this.disown(topic)
+      this.put(topic, encodedSize(value))
+    }
   }
 
   /** What a new subscription with this filter gets; expired ones are forgotten on the way. [MQTT-3.3.2-5] */
   *matching(filter: string): Generator<Message | undefined> {
     // Taken one by one over many turns: the tree may change in between, and gives what is there when it gets there.
-    for (const message of this.messages.matching(filter)) {
-      if (message === undefined || !message.isExpired(Date.now())) yield message
-      else if (this.isCurrent(message)) this.expire(message)
+    for (const topic of this.topics.matching(filter)) {
+      const value = topic === undefined ? undefined : this.valueOf(topic)
+      const message = value && decodeKept(value)
+      if (message?.isExpired(Date.now()) === true) this.expire(message.topic)
+      else if (topic === undefined || message !== undefined) yield message
     }
   }
 
-  private isCurrent(message: Message): boolean {
-    return this.messages.get(message.topic) === message
+  /** In bytes of its own. */
+  private valueOf(topic: string): Buffer | undefined {
+    const own = this.own.size === 0 ? undefined : this.own.get(topic)
+    return own === undefined ? this.replica?.get(topic) : Buffer.from(own)
   }
 
-  private expire({ topic }: Message): void {
+  private expire(topic: string): void {
     this.remove(topic)
     this.replica?.expire(topic)
   }
 
-  private watch(message: Message): void {
+  private watch(ending: Ending): void {
     this.expiry ??= new RetainedExpiry({
       timers: this.modules.timers,
-      isCurrent: (one) => this.isCurrent(one),
-      onExpired: (one) => this.expire(one),
+      isCurrent: ({ topic, expiresAt }) => {
+        const value = this.own.get(topic)
+        return value !== undefined && retainedDeadline(value) === expiresAt
+      },
+      onExpired: (topic) => this.expire(topic),
     })
-    this.expiry.add(message)
+    this.expiry.add(ending)
   }
 
-  private put(message: Message): void {
-    const replaced = this.messages.set(message.topic, message)
-    this.byteCount += keptSize(message) - (replaced === undefined ? 0 : keptSize(replaced))
+  private put(topic: string, size: number): void {
+    this.byteCount += size - (this.topics.set(topic, size) ?? 0)
   }
 
   private remove(topic: string): boolean {
-    const removed = this.messages.delete(topic)
+    const removed = this.topics.delete(topic)
     if (removed === undefined) return false
-    this.byteCount -= keptSize(removed)
+    this.disown(topic)
+    this.byteCount -= removed
     return true
+  }
+
+  private disown(topic: string): void {
+    if (this.own.size > 0) this.own.delete(topic)
   }
 }
 

@@ -1,16 +1,41 @@
-/** Topic names to values, asked by topic filter: the mirror image of a subscription trie. */
+/**
+ * Topic names to values, asked by topic filter: the mirror image of a subscription trie. Most topics are leaves, and there
+ * may be millions: a leaf is no more than its last level and its value in the map of the level above.
+ */
 
-interface TopicNode<V> {
-  children: Map<string, TopicNode<V>> | undefined
+import { type TextMap, withRoom } from '../util/split-map.js'
+
+class TopicNode<V> {
+  children: TextMap<TopicNode<V> | V> = new Map()
   value: V | undefined
+
+  child(level: string): TopicNode<V> | V | undefined {
+    return this.children.get(level)
+  }
+
+  add(level: string, child: TopicNode<V> | V): void {
+    this.children = withRoom(this.children)
+    this.children.set(ownText(level), child)
+  }
+}
+
+/** A place on the way of a search: children that are still to be visited, and the level that they are at. */
+interface Place<V> {
+  readonly children: Iterator<[string, TopicNode<V> | V]>
+  readonly prefix: string
+  readonly depth: number
 }
 
 const BELOW_HASH = -1
-/** Nodes that a search visits before it gives its caller a chance to stop. */
+/** Topics and branches that a search visits before it gives its caller a chance to stop. */
 const NODES_PER_BREATH = 256
 
-export class TopicTree<V extends object> {
-  private readonly root: TopicNode<V> = { children: undefined, value: undefined }
+/** V8 makes a longer part of a text a reference to all of it. */
+const LONGEST_COPIED_PART = 12
+
+/** @typeParam V no function, and not undefined */
+export class TopicTree<V> {
+  private readonly root = new TopicNode<V>()
   private count = 0
 
   /** Topics that have a value. */
@@ -19,87 +44,117 @@ export class TopicTree<V extends object> {
   }
 
   get(topic: string): V | undefined {
-    let node: TopicNode<V> | undefined = this.root
+    let node: TopicNode<V> | V | undefined = this.root
     for (const level of topic.split('/')) {
-      node = node.children?.get(level)
-      if (node === undefined) return undefined
+      if (!(node instanceof TopicNode)) return undefined
+      node = node.child(level)
     }
-    return node.value
+    return valueOf(node)
   }
 
   /** Returns what it replaces. */
   set(topic: string, value: V): V | undefined {
+    const levels = topic.split('/')
+    const last = levels.pop() as string
     let node = this.root
-    for (const level of topic.split('/')) {
-      node.children ??= new Map()
-      let child = node.children.get(level)
-      if (child === undefined) {
-        child = { children: undefined, value: undefined }
-        node.children.set(level, child)
+    for (const level of levels) {
+      let child = node.child(level)
+      if (!(child instanceof TopicNode)) {
+        const branch = new TopicNode<V>()
+        branch.value = child
+        node.add(level, branch)
+        child = branch
       }
       node = child
     }
-    const replaced = node.value
+    const found = node.child(last)
+    const replaced = valueOf(found)
+    if (found instanceof TopicNode) found.value = value
+    else if (found === undefined) node.add(last, value)
+    else node.children.set(last, value)
     if (replaced === undefined) this.count++
-    node.value = value
     return replaced
   }
 
   /** Removes a topic and the branches that only led to it; returns what was there. */
   delete(topic: string): V | undefined {
     const levels = topic.split('/')
-    const path: TopicNode<V>[] = [this.root]
+    const path: TopicNode<V>[] = []
+    let node: TopicNode<V> | V | undefined = this.root
     for (const level of levels) {
-      const child = path.at(-1)?.children?.get(level)
-      if (child === undefined) return undefined
-      path.push(child)
+      if (!(node instanceof TopicNode)) return undefined
+      path.push(node)
+      node = node.child(level)
     }
-    const leaf = path.at(-1)
-    if (leaf?.value === undefined) return undefined
-    const removed = leaf.value
-    leaf.value = undefined
+    const removed = valueOf(node)
+    if (removed === undefined) return undefined
     this.count--
-    for (let depth = levels.length; depth > 0; depth--) {
-      const node = path[depth]
-      if (node === undefined || node.value !== undefined || (node.children?.size ?? 0) > 0) break
-      path[depth - 1]?.children?.delete(levels[depth - 1] as string)
+    let isEmpty = true
+    if (node instanceof TopicNode) {
+      node.value = undefined
+      isEmpty = node.children.size === 0
+    }
+    for (let depth = levels.length - 1; isEmpty && depth >= 0; depth--) {
+      const parent = path[depth] as TopicNode<V>
+      parent.children.delete(levels[depth] as string)
+      isEmpty = parent.value === undefined && parent.children.size === 0
     }
     return removed
   }
 
   /**
-   * Every value whose topic matches the filter, and undefined now and then: a search that finds nothing may have to
-   * visit the whole tree, and whoever does not want that in one go stops there. `$` topics
-   * match only filters that name their first level [MQTT-4.7.2-1].
+   * Every topic with a value that matches the filter, and undefined now and then: a search that finds nothing may have to
+   * visit the whole tree, and whoever does not want that in one go stops there. The tree may change meanwhile: a topic may
+   * have gone when it is given. `$` topics match only filters that name their first level [MQTT-4.7.2-1].
    */
-  *matching(filter: string): Generator<V | undefined> {
+  *matching(filter: string): Generator<string | undefined> {
     const levels = filter.split('/')
-    // An explicit stack: topics may have thousands of levels. Below a `#` everything matches: depth is then BELOW_HASH.
-    const stack: { node: TopicNode<V>; depth: number }[] = [{ node: this.root, depth: 0 }]
+    // An explicit stack: topics may have thousands of levels. Of each level no more is held than where it has come to: one may
+    // have a million children. Below a `#` everything matches: depth is then BELOW_HASH.
+    const stack: Place<V>[] = [placeAt(this.root, '', 0, levels)]
     let visited = 0
-    for (;;) {
-      const place = stack.pop()
-      if (place === undefined) return
+    for (let place = stack.at(-1); place !== undefined; place = stack.at(-1)) {
+      const { done, value: entry } = place.children.next()
+      if (done === true) {
+        stack.pop()
+        continue
+      }
       visited++
       if (visited % NODES_PER_BREATH === 0) yield undefined
-      const { node, depth } = place
-      const level = depth === BELOW_HASH ? '#' : levels[depth]
-      if (level === undefined) {
-        if (node.value !== undefined) yield node.value
-      } else if (level === '#') {
-        // `sport/#` matches `sport` too [MQTT-4.7.1-2].
-        if (node.value !== undefined) yield node.value
-        for (const [name, child] of node.children ?? []) {
-          if (depth !== 0 || !name.startsWith('$')) stack.push({ node: child, depth: BELOW_HASH })
-        }
-      } else if (level === '+') {
-        for (const [name, child] of node.children ?? []) {
-          if (depth !== 0 || !name.startsWith('$')) stack.push({ node: child, depth: depth + 1 })
-        }
-      } else {
-        const child = node.children?.get(level)
-        if (child !== undefined) stack.push({ node: child, depth: depth + 1 })
+      const [name, child] = entry
+      const isFirst = place.depth === 0
+      const level = place.depth === BELOW_HASH ? '#' : levels[place.depth]
+      if (isFirst && name.startsWith('$') && (level === '#' || level === '+')) continue
+      const topic = isFirst ? name : `${place.prefix}/${name}`
+      const depth = level === '#' ? BELOW_HASH : place.depth + 1
+      // `sport/#` matches `sport` too [MQTT-4.7.1-2].
+      const isMatch = depth === BELOW_HASH || depth === levels.length || levels[depth] === '#'
+      if (isMatch && valueOf(child) !== undefined) yield topic
+      if (child instanceof TopicNode && (depth === BELOW_HASH || depth < levels.length)) {
+        stack.push(placeAt(child, topic, depth, levels))
       }
     }
   }
+}
+
+/** @param levels of the filter */
+function placeAt<V>(node: TopicNode<V>, prefix: string, depth: number, levels: readonly string[]): Place<V> {
+  const level = depth === BELOW_HASH ? '#' : (levels[depth] as string)
+  return { children: level === '#' || level === '+' ? node.children.entries() : named(node, level), prefix, depth }
+}
+
+function* named<V>(node: TopicNode<V>, level: string): Generator<[string, TopicNode<V> | V]> {
+  const child = node.child(level)
+  if (child !== undefined) yield [level, child]
+}
+
+function valueOf<V>(place: TopicNode<V> | V | undefined): V | undefined {
+  return place instanceof TopicNode ? place.value : place
+}
+
+/** A part of a text, without the rest of it. */
+function ownText(part: string): string {
+  if (part.length <= LONGEST_COPIED_PART) return part
+  const encoding = Buffer.byteLength(part) === part.length ? 'latin1' : 'utf16le'
+  return Buffer.from(part, encoding).toString(encoding)
 }

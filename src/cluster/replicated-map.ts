@@ -5,13 +5,16 @@
  * tombstones are kept, a day or the last 100 000, may bring back a removed key: that is the price of forgetting them.
  * A value that ends at a time of its own becomes the tombstone of its own write on every node by itself: the write, and
  * so the digest, is the same before and after, and whichever node is first has nothing to tell the others.
+ * There may be millions of keys: a write is bytes in a `ByteMap`, as the store keeps it, and no object.
  */
 
 import type { Replica } from '../broker/ports.js'
 import type { Keeping, Store, StoreTable } from '../broker/store-port.js'
+import { ByteMap } from '../util/byte-map.js'
 import { Heap } from '../util/heap.js'
+import { FNV_SEED, hashText, mix } from '../util/text-hash.js'
 import { compareWrites, type HybridClock, type Timestamp } from './hybrid-clock.js'
-import { decodeStoredWrite, encodeStoredWrite } from './stored-write.js'
+import { decodeStoredWrite, encodeStoredWrite, type StoredWrite } from './stored-write.js'
 import type { MapEntry } from './wire.js'
 
 /** Digests per map. */
@@ -29,19 +32,12 @@ const MINIMUM_COMPACTION = 1_000
 /** A larger value stays on its node: it would not fit a link message beside others. Counted. */
 export const MAXIMUM_VALUE_BYTES = 3 * 1024 * 1024
 
-/** A write as it is kept. */
-interface Write {
+/** A write that is looked for when its time has come: it may have been written over by then. */
+interface Mark extends Timestamp {
   readonly key: string
-  /** undefined in a tombstone. */
-  readonly value: Buffer | undefined
-  readonly time: number
-  readonly counter: number
   readonly node: string
-  /** When the value ends, in milliseconds since the epoch; 0 when it does not. */
+  /** When the value ends, in milliseconds since the epoch; 0 of a tombstone. */
   readonly deadline: number
-  readonly bucket: number
-  /** Of the key and the timestamp, so that a value that has ended is no difference to one that has not. */
-  readonly hash: number
 }
 
 export interface ReplicatedMapModules {
@@ -61,15 +57,16 @@ export interface ReplicatedMapModules {
 }
 
 export class ReplicatedMap implements Replica {
-  private readonly writes = new Map<string, Write>()
+  /** As `encodeStoredWrite` makes them. */
+  private readonly writes = new ByteMap()
   private readonly digests = new Uint32Array(BUCKETS)
   private tombstoneCount = 0
   /** The oldest first, in an order that is the same on every node. Some are of keys that were written again since. */
-  private readonly oldestTombstones = new Heap<Write>(
+  private readonly oldestTombstones = new Heap<Mark>(
     (a, b) => compareWrites(a, b) || (a.key < b.key ? -1 : Number(a.key > b.key)),
   )
   /** Values that end, the first to end in front. Some have been written over since. */
-  private readonly ending = new Heap<Write>((a, b) => a.deadline - b.deadline)
+  private readonly ending = new Heap<Mark>((a, b) => a.deadline - b.deadline)
   private endingCount = 0
   private readonly maximumTombstones: number
   private forgotten = 0
@@ -114,75 +111,73 @@ export class ReplicatedMap implements Replica {
   }
 
   get(key: string): Buffer | undefined {
-    return this.writes.get(key)?.value
+    const value = this.write(key)?.value
+    return value && Buffer.from(value)
   }
 
-  set(key: string, value: Uint8Array | undefined, keeping?: Keeping): void {
-    if (value === undefined && !this.writes.has(key)) return
+  set(key: string, value: Uint8Array | undefined, keeping?: Keeping): boolean {
+    if (value === undefined && !this.writes.has(key)) return true
     if (value !== undefined && value.length > MAXIMUM_VALUE_BYTES) {
       this.oversized += 1
       // What the peers have of this key is no longer true.
       this.set(key, undefined, keeping)
-      return
+      return false
     }
     const { clock, node, onWritten } = this.modules
     const { time, counter } = clock.tick()
-    const copy = value === undefined ? undefined : copyOf(value)
-    this.put(this.makeWrite(key, copy, { time, counter, node }), keeping)
+    this.put(key, { value, time, counter, node }, keeping)
     onWritten(key)
+    return true
   }
 
   expire(key: string): void {
-    const write = this.writes.get(key)
-    if (write?.value !== undefined) this.put(withoutValue(write))
+    const write = this.write(key)
+    if (write?.value !== undefined) this.put(key, withoutValue(write))
   }
 
   /** Takes what a peer has; true when it is news here. */
   merge({ key, value, time, counter, node }: MapEntry): boolean {
     const { clock, onChange } = this.modules
-    const known = this.writes.get(key)
+    const known = this.write(key)
     if (known !== undefined && compareWrites({ time, counter, node }, known) <= 0) return false
-    const write = this.makeWrite(key, value && copyOf(value), { time, counter, node })
-    const taken = hasEnded(write, clock.wallTime) ? withoutValue(write) : write
+    const write = { value, time, counter, node }
+    const taken = this.hasEnded(write) ? withoutValue(write) : write
     // Or two nodes would hand each other a removed key for ever, one of them always being the later to forget it.
     if (known === undefined && taken.value === undefined && this.isForgotten(taken)) return false
     if (!clock.observe({ time, counter })) {
       this.refused += 1
       return false
     }
-    this.put(taken)
+    const hadValue = known?.value !== undefined
+    this.put(key, taken)
     // A tombstone of what was never here is kept, and is no change.
-    if (taken.value !== undefined || known?.value !== undefined) onChange(key, taken.value)
+    if (taken.value !== undefined || hadValue) onChange(key, taken.value && bufferOf(taken.value))
     return true
   }
 
+  /** Bytes of their own: a store may hand them to a thread that writes them. */
   private stored(key: string): Buffer | undefined {
-    const write = this.writes.get(key)
-    return write && encodeStoredWrite(write)
+    const bytes = this.writes.get(key)
+    return bytes && Buffer.from(bytes)
   }
 
   /** An entry as the last life of this node has kept it. */
   private restore(key: string, bytes: Buffer): void {
-    const { value, time, counter, node } = decodeStoredWrite(bytes)
+    const write = decodeStoredWrite(bytes)
     const { clock, onChange } = this.modules
-    clock.resume({ time, counter })
-    // From Buffer's pool: a value that goes leaves its place empty, but what is restored together never takes more room
-    // than it does now, and a million buffers of their own would take twice the time and memory.
-    const write = this.makeWrite(key, value && Buffer.from(value), { time, counter, node })
-    if (hasEnded(write, clock.wallTime)) {
-      this.put(withoutValue(write))
+    clock.resume(write)
+    if (this.hasEnded(write)) {
+      this.put(key, withoutValue(write))
       return
     }
-    this.place(write)
+    this.place(key, write, bytes)
     if (write.value !== undefined) onChange(key, write.value)
   }
 
-  /** A key as it goes to a peer; undefined when it was forgotten. */
+  /** A key as it goes to a peer, in bytes of its own; undefined when it was forgotten. */
   entry(key: string): MapEntry | undefined {
-    const write = this.writes.get(key)
-    if (write === undefined) return undefined
-    const { value, time, counter, node } = write
-    return { key, value, time, counter, node }
+    const write = this.write(key)
+    return write && { key, ...write, value: write.value && Buffer.from(write.value) }
   }
 
   /** One number per bucket: equal for equal content, without what is due to be forgotten. */
@@ -195,15 +190,16 @@ export class ReplicatedMap implements Replica {
   *keysThatDiffer(buckets: readonly number[]): IterableIterator<string> {
     const differs = Array.from(this.digests, (digest, bucket) => digest !== buckets[bucket])
     if (!differs.includes(true)) return
-    for (const write of this.writes.values()) if (differs[write.bucket] === true) yield write.key
+    yield* this.writes.keysWhere(FNV_SEED, (hash) => differs[hash % BUCKETS] === true)
   }
 
   /** Drops values that have ended, and forgets tombstones that are older than `TOMBSTONE_RETENTION_MS`. */
   purge(now: number): void {
-    for (let first = this.ending.peek(); first !== undefined && hasEnded(first, now); first = this.ending.peek()) {
+    for (let first = this.ending.peek(); first !== undefined && now >= first.deadline; first = this.ending.peek()) {
       this.ending.pop()
-      if (!this.isCurrent(first)) continue
-      this.put(withoutValue(first))
+      const write = this.marked(first)
+      if (write?.value === undefined) continue
+      this.put(first.key, withoutValue(write))
       this.modules.onChange(first.key, undefined)
     }
     for (let oldest = this.oldestTombstone(); oldest !== undefined; oldest = this.oldestTombstone()) {
@@ -220,23 +216,38 @@ export class ReplicatedMap implements Replica {
     return oldest !== undefined && compareWrites(write, oldest) < 0
   }
 
-  private oldestTombstone(): Write | undefined {
+  private oldestTombstone(): Mark | undefined {
     for (;;) {
       const oldest = this.oldestTombstones.peek()
-      if (oldest === undefined || this.isCurrent(oldest)) return oldest
+      if (oldest === undefined || this.isTombstone(oldest)) return oldest
       this.oldestTombstones.pop()
     }
   }
 
-  private isCurrent(write: Write): boolean {
-    return this.writes.get(write.key) === write
+  /** What there is of a key, its value a part of the map: good until that changes. */
+  private write(key: string): StoredWrite | undefined {
+    const bytes = this.writes.get(key)
+    return bytes && decodeStoredWrite(bytes)
   }
 
-  private forget(tombstone: Write): void {
-    this.writes.delete(tombstone.key)
+  /** The write that was marked; undefined when there is another. */
+  private marked(mark: Mark): StoredWrite | undefined {
+    const write = this.write(mark.key)
+    return write !== undefined && compareWrites(write, mark) === 0 ? write : undefined
+  }
+
+  private isTombstone(mark: Mark): boolean {
+    const write = this.marked(mark)
+    return write !== undefined && write.value === undefined
+  }
+
+  private forget(tombstone: Mark): void {
+    const { key } = tombstone
+    this.writes.delete(key)
     this.tombstoneCount -= 1
-    this.addToDigest(tombstone.bucket, -tombstone.hash)
-    this.table?.changed(tombstone.key, undefined)
+    const hash = hashText(key, FNV_SEED)
+    this.addToDigest(hash, -digestOf(hash, tombstone))
+    this.table?.changed(key, undefined)
   }
 
   private boundTombstones(): void {
@@ -247,96 +258,84 @@ export class ReplicatedMap implements Replica {
     }
     // Keys that are removed and written in turn leave tombstones behind that are none any more.
     if (this.oldestTombstones.length > 2 * this.maximumTombstones) {
-      this.oldestTombstones.keepOnly((write) => this.isCurrent(write))
+      this.oldestTombstones.keepOnly((mark) => this.isTombstone(mark))
     }
   }
 
-  private put(write: Write, keeping?: Keeping): void {
-    this.table?.changed(write.key, keeping)
-    this.place(write)
+  private put(key: string, write: StoredWrite, keeping?: Keeping): void {
+    this.table?.changed(key, keeping)
+    this.place(key, write, encodeStoredWrite(write))
   }
 
-  private place(write: Write): void {
-    const old = this.writes.get(write.key)
+  /** @param bytes the write, encoded */
+  private place(key: string, write: StoredWrite, bytes: Uint8Array): void {
+    const { value } = write
+    const hash = hashText(key, FNV_SEED)
+    const old = this.write(key)
     if (old !== undefined) {
-      this.addToDigest(old.bucket, -old.hash)
+      this.addToDigest(hash, -digestOf(hash, old))
       if (old.value === undefined) this.tombstoneCount -= 1
-      else if (old.deadline !== 0) this.endingCount -= 1
+      else if (this.deadlineOf(old.value) !== 0) this.endingCount -= 1
     }
-    this.writes.set(write.key, write)
-    this.addToDigest(write.bucket, write.hash)
-    if (write.value !== undefined) {
-      if (write.deadline !== 0) this.addEnding(write)
+    this.writes.set(key, bytes)
+    this.addToDigest(hash, digestOf(hash, write))
+    const { time, counter, node } = write
+    if (value !== undefined) {
+      const deadline = this.deadlineOf(value)
+      if (deadline !== 0) this.addEnding({ key, time, counter, node, deadline })
       return
     }
     this.tombstoneCount += 1
-    this.oldestTombstones.push(write)
+    this.oldestTombstones.push({ key, time, counter, node, deadline: 0 })
     this.boundTombstones()
   }
 
-  private addEnding(write: Write): void {
+  private addEnding(mark: Mark): void {
     this.endingCount += 1
-    this.ending.push(write)
+    this.ending.push(mark)
     // A key that is written again before its value ends leaves the earlier write behind.
     if (this.ending.length > 2 * this.endingCount + MINIMUM_COMPACTION) {
-      this.ending.keepOnly((one) => this.isCurrent(one))
+      this.ending.keepOnly((one) => this.marked(one)?.value !== undefined)
     }
   }
 
-  private makeWrite(key: string, value: Buffer | undefined, stamp: Timestamp & { node: string }): Write {
-    const deadline = value === undefined ? 0 : (this.modules.deadlineOf?.(value) ?? 0)
-    return { key, value, deadline, ...stamp, ...digestOf(key, stamp) }
+  private deadlineOf(value: Uint8Array): number {
+    return this.modules.deadlineOf?.(bufferOf(value)) ?? 0
   }
 
-  private addToDigest(bucket: number, hash: number): void {
+  private hasEnded({ value }: StoredWrite): boolean {
+    if (value === undefined) return false
+    const deadline = this.deadlineOf(value)
+    return deadline !== 0 && this.modules.clock.wallTime >= deadline
+  }
+
+  /** @param keyHash by `hashText`, which also says the bucket */
+  private addToDigest(keyHash: number, hash: number): void {
+    const bucket = keyHash % BUCKETS
     this.digests[bucket] = ((this.digests[bucket] as number) + hash) >>> 0
   }
 }
 
-function hasEnded({ value, deadline }: Write, now: number): boolean {
-  return value !== undefined && deadline !== 0 && now >= deadline
-}
-
 /** What a write is when its value has ended: the same write, so that it neither wins nor loses where it did not. */
-function withoutValue(write: Write): Write {
-  return { ...write, value: undefined, deadline: 0 }
+function withoutValue({ time, counter, node }: StoredWrite): StoredWrite {
+  return { value: undefined, time, counter, node }
 }
 
 function isTooOld({ time }: Timestamp, now: number): boolean {
   return time <= now - TOMBSTONE_RETENTION_MS
 }
 
-/** Bytes of their own: a slice of a received chunk would keep the whole chunk alive. */
-function copyOf(value: Uint8Array): Buffer {
-  const copy = Buffer.allocUnsafeSlow(value.length)
-  copy.set(value)
-  return copy
+/** The same bytes; a value that comes over a link or from an embedder may be a plain array of bytes. */
+function bufferOf(value: Uint8Array): Buffer {
+  return Buffer.isBuffer(value) ? value : Buffer.from(value.buffer, value.byteOffset, value.byteLength)
 }
 
-function digestOf(
-  key: string,
-  { time, counter, node }: Timestamp & { node: string },
-): { bucket: number; hash: number } {
-  const keyHash = hashText(key, 0x811c9dc5)
+/** Of the key and the timestamp, so that a value that has ended is no difference to one that has not. */
+function digestOf(keyHash: number, { time, counter, node }: Timestamp & { node: string }): number {
   // One field after the other, mixed between, so that none makes up for another: it is two different times of a key
   // that must not have one hash.
   let hash = mix(keyHash ^ (time / 0x1_0000_0000))
   hash = mix(Math.imul(hash, 0x01000193) ^ (time | 0))
   hash = mix(Math.imul(hash, 0x01000193) ^ (counter | 0))
-  return { bucket: keyHash % BUCKETS, hash: mix(hashText(node, hash)) }
-}
-
-/** FNV-1a over UTF-16 code units. Part of the link protocol, like `mix`. */
-function hashText(text: string, seed: number): number {
-  let hash = seed
-  for (let index = 0; index < text.length; index += 1) hash = Math.imul(hash ^ text.charCodeAt(index), 0x01000193)
-  return hash >>> 0
-}
-
-/** The finalizer of MurmurHash3: every bit of the input reaches every bit of the result. */
-function mix(hash: number): number {
-  let mixed = hash
-  mixed = Math.imul(mixed ^ (mixed >>> 16), 0x85ebca6b)
-  mixed = Math.imul(mixed ^ (mixed >>> 13), 0xc2b2ae35)
-  return (mixed ^ (mixed >>> 16)) >>> 0
+  return mix(hashText(node, hash))
 }

@@ -7,7 +7,7 @@ import { NodeError } from '../util/errors.js'
 
 export interface StoredWrite {
   /** Undefined in a tombstone. */
-  readonly value: Buffer | undefined
+  readonly value: Uint8Array | undefined
   readonly time: number
   readonly counter: number
   readonly node: string
@@ -27,12 +27,12 @@ export function encodeStoredWrite({ value, time, counter, node }: StoredWrite): 
   bytes.writeUInt32BE(counter, COUNTER_AT)
   bytes.writeUInt16BE(nodeLength, NODE_LENGTH_AT)
   bytes.write(node, NODE_AT)
-  value?.copy(bytes, NODE_AT + nodeLength)
+  if (value !== undefined) bytes.set(value, NODE_AT + nodeLength)
   return bytes
 }
 
 /** The value is a part of `bytes`. @throws NodeError STORED_WRITE_INVALID */
-export function decodeStoredWrite(bytes: Buffer): StoredWrite {
+export function decodeStoredWrite(bytes: Buffer): StoredWrite & { readonly value: Buffer | undefined } {
   const valueAt = bytes.length < NODE_AT ? Infinity : NODE_AT + bytes.readUInt16BE(NODE_LENGTH_AT)
   if (valueAt > bytes.length) {
     throw new NodeError('an entry of a map in the store cannot be read', { code: 'STORED_WRITE_INVALID' })

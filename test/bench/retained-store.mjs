@@ -6,7 +6,10 @@
  * core 0, beside the publishers: with round trips per message, and what Redis itself has used of its core.
  *
  *   npm run build && taskset -c 0 node test/bench/retained-store.mjs [--store embedded|redis] [--messages 200000]
- *     [--topics 20000] [--kept 1000000]
+ *     [--topics 20000] [--kept 1000000] [--start]
+ *
+ * With `--start` only the last part: memory and time of a start with all of them, and the longest that a client which pings
+ * waits while another gets them all by one subscription to `#`.
  */
 
 import { execFileSync } from 'node:child_process'
@@ -15,6 +18,7 @@ import { mkdtempSync, readFileSync, rmSync } from 'node:fs'
 import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setTimeout as delay } from 'node:timers/promises'
 import { parseArgs } from 'node:util'
 import { runScript } from '../support/scripts/run-command.mjs'
 import { freePort, metricOf, startMosquitto, startNode, startRedis } from './brokers.mjs'
@@ -22,6 +26,10 @@ import { freePort, metricOf, startMosquitto, startNode, startRedis } from './bro
 const PUBLISHERS = 50
 const PAYLOAD = Buffer.alloc(64, 0x78)
 const PUBACK_BYTES = 4
+/** Of the topics of a start with a million, on average. */
+const TOPIC_BYTES = 22.24
+/** A stream has ended when nothing has come for so long. */
+const QUIET_MS = 1_500
 /** Frames that a publisher writes at once. */
 const CHUNK_FRAMES = 200
 
@@ -32,12 +40,14 @@ async function main() {
       messages: { type: 'string', default: '200000' },
       topics: { type: 'string', default: '20000' },
       kept: { type: 'string', default: '1000000' },
+      start: { type: 'boolean', default: false },
     },
   })
   const [messages, topics, kept] = [values.messages, values.topics, values.kept].map(Number)
   const limits = { mqtt: { retainedMessages: 2 * kept, retainedBytes: '4gb' }, log: { level: 'error' } }
   const nodeWith = async (store, data = '') =>
     startNode({ name: 'n1', cores: '1', clusterPort: await freePort(), config: { ...limits, store }, data })
+  if (values.start) return measureStart(nodeWith, kept)
   const candidates = {
     embedded: {
       'Mosquitto, in memory': () => startMosquitto('1'),
@@ -105,15 +115,75 @@ async function measureStart(nodeWith, kept) {
     const second = await nodeWith({ kind: 'embedded' }, data)
     const milliseconds = Math.round(performance.now() - startedAt)
     const found = await metricOf(second, 'shoalmq_retained_messages')
-    const resident = /VmRSS:\s+(\d+) kB/.exec(readFileSync(`/proc/${second.pid}/status`, 'utf8'))?.[1]
     console.log(
       `\n${found} of ${kept} kept: ${Math.round(bytes / kept)} bytes on disk each; served ${milliseconds} ms after the ` +
-        `process began, ${Math.round(Number(resident) / 1024)} MB resident`,
+        `process began, ${memoryOf(second)}`,
+    )
+    const idle = await stream(second.port, 'none/+')
+    const all = await stream(second.port, '#')
+    console.log(
+      `${all.count} streamed to one client in ${all.seconds.toFixed(1)} s, ${Math.round(all.count / all.seconds)}/s; a ping was ` +
+        `answered after ${all.longest} ms at most, ${idle.longest} ms before; then ${memoryOf(second)}`,
     )
     await second.stop()
   } finally {
     rmSync(data, { recursive: true, force: true })
   }
+}
+
+/** What is resident, and what of it is not a page of a file. */
+function memoryOf({ pid }) {
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8')
+  const [resident, anonymous] = ['VmRSS', 'RssAnon'].map((name) =>
+    Math.round(Number(new RegExp(`${name}:\\s+(\\d+) kB`).exec(status)?.[1]) / 1024),
+  )
+  return `${resident} MB resident, ${anonymous} MB of it not of a file`
+}
+
+/** Subscribes to a filter and takes what is retained, while another client pings: in milliseconds how long it waited at most. */
+async function stream(port, filter) {
+  const [subscriber, pinging] = [await connectAs(port, 'subscriber'), await connectAs(port, 'pinging')]
+  let received = 0
+  let last = performance.now()
+  subscriber.on('data', (chunk) => {
+    received += chunk.length
+    last = performance.now()
+  })
+  const pings = { longest: 0, sentAt: 0 }
+  const ping = () => {
+    pings.sentAt = performance.now()
+    pinging.write(Buffer.of(0xc0, 0))
+  }
+  pinging.on('data', () => {
+    pings.longest = Math.max(pings.longest, performance.now() - pings.sentAt)
+    setTimeout(ping, 2)
+  })
+  const startedAt = performance.now()
+  ping()
+  const name = Buffer.from(filter)
+  subscriber.write(Buffer.concat([Buffer.of(0x82, 5 + name.length, 0, 1, 0, name.length), name, Buffer.of(0)]))
+  while (performance.now() - last < QUIET_MS) await delay(50)
+  subscriber.destroy()
+  pinging.destroy()
+  // A PUBLISH of QoS 0 has its topic, 64 bytes and four more.
+  const count = Math.round((received - 5) / (4 + PAYLOAD.length + TOPIC_BYTES))
+  return { count, seconds: (last - startedAt) / 1000, longest: Math.round(pings.longest) }
+}
+
+async function connectAs(port, name) {
+  const socket = connect(port, '127.0.0.1')
+  await once(socket, 'connect')
+  const clientId = Buffer.from(name)
+  socket.write(
+    Buffer.concat([
+      Buffer.of(0x10, 12 + clientId.length, 0, 4),
+      Buffer.from('MQTT'),
+      Buffer.of(4, 2, 0, 0, 0, clientId.length),
+      clientId,
+    ]),
+  )
+  await once(socket, 'data')
+  return socket
 }
 
 /** Publishes from all publishers at once; returns the seconds until the last acknowledgement. */
@@ -127,8 +197,7 @@ async function publish(port, count, topics) {
 }
 
 async function publishAs(port, number, count, topics) {
-  const socket = connect(port, '127.0.0.1')
-  await once(socket, 'connect')
+  const socket = await connectAs(port, `p${number}`)
   let received = 0
   let onReceived = () => {}
   socket.on('data', (chunk) => {
@@ -141,16 +210,6 @@ async function publishAs(port, number, count, topics) {
       onReceived = () => received >= bytes && done()
       onReceived()
     })
-  const clientId = Buffer.from(`p${number}`)
-  socket.write(
-    Buffer.concat([
-      Buffer.of(0x10, 12 + clientId.length, 0, 4),
-      Buffer.from('MQTT'),
-      Buffer.of(4, 2, 0, 0, 0, clientId.length),
-      clientId,
-    ]),
-  )
-  await until(4)
   for (let sent = 0; sent < count; sent += CHUNK_FRAMES) {
     const frames = []
     for (let index = sent; index < Math.min(count, sent + CHUNK_FRAMES); index += 1) {
@@ -162,7 +221,7 @@ async function publishAs(port, number, count, topics) {
     }
     if (!socket.write(Buffer.concat(frames))) await once(socket, 'drain')
   }
-  await until(4 + count * PUBACK_BYTES)
+  await until(count * PUBACK_BYTES)
   socket.removeAllListeners('close')
   socket.destroy()
 }

@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
+import type { Replica } from '../../../src/broker/ports.js'
 import { Message } from '../../../src/mqtt/wire/message.js'
 import { CountingHold } from '../mqtt/session/recording-outlet.js'
 import { LoneBroker } from './lone-broker.js'
@@ -164,12 +165,15 @@ describe('a broker', () => {
   it('shares its retained messages with the peers, and takes theirs', async (t) => {
     const lone = new LoneBroker(t)
     const replica = new Map<string, Buffer | undefined>()
-    lone.broker.replicateRetainedThrough({
-      set: (key, value) => void replica.set(key, value && Buffer.from(value)),
+    const copies: Replica = {
+      set: (key, value) => replica.set(key, value && Buffer.from(value)) === replica,
+      get: (key) => replica.get(key),
       expire: (key) => void replica.delete(key),
-    })
+    }
+    lone.broker.replicateRetainedThrough(copies)
     lone.broker.publish({ topic: 'a', payload: 'kept', retain: true })
     const peer = new LoneBroker(t)
+    peer.broker.replicateRetainedThrough(copies)
     peer.broker.applyRetained('a', replica.get('a'))
     const client = await peer.connect()
     await client.subscribe('a')

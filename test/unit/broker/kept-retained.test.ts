@@ -12,12 +12,16 @@ class TestStore implements Replica, Store {
   readonly written: [topic: string, isRemoval: boolean][] = []
   private waiting: Keeping[] = []
 
-  set(key: string, value: Uint8Array | undefined, keeping?: Keeping): void {
+  set(key: string, value: Uint8Array | undefined, keeping?: Keeping): boolean {
     this.written.push([key, value === undefined])
-    if (keeping === undefined) return
-    keeping.hold()
-    this.waiting.push(keeping)
+    if (keeping !== undefined) {
+      keeping.hold()
+      this.waiting.push(keeping)
+    }
+    return true
   }
+
+  get(): undefined {}
 
   expire(): void {}
 

@@ -15,7 +15,11 @@ describe('the deadline of a retained message', () => {
       { refused: createBrokerMetrics(new MetricRegistry()).retainedRefused, timers: new TimerWheel() },
     )
     const values: Buffer[] = []
-    retained.replicateThrough({ set: (_key, value) => values.push(Buffer.from(value ?? [])), expire: () => {} })
+    retained.replicateThrough({
+      set: (_key, value) => values.push(Buffer.from(value ?? [])) > 0,
+      get: () => values.at(-1),
+      expire: () => {},
+    })
     for (const properties of [{ messageExpiryInterval: 10 }, {}]) {
       retained.keep(Message.from('a', Buffer.from('x'), { qos: 1, retain: true, properties }))
     }

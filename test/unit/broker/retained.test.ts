@@ -9,16 +9,30 @@ import { MetricRegistry } from '../../../src/telemetry/registry.js'
 import { TimerWheel } from '../../../src/util/timer-wheel.js'
 import { DrivenClock } from '../mqtt/driven-clock.js'
 
+/** Bytes of a value that the peers take at most. */
+const LARGEST = 1_000
+
 function setUp(maximum = 100, maximumBytes = 1_000_000) {
   const refused = createBrokerMetrics(new MetricRegistry()).retainedRefused
   const retained = new RetainedMessages({ maximum, maximumBytes }, { refused, timers: new TimerWheel() })
   const replicated: [string, Buffer | undefined][] = []
   const expired: string[] = []
+  const replica = new Map<string, Buffer | undefined>()
   retained.replicateThrough({
-    set: (key, value) => replicated.push([key, value && Buffer.from(value)]),
+    set: (key, value) => {
+      replicated.push([key, value && Buffer.from(value)])
+      const isTaken = value === undefined || value.length <= LARGEST
+      replica.set(key, isTaken && value !== undefined ? Buffer.from(value) : undefined)
+      return isTaken
+    },
+    get: (key) => replica.get(key),
     expire: (key) => expired.push(key),
   })
-  return { retained, refused, replicated, expired, texts: (filter = '#') => textsOf(retained, filter) }
+  const apply = (topic: string, value: Buffer | undefined): void => {
+    replica.set(topic, value)
+    retained.applyReplicated(topic, value)
+  }
+  return { retained, refused, replicated, apply, expired, texts: (filter = '#') => textsOf(retained, filter) }
 }
 
 function textsOf(retained: RetainedMessages, filter: string): string[] {
@@ -57,7 +71,7 @@ describe('retained messages', () => {
     const there = setUp()
     for (const topic of ['a', 'b', 'c']) there.retained.keep(message(topic, '1'))
     const here = setUp(2)
-    for (const [topic, value] of there.replicated) here.retained.applyReplicated(topic, value)
+    for (const [topic, value] of there.replicated) here.apply(topic, value)
     assert.deepEqual(here.texts(), there.texts())
     assert.deepEqual(here.refused, { messages: { value: 0 }, bytes: { value: 0 } })
   })
@@ -118,10 +132,10 @@ describe('retained messages', () => {
     there.retained.keep(message('a', '1', 1, { contentType: 'text/plain' }))
     const [topic, value] = there.replicated[0] ?? []
     const here = setUp(100, 1)
-    here.retained.applyReplicated(topic ?? '', value)
+    here.apply(topic ?? '', value)
     assert.equal(here.retained.bytes, 2 + 3 + 'text/plain'.length)
     assert.equal(here.retained.bytes, there.retained.bytes)
-    here.retained.applyReplicated(topic ?? '', undefined)
+    here.apply(topic ?? '', undefined)
     assert.equal(here.retained.bytes, 0)
   })
 
@@ -163,7 +177,7 @@ describe('retained messages', () => {
     retained.keep(message('täglich/ß', 'x'.repeat(300), 2, properties))
     const peer = setUp()
     t.mock.timers.tick(10_000)
-    for (const [topic, value] of replicated) peer.retained.applyReplicated(topic, value)
+    for (const [topic, value] of replicated) peer.apply(topic, value)
     const [copy] = [...peer.retained.matching('#')]
     assert.ok(copy !== undefined)
     assert.deepEqual(
@@ -172,7 +186,7 @@ describe('retained messages', () => {
     )
     assert.deepEqual(decodePublishProperties(copy.properties ?? Buffer.alloc(0)), properties)
     assert.deepEqual(peer.replicated, [], 'what came from a peer is not sent on')
-    peer.retained.applyReplicated('täglich/ß', undefined)
+    peer.apply('täglich/ß', undefined)
     assert.equal(peer.retained.size, 0)
   })
 
@@ -194,6 +208,32 @@ describe('retained messages', () => {
     const parts = { topic: 'a', qos: 0, retain: true, chunk, payloadStart: 9, payloadEnd: 19 } as const
     retained.keep(new Message({ ...parts, properties: undefined, expiryInterval: 0 }))
     const [kept] = [...retained.matching('a')]
-    assert.equal(kept?.chunk.buffer.byteLength, 10)
+    assert.ok(kept !== undefined && kept.chunk.buffer !== chunk.buffer)
+    chunk.fill('y')
+    assert.equal(kept.payload.toString(), 'x'.repeat(10))
+  })
+
+  it('stay what they were for whoever has got one, whatever is published next', () => {
+    const { retained } = setUp()
+    retained.keep(message('a', 'before'))
+    const [got] = [...retained.matching('a')]
+    retained.keep(message('a', 'behind'))
+    assert.equal(got?.payload.toString(), 'before')
+  })
+
+  it('are kept here when they are too large for the peers, until there is another or none', () => {
+    const { retained, texts, apply } = setUp()
+    const large = 'x'.repeat(LARGEST)
+    for (const next of [
+      () => retained.keep(message('a', '1')),
+      () => retained.keep(message('a', '')),
+      () => apply('a', undefined),
+    ]) {
+      retained.keep(message('a', large))
+      assert.deepEqual(texts(), [`a ${large}`])
+      next()
+      assert.equal(texts().includes(`a ${large}`), false)
+    }
+    assert.deepEqual([retained.size, retained.bytes], [0, 0])
   })
 })

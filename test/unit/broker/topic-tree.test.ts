@@ -19,7 +19,7 @@ function matches(filter: string, topic: string): boolean {
 }
 
 function found(tree: TopicTree<Named>, filter: string): string[] {
-  return [...tree.matching(filter)].flatMap((one) => (one === undefined ? [] : [one.topic])).sort()
+  return [...tree.matching(filter)].flatMap((topic) => topic ?? []).sort()
 }
 
 const LEVEL = fc.constantFrom('', 'a', 'b', '$a', '$SYS', 'c')
@@ -79,5 +79,26 @@ describe('topic tree', () => {
     assert.equal(found(tree, '#').length, 1)
     assert.equal(found(tree, `${'+/'.repeat(30_000)}+`).length, 1)
     assert.deepEqual(tree.delete(topic), { topic })
+  })
+
+  it('rests now and then on its way through a level of many topics, which come and go meanwhile', () => {
+    const tree = new TopicTree<Named>()
+    const name = (number: number): string => `a name that is longer than a few characters ${number}`
+    for (let number = 0; number < 20_000; number += 1) tree.set(`x/${name(number)}`, { topic: '' })
+    const seen = new Set<string>()
+    let between = 0
+    let longest = 0
+    for (const topic of tree.matching('x/+')) {
+      between = topic === undefined ? 0 : between + 1
+      longest = Math.max(longest, between)
+      if (topic === undefined) continue
+      assert.equal(seen.has(topic), false)
+      seen.add(topic)
+      if (seen.size === 10) for (let number = 10_000; number < 20_000; number += 1) tree.delete(`x/${name(number)}`)
+      if (seen.size === 20) tree.set('x/new', { topic: '' })
+    }
+    assert.ok(longest < 1_000, `${longest} topics without a rest`)
+    for (let number = 0; number < 10_000; number += 1) assert.ok(seen.has(`x/${name(number)}`))
+    assert.equal(tree.size, 10_001)
   })
 })
