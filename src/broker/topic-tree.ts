@@ -49,7 +49,7 @@ export class TopicTree<V> {
       if (!(node instanceof TopicNode)) return undefined
       node = node.child(level)
     }
-    return valueOf(node)
+    return valueAt(node)
   }
 
   /** Returns what it replaces. */
@@ -68,7 +68,7 @@ export class TopicTree<V> {
       node = child
     }
     const found = node.child(last)
-    const replaced = valueOf(found)
+    const replaced = valueAt(found)
     if (found instanceof TopicNode) found.value = value
     else if (found === undefined) node.add(last, value)
     else node.children.set(last, value)
@@ -86,7 +86,7 @@ export class TopicTree<V> {
       path.push(node)
       node = node.child(level)
     }
-    const removed = valueOf(node)
+    const removed = valueAt(node)
     if (removed === undefined) return undefined
     this.count--
     let isEmpty = true
@@ -129,7 +129,7 @@ export class TopicTree<V> {
       const depth = level === '#' ? BELOW_HASH : place.depth + 1
       // `sport/#` matches `sport` too [MQTT-4.7.1-2].
       const isMatch = depth === BELOW_HASH || depth === levels.length || levels[depth] === '#'
-      if (isMatch && valueOf(child) !== undefined) yield topic
+      if (isMatch && valueAt(child) !== undefined) yield topic
       if (child instanceof TopicNode && (depth === BELOW_HASH || depth < levels.length)) {
         stack.push(placeAt(child, topic, depth, levels))
       }
@@ -148,7 +148,7 @@ function* named<V>(node: TopicNode<V>, level: string): Generator<[string, TopicN
   if (child !== undefined) yield [level, child]
 }
 
-function valueOf<V>(place: TopicNode<V> | V | undefined): V | undefined {
+function valueAt<V>(place: TopicNode<V> | V | undefined): V | undefined {
   return place instanceof TopicNode ? place.value : place
 }
 

@@ -56,8 +56,8 @@ export class Cells {
    */
   take(bytes: number): number {
     const size = cellSize(bytes)
-    let open = this.open.get(size)
-    if (open === undefined) this.open.set(size, (open = []))
+    const open = this.open.get(size) ?? []
+    if (open.length === 0) this.open.set(size, open)
     const number = open.at(-1) ?? this.addPage(size, open)
     const page = this.pages[number] as Page
     let cell = page.begun
