@@ -37,6 +37,9 @@ const LONGEST_COPIED_PART = 12
 export class TopicTree<V> {
   private readonly root = new TopicNode<V>()
   private count = 0
+  /** Where the last topic was put: a store gives them back in order, one beside the other. */
+  private lastParent = this.root
+  private lastPrefix = ''
 
   /** Topics that have a value. */
   get size(): number {
@@ -54,19 +57,9 @@ export class TopicTree<V> {
 
   /** Returns what it replaces. */
   set(topic: string, value: V): V | undefined {
-    const levels = topic.split('/')
-    const last = levels.pop() as string
-    let node = this.root
-    for (const level of levels) {
-      let child = node.child(level)
-      if (!(child instanceof TopicNode)) {
-        const branch = new TopicNode<V>()
-        branch.value = child
-        node.add(level, branch)
-        child = branch
-      }
-      node = child
-    }
+    const end = topic.lastIndexOf('/')
+    const last = topic.slice(end + 1)
+    const node = end < 0 ? this.root : this.parentAt(topic.slice(0, end))
     const found = node.child(last)
     const replaced = valueAt(found)
     if (found instanceof TopicNode) found.value = value
@@ -89,6 +82,8 @@ export class TopicTree<V> {
     const removed = valueAt(node)
     if (removed === undefined) return undefined
     this.count--
+    this.lastParent = this.root
+    this.lastPrefix = ''
     let isEmpty = true
     if (node instanceof TopicNode) {
       node.value = undefined
@@ -100,6 +95,25 @@ export class TopicTree<V> {
       isEmpty = parent.value === undefined && parent.children.size === 0
     }
     return removed
+  }
+
+  /** The branch of a prefix, made when it is not there. An empty prefix is one empty level. */
+  private parentAt(prefix: string): TopicNode<V> {
+    if (prefix !== '' && prefix === this.lastPrefix) return this.lastParent
+    let node = this.root
+    for (const level of prefix.split('/')) {
+      let child = node.child(level)
+      if (!(child instanceof TopicNode)) {
+        const branch = new TopicNode<V>()
+        branch.value = child
+        node.add(level, branch)
+        child = branch
+      }
+      node = child
+    }
+    this.lastParent = node
+    this.lastPrefix = prefix
+    return node
   }
 
   /**

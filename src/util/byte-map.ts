@@ -28,6 +28,13 @@ export class ByteMap {
   private addresses = new Uint32Array(SMALLEST_TABLE)
   private hashes = new Uint32Array(SMALLEST_TABLE)
   private count = 0
+  /** What is asked for is often what is written next: its hash is known then. */
+  private lastKey = ''
+  private lastHash: number
+
+  constructor() {
+    this.lastHash = mix(hashText(this.lastKey, this.seed))
+  }
 
   /** Number of keys. */
   get size(): number {
@@ -101,7 +108,10 @@ export class ByteMap {
   }
 
   private hash(key: string): number {
-    return mix(hashText(key, this.seed))
+    if (key === this.lastKey) return this.lastHash
+    this.lastKey = key
+    this.lastHash = mix(hashText(key, this.seed))
+    return this.lastHash
   }
 
   /** The place of a key in the table, or the one that it would have. */
