@@ -163,16 +163,9 @@ export class Exchange implements TurnTask {
   /** A link is up, and the peer has this much. */
   resume(link: Link, open: Open): void {
     this.link = link
-    this.takesShortEntries = speaks(link.protocol, 'shortEntries')
-    this.looseAssembler.clear()
     this.modules.looseCut.value += this.loose.resume()
     this.kept.resume(open.receivedSequence, open.keptSequence)
-    this.modules.positions.of(this.peer).openHints(open.hintsSince ?? 0)
-    const missing = this.inbound.open(open.firstSequence, open.shelvedSequence)
-    if (missing > 0) {
-      this.modules.counters.missingBatches += missing
-      this.modules.log.warn({ peer: this.peer, missing }, 'the peer could not keep all batches while the link was down')
-    }
+    this.listen(link, open)
     this.receiptsTaken = 0
     this.receiptsConfirmed = 0
     this.receipts.open()
@@ -184,6 +177,18 @@ export class Exchange implements TurnTask {
     this.publisher.open(open.routeVersion)
     for (const map of this.modules.maps.values()) this.feed(map).open()
     this.wake()
+  }
+
+  /** What comes on this link is read from where the peer goes on. */
+  listen(link: Link, open: Open): void {
+    this.takesShortEntries = speaks(link.protocol, 'shortEntries')
+    this.looseAssembler.clear()
+    this.modules.positions.of(this.peer).openHints(open.hintsSince ?? 0)
+    const missing = this.inbound.open(open.firstSequence, open.shelvedSequence)
+    if (missing > 0) {
+      this.modules.counters.missingBatches += missing
+      this.modules.log.warn({ peer: this.peer, missing }, 'the peer could not keep all batches while the link was down')
+    }
   }
 
   /** No link is up any more. */

@@ -27,6 +27,8 @@ export type LinkStateName = 'waiting' | 'opening' | 'up' | 'closing' | 'closed'
 export interface LinkOwner {
   /** Both sides have said Open: this is what the peer has and can send. */
   onLinkUp(link: Link, open: Open): void
+  /** The peer has said Open on a link that this side has passed over meanwhile: what it sends is still heard. */
+  onLinkHeard(link: Link, open: Open): void
   onLinkMessage(link: Link, body: LinkBody): void
   onLinkDrain(link: Link): void
   /** The peer says nothing more on this link. */
@@ -71,6 +73,7 @@ export class Link implements LinkStreamListener, HeartbeatListener {
   private owner: LinkOwner | undefined
   private heartbeat: Heartbeat | undefined
   private heardFarewell = false
+  private hasOpened = false
   private isFlowing = false
   private farewellTimer: NodeJS.Timeout | undefined
   private openingTimer: NodeJS.Timeout | undefined
@@ -171,6 +174,9 @@ export class Link implements LinkStreamListener, HeartbeatListener {
   onMessage(body: LinkBody): void {
     switch (body.$case) {
       case 'open':
+        // Passed over when the peer had it open already: what it has sent is heard to its end.
+        if (this.current === 'closing' && !this.hasOpened) this.owner?.onLinkHeard(this, body.value)
+        this.hasOpened = true
         if (this.current !== 'opening') return
         clearTimeout(this.openingTimer)
         this.moveTo('up')

@@ -366,6 +366,10 @@ export class Peer implements LinkOwner, PeerMetrics, SeenPeer {
     this.modules.onUp(this, isNews)
   }
 
+  onLinkHeard(link: Link, open: Open): void {
+    if (link === this.link) this.exchange.listen(link, open)
+  }
+
   onLinkMessage(link: Link, body: LinkBody): void {
     if (link !== this.link) return
     this.hear()

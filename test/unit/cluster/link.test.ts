@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict'
 import { afterEach, describe, it } from 'node:test'
 import type { PendingPublish } from '../../../src/broker/ports.js'
+import { dialHandshake } from '../../../src/cluster/handshake.js'
 import { BURST_FACTOR } from '../../../src/cluster/kept-lane.js'
+import type { LinkStream } from '../../../src/cluster/link-stream.js'
+import { MeshChannel } from '../../../src/cluster/transport.js'
 import type { ClusterOptions } from '../../../src/config/options.js'
 import { CuttableProxy } from '../../support/cuttable-proxy.js'
 import { eventually } from '../../support/eventually.js'
@@ -83,6 +86,38 @@ describe('links between nodes', () => {
       })
       await stopAll(all)
     }
+  })
+
+  it('are heard to their end also when they are passed over before the other side has opened them', async () => {
+    const node = new TestNode('a')
+    nodes = [node]
+    await node.cluster.start()
+    const identity = { cluster: 'shoalmq', node: 'b@127.0.0.1', incarnation: 1, address: '127.0.0.1:1', software: '0' }
+    const options = { identity, protocol: 2, minimumProtocol: 1, secret: '', admit: () => undefined }
+    const heard: string[][] = []
+    const dial = async (): Promise<LinkStream> => {
+      const stream = new MeshChannel(node.address).openLink()
+      await dialHandshake(stream, options, false)
+      const bodies: string[] = []
+      heard.push(bodies)
+      stream.flow({ onMessage: ({ $case }) => bodies.push($case), onDrain() {}, onClosed() {} })
+      return stream
+    }
+    const first = await dial()
+    await eventually(() => assert.deepEqual(heard[0], ['open']))
+    const second = await dial()
+    await eventually(() => assert.deepEqual(heard[0], ['open', 'farewell']))
+    // What came before is kept elsewhere, so this is the first batch that there is.
+    first.send({
+      $case: 'open',
+      value: { routeVersion: 0, receivedSequence: 0, keptSequence: 0, firstSequence: 301, shelvedSequence: 300 },
+    })
+    const entries = Buffer.from([0, 0x32, 7, 0, 1, 0x74, 0, 1, 0, 0x78])
+    first.send({ $case: 'batch', value: { sequence: 301, entries, continued: false, waited: 0, isQos1Only: true } })
+    await eventually(() => assert.equal(node.received.length, 1))
+    assert.deepEqual(node.logged('link broken off'), [])
+    first.destroy()
+    second.destroy()
   })
 
   it('carry QoS 1 and 2 messages once and in order, however often they are cut', async () => {
