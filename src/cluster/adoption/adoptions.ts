@@ -129,8 +129,8 @@ export class Adoptions {
     const nodes = [...lost, ...this.returned.keys()]
     const look = async (node: NodeId): Promise<NodeId | undefined> => {
       const found = await this.modules.store.findSession(node, clientId)
-      // What a node that is there has itself, the directory knows of.
-      return found === 'left' || (found === 'kept' && lost.includes(node)) ? node : undefined
+      // Of a node that has just come back the directory may not know yet; it is asked again.
+      return found === 'left' || (found === 'kept' && node !== this.modules.self) ? node : undefined
     }
     Promise.all(nodes.map(look)).then(
       (found) => {
