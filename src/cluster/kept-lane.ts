@@ -27,6 +27,7 @@ export const BURST_MS = 5_000
 
 export class KeptLane {
   private readonly limitBytes: number
+  private readonly burstBytes: number
   private readonly writer: BatchWriter
   /** Unacknowledged batches, oldest first; bounded by limitBytes. */
   private readonly batches = new RingBuffer<KeptBatch>(Infinity)
@@ -58,6 +59,7 @@ export class KeptLane {
     readonly hints?: HintQueue,
   ) {
     this.limitBytes = limitBytes
+    this.burstBytes = limitBytes * BURST_FACTOR
     this.writer = new BatchWriter(batchBytes, (sealed) => this.keep(sealed))
     hints?.serve({
       push: (batch) => this.takeHint(batch),
@@ -129,7 +131,8 @@ export class KeptLane {
   /** The next batch that this link has not had; with `isTurnOver` also what has not filled a batch. */
   next(isTurnOver: boolean): LinkBodyOf<'batch'> | undefined {
     if (this.written === this.batches.length) {
-      if (this.hints?.isShelving === true) this.hints.replay(this.held === 0 ? Infinity : this.limitBytes - this.held)
+      // As much as a burst may: a session that cannot keep a message now holds up its acknowledgement, and not the lane.
+      if (this.hints?.isShelving === true) this.hints.replay(this.held === 0 ? Infinity : this.burstBytes - this.held)
       if (isTurnOver) this.writer.seal()
     }
     const batch = this.batches.at(this.written)
@@ -258,7 +261,7 @@ export class KeptLane {
   private hasRoomForBurst(size: number): boolean {
     const now = this.now()
     this.overSince ??= now
-    return this.held + size <= this.limitBytes * BURST_FACTOR && now - this.overSince < BURST_MS
+    return this.held + size <= this.burstBytes && now - this.overSince < BURST_MS
   }
 
   private takePendings(): PendingPublish[] {
