@@ -58,3 +58,18 @@ test('one of QoS 2 that was on its way when the node of its publisher was killed
   assert.deepEqual(verdict(begin(MONEY).sends(MONEY, 1, true).acks(MONEY, 1).quiet()), [])
   assert.equal(verdict(begin(WEATHER).sends(WEATHER, 1, true).acks(WEATHER, 1).quiet()).length, 1)
 })
+
+test('what was on its way while all members were on a node that was killed is promised to nobody', () => {
+  const crewOnDisk = (): Story => new Story().begins('a', 1, 'n2', SHARE).begins('b', 2, 'n2', SHARE).sends(WEATHER, 1)
+  const onDisk = (story: Story): string[] => check(story.events, guaranteesOf('embedded')).map(({ text }) => text)
+  const story = crewOnDisk().fault('killed', 'n2').acks(WEATHER, 1).publishes(WEATHER, 2).heals()
+  assert.deepEqual(onDisk(story.quiet()), [])
+  assert.equal(onDisk(story.publishes(WEATHER, 3).quiet()).length, 1)
+  assert.equal(onDisk(crewOnDisk().acks(WEATHER, 1).fault('killed', 'n2').heals().quiet()).length, 1)
+  const another = crewOnDisk()
+    .begins('c', 3, 'n3', SHARE)
+    .publishes(WEATHER, 2)
+    .fault('killed', 'n2')
+    .publishes(WEATHER, 3)
+  assert.equal(onDisk(another.heals().quiet()).length, 1)
+})

@@ -2,7 +2,8 @@
  * Shared subscriptions: each message goes to one member of a group. What was acknowledged has come to some member once it is
  * quiet, and of QoS 2 to one only, as long as no node was killed: then what waited there may go to another member as well,
  * and one of QoS 2 that its publisher had no answer to may have gone to none. Nor is anything promised of what is published on a
- * node that has been restarted until it is linked again: what it owes nodes that it has met is known by their filters only.
+ * node that has been restarted until it is linked again: what it owes nodes that it has met is known by their filters only;
+ * and of what was on its way while all members were on nodes that were killed.
  */
 
 import type { Found, Rule } from '../checker.js'
@@ -25,6 +26,10 @@ class Group {
   readonly members = new Set<string>()
   /** By message: the first time that a member got it. */
   readonly received = new Map<string, EventOf<'receive'>>()
+  /** Since when all its members are on nodes that were killed; undefined while some are not. */
+  orphanedAt: number | undefined
+  /** When that was so, from and to. */
+  readonly orphaned: (readonly [from: number, to: number])[] = []
 
   constructor(
     /** As its members subscribe: `$share/{group}/{filter}`. */
@@ -77,7 +82,7 @@ export class GroupRule implements Rule {
         if (event.fault === 'killed') this.killed(event)
         break
       case 'healed':
-        this.ended.clear()
+        this.healed(event)
         break
       case 'quiet':
         for (const group of this.groups.values()) this.findMissing(group, event)
@@ -90,6 +95,18 @@ export class GroupRule implements Rule {
     this.killedAt = at
     for (const published of this.published.values()) {
       if (published.acked === undefined && nodes.includes(published.first.node)) published.isInterrupted = true
+    }
+    for (const group of this.groups.values()) {
+      const isOrphaned = [...group.members].every((client) => this.ended.has(this.sessions.of(client)?.node ?? ''))
+      if (isOrphaned) group.orphanedAt ??= at
+    }
+  }
+
+  private healed({ at }: EventOf<'healed'>): void {
+    this.ended.clear()
+    for (const group of this.groups.values()) {
+      if (group.orphanedAt !== undefined) group.orphaned.push([group.orphanedAt, at])
+      group.orphanedAt = undefined
     }
   }
 
@@ -123,6 +140,8 @@ export class GroupRule implements Rule {
       if (acked === undefined || isOfStranger || first.at <= since || group.received.has(message)) continue
       // The next life knows its id, and not which member it was for: when it comes again it is taken for known.
       if (isInterrupted && first.stream.qos === 2) continue
+      // Nobody was left to give it to, and the peers do not keep it for the next life.
+      if (group.orphaned.some(([from, to]) => acked.at > from && first.at < to)) continue
       if (!matches(group.filter, first.stream.topic)) continue
       const text = `no member of ${group.share} ever gets ${message}, which was acknowledged`
       this.report('missing in a group', group, message, text, [...this.memberships(group), first, acked, quiet])
