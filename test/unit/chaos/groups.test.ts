@@ -71,5 +71,5 @@ test('what was on its way while all members were on a node that was killed is pr
     .publishes(WEATHER, 2)
     .fault('killed', 'n2')
     .publishes(WEATHER, 3)
-  assert.equal(onDisk(another.heals().quiet()).length, 1)
+  assert.equal(onDisk(another.heals().quiet()).length, 2)
 })
