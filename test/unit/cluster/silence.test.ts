@@ -101,6 +101,8 @@ describe('silence between nodes', () => {
       await start(['a', 'b'])
       const [a, b] = nodes as [TestNode, TestNode]
       const begun = performance.now()
+      // Nobody comes back the other way before both have noticed.
+      proxies[0]?.split()
       proxies[1]?.freeze({ direction })
       await Promise.all([whenStopped(a, b), whenStopped(b, a)])
       const took = performance.now() - begun
