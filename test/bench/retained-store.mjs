@@ -27,7 +27,7 @@ const PUBLISHERS = 50
 const PAYLOAD = Buffer.alloc(64, 0x78)
 const PUBACK_BYTES = 4
 /** Of the topics of a start with a million, on average. */
-const TOPIC_BYTES = 22.24
+const TOPIC_BYTES = 21.2445
 /** A stream has ended when nothing has come for so long. */
 const QUIET_MS = 1_500
 /** Frames that a publisher writes at once. */
@@ -119,11 +119,12 @@ async function measureStart(nodeWith, kept) {
       `\n${found} of ${kept} kept: ${Math.round(bytes / kept)} bytes on disk each; served ${milliseconds} ms after the ` +
         `process began, ${memoryOf(second)}`,
     )
-    const idle = await stream(second.port, 'none/+')
-    const all = await stream(second.port, '#')
+    const idle = await stream(second, 'none/+')
+    const all = await stream(second, '#')
     console.log(
       `${all.count} streamed to one client in ${all.seconds.toFixed(1)} s, ${Math.round(all.count / all.seconds)}/s; a ping was ` +
-        `answered after ${all.longest} ms at most, ${idle.longest} ms before; then ${memoryOf(second)}`,
+        `answered after ${all.longest} ms at most, in which its main thread ran for ${all.ran} ms at most (idle: ` +
+        `${idle.longest} and ${idle.ran} ms); then ${memoryOf(second)}`,
     )
     await second.stop()
   } finally {
@@ -140,8 +141,11 @@ function memoryOf({ pid }) {
   return `${resident} MB resident, ${anonymous} MB of it not of a file`
 }
 
-/** Subscribes to a filter and takes what is retained, while another client pings: in milliseconds how long it waited at most. */
-async function stream(port, filter) {
+/**
+ * Subscribes to a filter and takes what is retained, while another client pings: in milliseconds how long it waited at most, and
+ * how long the node's main thread had a core in such a time, which other work on the machine does not prolong.
+ */
+async function stream({ port, pid }, filter) {
   const [subscriber, pinging] = [await connectAs(port, 'subscriber'), await connectAs(port, 'pinging')]
   let received = 0
   let last = performance.now()
@@ -149,13 +153,16 @@ async function stream(port, filter) {
     received += chunk.length
     last = performance.now()
   })
-  const pings = { longest: 0, sentAt: 0 }
+  const mainThread = () => Number(readFileSync(`/proc/${pid}/task/${pid}/schedstat`, 'utf8').split(' ')[0]) / 1e6
+  const pings = { longest: 0, sentAt: 0, ran: 0, ranBefore: 0 }
   const ping = () => {
     pings.sentAt = performance.now()
+    pings.ranBefore = mainThread()
     pinging.write(Buffer.of(0xc0, 0))
   }
   pinging.on('data', () => {
     pings.longest = Math.max(pings.longest, performance.now() - pings.sentAt)
+    pings.ran = Math.max(pings.ran, mainThread() - pings.ranBefore)
     setTimeout(ping, 2)
   })
   const startedAt = performance.now()
@@ -167,7 +174,7 @@ async function stream(port, filter) {
   pinging.destroy()
   // A PUBLISH of QoS 0 has its topic, 64 bytes and four more.
   const count = Math.round((received - 5) / (4 + PAYLOAD.length + TOPIC_BYTES))
-  return { count, seconds: (last - startedAt) / 1000, longest: Math.round(pings.longest) }
+  return { count, seconds: (last - startedAt) / 1000, longest: Math.round(pings.longest), ran: Math.round(pings.ran) }
 }
 
 async function connectAs(port, name) {
