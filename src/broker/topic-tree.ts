@@ -5,23 +5,59 @@
 
 import { type TextMap, withRoom } from '../util/split-map.js'
 
-class TopicNode<V> {
-  children: TextMap<TopicNode<V> | V> = new Map()
-  value: V | undefined
+type Child<V> = TopicNode<V> | V
 
-  child(level: string): TopicNode<V> | V | undefined {
-    return this.children.get(level)
+/** A branch. That of a device with one topic has one child: a Map of its own would take more than all the rest. */
+class TopicNode<V> {
+  value: V | undefined
+  private onlyName: string | undefined
+  private onlyChild: Child<V> | undefined
+  private children: TextMap<Child<V>> | undefined
+
+  get isEmpty(): boolean {
+    return this.value === undefined && this.onlyName === undefined && this.children === undefined
   }
 
-  add(level: string, child: TopicNode<V> | V): void {
+  child(level: string): Child<V> | undefined {
+    if (this.children !== undefined) return this.children.get(level)
+    return this.onlyName === level ? this.onlyChild : undefined
+  }
+
+  /** Puts a child in the place of the one that is there, if any. */
+  set(level: string, child: Child<V>): void {
+    if (this.children === undefined) {
+      if (this.onlyName === undefined) this.onlyName = ownText(level)
+      if (this.onlyName === level) {
+        this.onlyChild = child
+        return
+      }
+      this.children = new Map([[this.onlyName, this.onlyChild as Child<V>]])
+      this.onlyName = undefined
+      this.onlyChild = undefined
+    }
     this.children = withRoom(this.children)
     this.children.set(ownText(level), child)
+  }
+
+  /** A child that is there. */
+  remove(level: string): void {
+    this.onlyName = undefined
+    this.onlyChild = undefined
+    this.children?.delete(level)
+    if (this.children?.size === 0) this.children = undefined
+  }
+
+  entries(): Iterator<[string, Child<V>]> {
+    if (this.children !== undefined) return this.children.entries()
+    const only: [string, Child<V>][] = []
+    if (this.onlyName !== undefined) only.push([this.onlyName, this.onlyChild as Child<V>])
+    return only.values()
   }
 }
 
 /** A place on the way of a search: children that are still to be visited, and the level that they are at. */
 interface Place<V> {
-  readonly children: Iterator<[string, TopicNode<V> | V]>
+  readonly children: Iterator<[string, Child<V>]>
   readonly prefix: string
   readonly depth: number
 }
@@ -63,8 +99,7 @@ export class TopicTree<V> {
     const found = node.child(last)
     const replaced = valueAt(found)
     if (found instanceof TopicNode) found.value = value
-    else if (found === undefined) node.add(last, value)
-    else node.children.set(last, value)
+    else if (found !== value) node.set(last, value)
     if (replaced === undefined) this.count++
     return replaced
   }
@@ -87,12 +122,12 @@ export class TopicTree<V> {
     let isEmpty = true
     if (node instanceof TopicNode) {
       node.value = undefined
-      isEmpty = node.children.size === 0
+      isEmpty = node.isEmpty
     }
     for (let depth = levels.length - 1; isEmpty && depth >= 0; depth--) {
       const parent = path[depth] as TopicNode<V>
-      parent.children.delete(levels[depth] as string)
-      isEmpty = parent.value === undefined && parent.children.size === 0
+      parent.remove(levels[depth] as string)
+      isEmpty = parent.isEmpty
     }
     return removed
   }
@@ -106,7 +141,7 @@ export class TopicTree<V> {
       if (!(child instanceof TopicNode)) {
         const branch = new TopicNode<V>()
         branch.value = child
-        node.add(level, branch)
+        node.set(level, branch)
         child = branch
       }
       node = child
@@ -154,7 +189,7 @@ export class TopicTree<V> {
 /** @param levels of the filter */
 function placeAt<V>(node: TopicNode<V>, prefix: string, depth: number, levels: readonly string[]): Place<V> {
   const level = depth === BELOW_HASH ? '#' : (levels[depth] as string)
-  return { children: level === '#' || level === '+' ? node.children.entries() : named(node, level), prefix, depth }
+  return { children: level === '#' || level === '+' ? node.entries() : named(node, level), prefix, depth }
 }
 
 function* named<V>(node: TopicNode<V>, level: string): Generator<[string, TopicNode<V> | V]> {
