@@ -252,7 +252,10 @@ export class Node {
       turn: this.turn,
       metrics: this.storeMetrics,
       log: this.log.child({ room: 'store' }),
-      onAdopted: () => this.broker.endAdopted(),
+      onAdopted: () => {
+        this.broker.endAdopted()
+        this.cluster?.disown()
+      },
     })
     if (this.store === undefined) return
     this.broker.keepDelayedIn(this.store)

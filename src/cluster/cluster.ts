@@ -11,7 +11,7 @@ import { asError } from '../util/errors.js'
 import { TurnQueue } from '../util/turn.js'
 import { Adoptions } from './adoption/adoptions.js'
 import { handOn, writeOff } from './adoption/debts.js'
-import { isGone, lostNodes } from './adoption/lost-nodes.js'
+import { isGone, lostNodes, seesHalf } from './adoption/lost-nodes.js'
 import { createAdoptionMetrics } from './adoption/metrics.js'
 import { alarmConditions } from './alarm-conditions.js'
 import { BatchReader } from './batch.js'
@@ -67,6 +67,8 @@ export class Cluster {
   private readonly clusterMetrics: ClusterMetrics
   private readonly maps: ReplicatedMaps
   private readonly keptMembers: KeptMembers
+  /** What peers are owed in the store. */
+  private readonly hints: Hints | undefined
   private readonly seeds: SeedSource
   private readonly discovery: DiscoveryMetrics
   private readonly tlsMetrics: MeshTlsMetrics
@@ -102,6 +104,7 @@ export class Cluster {
     })
     const sessionStore = modules.sessionStore
     this.keptMembers = new KeptMembers(sessionStore)
+    this.hints = sessionStore && new Hints(sessionStore, modules.incarnation)
     this.clusterMetrics = registerClusterMetrics(modules.metrics, {
       peers: () => this.membership.peers.values(),
       maps: () => this.maps.byName.values(),
@@ -191,7 +194,7 @@ export class Cluster {
       sink: modules.sink,
       reader: new BatchReader(),
       maps: this.maps.byName,
-      hints: sessionStore && new Hints(sessionStore, modules.incarnation),
+      hints: this.hints,
       positions: new ReceivedPositions(sessionStore),
       members: this.keptMembers,
       clients: this.clients,
@@ -363,6 +366,11 @@ export class Cluster {
     this.moves.endHandover()
   }
 
+  /** Another node has taken this one for dead: publishers that wait for the store are told that nothing is kept. */
+  disown(): void {
+    this.hints?.disown()
+  }
+
   /** A clean leave: what is under way is sent, the peers are told and drop our routes at once. */
   stop(): Promise<void> {
     this.stopped ??= this.leave()
@@ -414,7 +422,12 @@ export class Cluster {
       sessions: modules.moves,
       claim: (clientId, from, epoch, done) => clients.claim(clientId, false, done, from, epoch),
       isHeirOf: (node) => clients.isHeirOf(node),
-      isTaking: () => this.isReady && !this.isStopping && !this.isApart && modules.isDraining?.() !== true,
+      isTaking: () =>
+        this.isReady &&
+        !this.isStopping &&
+        !this.isApart &&
+        modules.isDraining?.() !== true &&
+        seesHalf(peers.values()),
       lost: () => lostNodes(peers.values()),
       isGone: (life) => isGone(peers, life, ownNode.identity()),
       peers: () => this.reachablePeers(),

@@ -46,6 +46,8 @@ export class HintsFor {
   owner: HintOwner | undefined
   /** Not yet kept: undefined while it is being filled. */
   private readonly fresh = new Map<number, Hint | undefined>()
+  /** Of those: publishers wait for the commit. */
+  private readonly awaited = new Set<number>()
   /** Dropped behind the first that is there. */
   private readonly dropped = new Set<number>()
   private byteCount = 0
@@ -107,6 +109,7 @@ export class HintsFor {
 
   /** In the turn in which it was filled, or while it is. @param pending is held until its commit, and refused when that fails */
   hold(number: number, pending: Hold): void {
+    this.awaited.add(number)
     this.parent.changed(this, number, pending)
   }
 
@@ -146,6 +149,16 @@ export class HintsFor {
     return messageCount
   }
 
+  /** Publishers that wait for a commit are told that nothing is kept: what they wait for is forgotten. */
+  disown(): void {
+    for (const number of [...this.awaited]) {
+      if (this.fresh.has(number) && this.fresh.get(number) === undefined) this.owner?.seal(number)
+      const hint = this.fresh.get(number)
+      if (hint !== undefined) this.drop(hint)
+    }
+    this.awaited.clear()
+  }
+
   // ── as the store asks ────────────────────────────────────────────────────────────────────────────────────────
 
   read(number: number): Hint | undefined {
@@ -156,6 +169,7 @@ export class HintsFor {
   kept(number: number): void {
     const hint = this.fresh.get(number)
     this.fresh.delete(number)
+    this.awaited.delete(number)
     if (number <= this.lastCommitted) return
     this.lastCommitted = number
     this.owner?.committed(number, hint)
@@ -250,6 +264,11 @@ export class Hints implements ShelfContents, HintsParent {
   /** Those that are owed something. */
   *owed(): Generator<HintsFor> {
     for (const hints of this.byReceiver.values()) if (hints.length > 0) yield hints
+  }
+
+  /** See `HintsFor.disown`. */
+  disown(): void {
+    for (const hints of this.byReceiver.values()) hints.disown()
   }
 
   changed(hints: HintsFor, number: number, pending: Hold | undefined): void {

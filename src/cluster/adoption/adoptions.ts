@@ -18,6 +18,12 @@ import type { AdoptionMetrics } from './metrics.js'
 
 /** How often it looks what is to be done, in milliseconds. */
 const CHECK_INTERVAL_MS = 200
+/**
+ * A node that has stood still for so long was taken for dead perhaps, and takes nobody else for dead for a while: it has to
+ * hear from them first. In milliseconds.
+ */
+const STANDSTILL_MS = 2_000
+const RECOVERY_MS = 10_000
 /** Before an adoption that has failed is tried again, in milliseconds. */
 const RETRY_MS = 1_000
 /** How long after a node has come back, or this one has started, what was left before is looked for, in milliseconds. */
@@ -91,6 +97,8 @@ export class Adoptions {
   /** Nodes that are back, or this one: until when what they have left before is looked for. */
   private readonly returned = new Map<NodeId, number>()
   private isOwnDue = true
+  private checkedAt = performance.now()
+  private recoveredAt = 0
   private waitingEstates: WaitingEstate[] = []
   private waiters: Waiter[] = []
   private isLooking = false
@@ -103,7 +111,8 @@ export class Adoptions {
   }
 
   start(): void {
-    this.returned.set(this.modules.self, performance.now() + RETURN_MS)
+    this.checkedAt = performance.now()
+    this.returned.set(this.modules.self, this.checkedAt + RETURN_MS)
     this.timer ??= setInterval(() => this.check(), CHECK_INTERVAL_MS)
   }
 
@@ -209,11 +218,13 @@ export class Adoptions {
 
   private check(): void {
     const now = performance.now()
+    if (now - this.checkedAt > STANDSTILL_MS) this.recoveredAt = now + RECOVERY_MS
+    this.checkedAt = now
     for (const [node, until] of this.returned) if (until < now) this.returned.delete(node)
     this.waitingEstates = this.waitingEstates.filter(({ deadline }) => deadline > now)
     this.answerWaiters(({ deadline }) => deadline < now, false)
     void this.lookForWaiters()
-    if (!this.modules.isTaking()) return
+    if (now < this.recoveredAt || !this.modules.isTaking()) return
     for (const life of this.modules.lost()) {
       if (now - life.downSince >= this.modules.adoptAfter && this.modules.isHeirOf(life.node)) this.begin(life, now)
     }
