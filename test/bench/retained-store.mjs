@@ -123,8 +123,7 @@ async function measureStart(nodeWith, kept) {
     const all = await stream(second, '#')
     console.log(
       `${all.count} streamed to one client in ${all.seconds.toFixed(1)} s, ${Math.round(all.count / all.seconds)}/s; a ping was ` +
-        `answered after ${all.longest} ms at most, in which its main thread ran for ${all.ran} ms at most (idle: ` +
-        `${idle.longest} and ${idle.ran} ms); then ${memoryOf(second)}`,
+        `answered after ${all.longest} ms at most, ${idle.longest} ms before; then ${memoryOf(second)}`,
     )
     await second.stop()
   } finally {
@@ -141,11 +140,8 @@ function memoryOf({ pid }) {
   return `${resident} MB resident, ${anonymous} MB of it not of a file`
 }
 
-/**
- * Subscribes to a filter and takes what is retained, while another client pings: in milliseconds how long it waited at most, and
- * how long the node's main thread had a core in such a time, which other work on the machine does not prolong.
- */
-async function stream({ port, pid }, filter) {
+/** Subscribes to a filter and takes what is retained, while another client pings: in milliseconds how long it waited at most. */
+async function stream({ port }, filter) {
   const [subscriber, pinging] = [await connectAs(port, 'subscriber'), await connectAs(port, 'pinging')]
   let received = 0
   let last = performance.now()
@@ -153,16 +149,13 @@ async function stream({ port, pid }, filter) {
     received += chunk.length
     last = performance.now()
   })
-  const mainThread = () => Number(readFileSync(`/proc/${pid}/task/${pid}/schedstat`, 'utf8').split(' ')[0]) / 1e6
-  const pings = { longest: 0, sentAt: 0, ran: 0, ranBefore: 0 }
+  const pings = { longest: 0, sentAt: 0 }
   const ping = () => {
     pings.sentAt = performance.now()
-    pings.ranBefore = mainThread()
     pinging.write(Buffer.of(0xc0, 0))
   }
   pinging.on('data', () => {
     pings.longest = Math.max(pings.longest, performance.now() - pings.sentAt)
-    pings.ran = Math.max(pings.ran, mainThread() - pings.ranBefore)
     setTimeout(ping, 2)
   })
   const startedAt = performance.now()
@@ -174,7 +167,7 @@ async function stream({ port, pid }, filter) {
   pinging.destroy()
   // A PUBLISH of QoS 0 has its topic, 64 bytes and four more.
   const count = Math.round((received - 5) / (4 + PAYLOAD.length + TOPIC_BYTES))
-  return { count, seconds: (last - startedAt) / 1000, longest: Math.round(pings.longest), ran: Math.round(pings.ran) }
+  return { count, seconds: (last - startedAt) / 1000, longest: Math.round(pings.longest) }
 }
 
 async function connectAs(port, name) {
