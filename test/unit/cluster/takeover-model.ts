@@ -75,7 +75,7 @@ export class ModelNode implements MovableSessions {
       self: name,
       send: (to, body) => network.post(name, to, 'words', { body }),
       mark: (to, value) => network.post(name, to, 'lane', { body: { $case: 'takeoverMark', value } }),
-      peers: () => network.names.filter((other) => other !== name),
+      peers: () => network.names.filter((other) => other !== name && !network.suspicions.has(`${name}>${other}`)),
       routeVersion: () => this.routeLog.version,
       routeVersionOf: (peer) => this.routes.get(peer)?.version ?? 0,
       turns: { add: (task) => network.run(task) },
@@ -243,6 +243,8 @@ export class Network {
   private readonly tasks: TurnTask[] = []
   /** Pairs of nodes whose link is broken, in both orders. */
   private readonly broken = new Set<string>()
+  /** `one>other`: the one has not heard the other for a while, and does not count on it. */
+  readonly suspicions = new Set<string>()
 
   constructor(readonly names: readonly string[]) {
     this.nodes = names.map((name) => new ModelNode(name, this))

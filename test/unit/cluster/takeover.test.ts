@@ -75,4 +75,32 @@ describe('a session that moves while messages are under way', () => {
       )
     })
   }
+
+  it('has what its giver publishes once, though the giver is suspected as soon as it was asked', () => {
+    const step = fc.oneof(fc.constant('publish' as const), fc.nat(24))
+    fc.assert(
+      fc.property(fc.array(step, { minLength: 10, maxLength: 80 }), (steps) => {
+        const network = new Network(NAMES)
+        try {
+          network.node('n1@a').begin('t/n1@a', 2)
+          network.settle()
+          const client = new RoamingClient(network, 'n1@a', 10)
+          client.connect('n2@b')
+          network.suspicions.add('n2@b>n1@a')
+          let sent = 0
+          for (const one of steps) {
+            if (one !== 'publish') network.deliverOne(one)
+            else network.node('n1@a').publish('t/n1@a', `${sent++}`, 2)
+          }
+          network.settle()
+          while (client.step()) network.settle()
+          const expected = Array.from({ length: sent }, (_, number) => `${number}`)
+          assert.deepEqual(client.received.get('t/n1@a') ?? [], expected)
+        } finally {
+          network.stop()
+        }
+      }),
+      { numRuns: 300 },
+    )
+  })
 })
