@@ -5,7 +5,8 @@ import { eventually } from '../support/eventually.js'
 import { kept } from '../support/kept-session.js'
 import type { ConfigTree, NodeProcess } from '../support/node-process.js'
 import { PacketClient, textOf } from '../support/packet-client.js'
-import { RedisCluster, redisFor } from '../support/redis.js'
+import { redisFor } from '../support/redis.js'
+import { RedisCluster } from '../support/redis-cluster.js'
 
 const LONG = { within: 30_000 }
 

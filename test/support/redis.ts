@@ -13,6 +13,16 @@ const run = promisify(execFile)
 
 const START = { within: 20_000 }
 
+/** Where a server runs. */
+export interface RedisPlace {
+  /** Where others find it. It listens on 127.0.0.1, too. */
+  readonly host: string
+  /** What its command line begins with, such as the command that enters a network namespace; it must become the server. */
+  readonly launcher?: readonly string[]
+}
+
+export const HERE: RedisPlace = { host: '127.0.0.1' }
+
 const servers = new Set<RedisServer>()
 
 // Also when the tests are interrupted.
@@ -28,6 +38,7 @@ export class RedisServer {
 
   private constructor(
     readonly port: number,
+    private readonly place: RedisPlace,
     private readonly parameters: readonly string[],
     private readonly isSentinel: boolean,
   ) {
@@ -35,21 +46,21 @@ export class RedisServer {
   }
 
   /** @param parameters beside those of every test: `--name value …` */
-  static async start(parameters: readonly string[] = []): Promise<RedisServer> {
+  static async start(parameters: readonly string[] = [], place = HERE): Promise<RedisServer> {
     await ensureDebianPackages('redis-server')
-    const server = new RedisServer(await freePort(), parameters, false)
+    const server = new RedisServer(await freePort(), place, parameters, false)
     await server.resume()
     return server
   }
 
   /** A Sentinel that watches one master with one replica, and fails over on its own. */
-  static async startSentinel(name: string, master: RedisServer, host = '127.0.0.1'): Promise<RedisServer> {
-    const server = new RedisServer(await freePort(), [], true)
+  static async startSentinel(name: string, master: RedisServer, place = HERE): Promise<RedisServer> {
+    const server = new RedisServer(await freePort(), place, [], true)
     const lines = [
       `port ${server.port}`,
-      `bind ${[...new Set(['127.0.0.1', host])].join(' ')}`,
+      `bind ${server.binding.join(' ')}`,
       'protected-mode no',
-      `sentinel monitor ${name} ${host} ${master.port} 1`,
+      `sentinel monitor ${name} ${place.host} ${master.port} 1`,
       `sentinel down-after-milliseconds ${name} 700`,
       `sentinel failover-timeout ${name} 1000`,
     ]
@@ -59,7 +70,7 @@ export class RedisServer {
   }
 
   get address(): string {
-    return `127.0.0.1:${this.port}`
+    return `${this.place.host}:${this.port}`
   }
 
   /** As `store.redis.url` takes it. */
@@ -71,15 +82,20 @@ export class RedisServer {
     return this.child !== undefined
   }
 
+  private get binding(): string[] {
+    return [...new Set([HERE.host, this.place.host])]
+  }
+
   /** Starts, with the data of the time before; resolves when it answers. */
   async resume(): Promise<void> {
     const command = this.isSentinel
       ? [join(this.directory, 'sentinel.conf'), '--sentinel']
       : [
-          ...['--port', String(this.port), '--bind', '127.0.0.1', '--dir', this.directory, '--save', ''],
+          ...['--port', String(this.port), '--bind', ...this.binding, '--dir', this.directory, '--save', ''],
           ...this.parameters,
         ]
-    const child = spawn('redis-server', command, { stdio: ['ignore', 'pipe', 'pipe'] })
+    const [file = '', ...rest] = [...(this.place.launcher ?? []), 'redis-server', ...command]
+    const child = spawn(file, rest, { stdio: ['ignore', 'pipe', 'pipe'] })
     this.child = child
     this.output = ''
     for (const stream of [child.stdout, child.stderr]) {
@@ -96,7 +112,7 @@ export class RedisServer {
 
   /** What a command of `redis-cli` answers. */
   async ask(...command: readonly string[]): Promise<string> {
-    const { stdout } = await run('redis-cli', ['-p', String(this.port), '--raw', ...command])
+    const { stdout } = await run('redis-cli', ['-h', this.place.host, '-p', String(this.port), '--raw', ...command])
     return stdout.trimEnd()
   }
 
@@ -135,105 +151,4 @@ export async function redisFor(context: TestContext, ...parameters: readonly str
   const server = await RedisServer.start(parameters)
   context.after(() => server.stop())
   return server
-}
-
-/** A master, a replica, and three Sentinels that watch them. */
-export class RedisSentinels {
-  static readonly masterName = 'shoal'
-
-  private constructor(
-    readonly master: RedisServer,
-    readonly replica: RedisServer,
-    private readonly sentinels: readonly RedisServer[],
-    private readonly host: string,
-  ) {}
-
-  /**
-   * @param parameters of both servers
-   * @param host where all of them are told to find each other, and tell clients to find the master; both servers have to
-   * be bound to it, and to 127.0.0.1
-   */
-  static async start(parameters: readonly string[] = [], host = '127.0.0.1'): Promise<RedisSentinels> {
-    const fast = ['--repl-diskless-sync-delay', '0', ...parameters]
-    const master = await RedisServer.start(fast)
-    const replica = await RedisServer.start([...fast, '--replicaof', host, String(master.port)])
-    await eventually(async () => {
-      if (!(await replica.ask('info', 'replication')).includes('master_link_status:up'))
-        throw new Error('no replica yet')
-    }, START)
-    const sentinels = await Promise.all(
-      [1, 2, 3].map(() => RedisServer.startSentinel(RedisSentinels.masterName, master, host)),
-    )
-    const all = new RedisSentinels(master, replica, sentinels, host)
-    await eventually(async () => {
-      for (const sentinel of sentinels) {
-        const text = await sentinel.ask('sentinel', 'master', RedisSentinels.masterName)
-        const fields = text.split('\n')
-        const value = (name: string): string | undefined => fields[fields.indexOf(name) + 1]
-        if (value('num-slaves') !== '1' || value('num-other-sentinels') !== '2') throw new Error('not seen all yet')
-      }
-    }, START)
-    return all
-  }
-
-  /** As `store.redis` takes them. */
-  get options(): { sentinels: string[]; name: string } {
-    return { sentinels: this.sentinels.map(({ port }) => `${this.host}:${port}`), name: RedisSentinels.masterName }
-  }
-
-  /** The server that the Sentinels call the master now. */
-  async current(): Promise<RedisServer> {
-    const [sentinel] = this.sentinels
-    const answer = await sentinel?.ask('sentinel', 'get-master-addr-by-name', RedisSentinels.masterName)
-    const port = Number(answer?.split('\n')[1])
-    const server = [this.master, this.replica].find((one) => one.port === port)
-    if (server === undefined) throw new Error(`the Sentinels say that the master is ${answer}`)
-    return server
-  }
-
-  async stop(): Promise<void> {
-    await Promise.all([...this.sentinels, this.replica, this.master].map((server) => server.stop()))
-  }
-}
-
-/** Three masters that share the slots. */
-export class RedisCluster {
-  private constructor(readonly masters: readonly RedisServer[]) {}
-
-  static async start(): Promise<RedisCluster> {
-    await ensureDebianPackages('redis-server')
-    const masters = await Promise.all(
-      [1, 2, 3].map(async () =>
-        RedisServer.start([
-          ...['--cluster-enabled', 'yes', '--cluster-port', String(await freePort()), '--cluster-node-timeout', '2000'],
-        ]),
-      ),
-    )
-    const cluster = new RedisCluster(masters)
-    const addresses = masters.map(({ address }) => address)
-    await run('redis-cli', ['--cluster', 'create', ...addresses, '--cluster-replicas', '0', '--cluster-yes'])
-    await eventually(async () => {
-      for (const master of masters) {
-        if (!(await master.ask('cluster', 'info')).includes('cluster_state:ok')) throw new Error('not whole yet')
-      }
-    }, START)
-    return cluster
-  }
-
-  /** As `store.redis` takes them. */
-  get options(): { cluster: string[] } {
-    return { cluster: this.masters.map(({ address }) => address) }
-  }
-
-  /** The master of the slot of this key. */
-  async masterOf(key: string): Promise<RedisServer> {
-    for (const master of this.masters) {
-      if (Number(await master.ask('exists', key).catch(() => '0')) === 1) return master
-    }
-    throw new Error(`nobody has ${key}`)
-  }
-
-  async stop(): Promise<void> {
-    await Promise.all(this.masters.map((server) => server.stop()))
-  }
 }

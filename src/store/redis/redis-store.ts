@@ -98,6 +98,8 @@ export class RedisStore implements LocalStore, SharedStore {
     const client = await RedisClient.connect(options.redis, {
       onReady: () => store?.found(),
       onLost: (error) => store?.queue.lost(error),
+      // A commit tells whether the replica that takes its place has everything, also when nothing is due.
+      onNodeGone: () => store?.queue.demand(),
     })
     try {
       store = new RedisStore(client, options, modules)

@@ -4,7 +4,8 @@ import assert from 'node:assert/strict'
 import { setTimeout as delay } from 'node:timers/promises'
 import { eventually } from '../../support/eventually.js'
 import type { ConfigTree, NodeProcess } from '../../support/node-process.js'
-import { RedisSentinels, RedisServer } from '../../support/redis.js'
+import { RedisServer } from '../../support/redis.js'
+import { RedisSentinels } from '../../support/redis-sentinels.js'
 
 /** What Redis has acknowledged is on its disk. */
 const DURABLE = ['--appendonly', 'yes', '--appendfsync', 'always', '--protected-mode', 'no']
@@ -22,7 +23,7 @@ export class RedisBacking {
   static async start(host: string, hasSentinels: boolean): Promise<RedisBacking> {
     const parameters = [...DURABLE, '--bind', ...new Set(['127.0.0.1', host])]
     if (!hasSentinels) return new RedisBacking(host, await RedisServer.start(parameters), undefined)
-    return new RedisBacking(host, undefined, await RedisSentinels.start(parameters, host))
+    return new RedisBacking(host, undefined, await RedisSentinels.start(parameters, { host }))
   }
 
   /** `store` in the configuration of the nodes. */

@@ -4,7 +4,8 @@ import { after, before, describe, it } from 'node:test'
 import type { Estate, NodeLife } from '../../../src/broker/estate-port.js'
 import { TestShelf, TestTable, untilReleased } from '../../contract/store.js'
 import { eventually } from '../../support/eventually.js'
-import { RedisCluster, RedisServer } from '../../support/redis.js'
+import { RedisServer } from '../../support/redis.js'
+import { RedisCluster } from '../../support/redis-cluster.js'
 import { openRedis, type RedisLife } from './redis-bed.js'
 
 let single: RedisServer

@@ -3,9 +3,12 @@ import { describe, it, type TestContext } from 'node:test'
 import { OpenTable, TestShelf, untilReleased } from '../../contract/store.js'
 import { eventually } from '../../support/eventually.js'
 import { freePort } from '../../support/free-port.js'
-import { RedisCluster, RedisSentinels, type RedisServer, redisFor } from '../../support/redis.js'
+import { type RedisServer, redisFor } from '../../support/redis.js'
+import { RedisCluster } from '../../support/redis-cluster.js'
+import { RedisSentinels } from '../../support/redis-sentinels.js'
 import type { CountingHold } from '../mqtt/session/recording-outlet.js'
 import { type RedisLife, redisBed } from './redis-bed.js'
+import { assertKept, Writer } from './redis-writer.js'
 
 /** Synchronous to the disk, so that what Redis has acknowledged outlives it. */
 const DURABLE = ['--appendonly', 'yes', '--appendfsync', 'always']
@@ -22,54 +25,6 @@ function errorsOf({ log }: RedisLife): string[] {
 
 async function openFor(t: TestContext, values: () => object): Promise<OpenTable> {
   return OpenTable.open(redisBed(t, values))
-}
-
-/** Writes, some keys at a time, until told to end; those that were acknowledged, with the last value. */
-class Writer {
-  readonly acknowledged = new Map<string, number>()
-  refused = 0
-  private isRunning = true
-  private readonly ended: Promise<void>
-
-  constructor(open: OpenTable) {
-    this.ended = this.run(open)
-  }
-
-  async stop(): Promise<void> {
-    this.isRunning = false
-    await this.ended
-  }
-
-  private async run(open: OpenTable): Promise<void> {
-    for (let value = 1; this.isRunning; value += 1) {
-      const keys = Array.from({ length: 20 }, (_, count) => `key ${count}`)
-      const holds = keys.map((key) => ({ key, hold: open.set(key, String(value)) }))
-      await eventually(
-        () =>
-          assert.equal(
-            holds.find(({ hold }) => !hold.isReleased),
-            undefined,
-          ),
-        { ...LONG, every: 1 },
-      )
-      for (const { key, hold } of holds) {
-        if (hold.isRefused) this.refused += 1
-        else this.acknowledged.set(key, value)
-      }
-    }
-  }
-
-  get last(): number {
-    return Math.max(0, ...this.acknowledged.values())
-  }
-}
-
-/** What a later life finds must not be older than what was acknowledged. */
-function assertKept(writer: Writer, { table }: OpenTable): void {
-  for (const [key, value] of writer.acknowledged) {
-    const found = Number(table.entries.get(key)?.toString() ?? 0)
-    assert.ok(found >= value, `${key}: ${value} was acknowledged, ${found} is there`)
-  }
 }
 
 describe('the store in Redis, when Redis is away', () => {

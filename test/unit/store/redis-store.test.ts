@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
 import { describeShelves, describeStore, OpenTable, untilReleased } from '../../contract/store.js'
-import { RedisCluster, RedisSentinels, RedisServer, redisFor } from '../../support/redis.js'
+import { RedisServer, redisFor } from '../../support/redis.js'
+import { RedisCluster } from '../../support/redis-cluster.js'
+import { RedisSentinels } from '../../support/redis-sentinels.js'
 import { openRedis, type RedisLife, redisBed } from './redis-bed.js'
 
 let single: RedisServer
