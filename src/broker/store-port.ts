@@ -64,7 +64,10 @@ export interface StoreShelf {
   changedLater(number: number): void
   /** It is on the disk as it should be, or not there as it should be: it need not be read. */
   unchanged(number: number): void
-  /** A new entry that may be settled soon: only when it is not, `GRACE_MS` to twice that from now, it is as `changed`. */
+  /**
+   * A new entry that may be settled soon: only when it is not, `GRACE_MS` to twice that from now, it is as `changed`. Its
+   * number is higher than any that was postponed before.
+   */
   postpone(entry: Postponed): void
   /** One that is postponed is as `changed` now. */
   hurry(entry: Postponed): void

@@ -1,6 +1,7 @@
 /** The keys of a table or shelf that have changed since they were last kept; what all stores know of one. */
 
 import type { Hold, Keeping, Postponed, StoreTable, TableContents } from '../broker/store-port.js'
+import { NumberWindow } from '../util/number-window.js'
 
 /**
  * When the store is to act on a change: at the end of this turn; in a while, when nothing has made it act before; or not at
@@ -55,13 +56,14 @@ export abstract class DueKeys<Key extends string | number> {
 
 /** What is due of a shelf. */
 export abstract class DueNumbers extends DueKeys<number> {
-  /** What may wait: of this period of the store, and of the one before. With what has been settled since. */
-  private young: Postponed[] = []
-  private ripening: Postponed[] = []
-  private postponedCount = 0
+  /** What may wait. Not with what has been settled since: at full speed that would keep each message alive for a period. */
+  private readonly postponed = new NumberWindow<Postponed>()
+  private lastPostponed = 0
+  /** Those up to this number have waited since the period before this one. */
+  private lastRipening = 0
 
   override get postponedLength(): number {
-    return this.postponedCount
+    return this.postponed.size
   }
 
   changed(number: number, pending: Hold | undefined): void {
@@ -80,14 +82,14 @@ export abstract class DueNumbers extends DueKeys<number> {
     entry.isPostponed = true
     entry.pending.hold()
     entry.pending.defer?.()
-    this.young.push(entry)
-    this.postponedCount += 1
+    this.postponed.add(entry.number, entry)
+    this.lastPostponed = entry.number
     this.onChange(undefined, 'later')
   }
 
   hurry(entry: Postponed): void {
     entry.isPostponed = false
-    this.postponedCount -= 1
+    this.postponed.delete(entry.number)
     entry.pending.resume?.()
     this.changed(entry.number, entry.pending)
     entry.pending.release()
@@ -95,16 +97,15 @@ export abstract class DueNumbers extends DueKeys<number> {
 
   settle(entry: Postponed): void {
     entry.isPostponed = false
-    this.postponedCount -= 1
+    this.postponed.delete(entry.number)
     entry.pending.resume?.()
     this.onChange(entry.pending, 'never')
   }
 
   override ripen(): void {
-    const ripe = this.ripening
-    this.ripening = this.young
-    this.young = []
-    for (const entry of ripe) if (entry.isPostponed) this.hurry(entry)
+    const ripe = this.postponed.upTo(this.lastRipening)
+    this.lastRipening = this.lastPostponed
+    for (const entry of ripe) this.hurry(entry)
   }
 }
 

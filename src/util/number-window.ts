@@ -57,6 +57,18 @@ export class NumberWindow<T> {
     if (distance === 0) this.moveOn()
   }
 
+  /** Those whose number is not higher, lowest first. */
+  upTo(number: number): T[] {
+    const items: T[] = []
+    for (const [straggler, item] of this.stragglers ?? []) if (straggler <= number) items.push(item)
+    const span = Math.min(this.span, number - this.first + 1)
+    for (let distance = 0; distance < span; distance += 1) {
+      const item = this.slots[this.slotOf(distance)]
+      if (item !== undefined) items.push(item)
+    }
+    return items
+  }
+
   private slotOf(distance: number): number {
     return (this.head + distance) & (this.slots.length - 1)
   }

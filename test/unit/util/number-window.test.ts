@@ -31,6 +31,10 @@ describe('a window of numbers', () => {
         }
         assert.equal(window.size, model.size)
         for (const [number, item] of model) assert.equal(window.get(number), item)
+        for (const limit of [0, Math.floor(last / 2), last - 1, last, last + 1]) {
+          const expected = [...model].filter(([number]) => number <= limit).map(([, item]) => item)
+          assert.deepEqual(window.upTo(limit), expected)
+        }
         for (const number of [0, last + 1, last + 70_000]) assert.equal(window.get(number), undefined)
       }),
       { numRuns: 200 },
@@ -44,6 +48,7 @@ describe('a window of numbers', () => {
       if (number % 50_000 !== 1) window.delete(number)
     }
     assert.equal(window.size, 6)
+    assert.deepEqual(window.upTo(150_001), [1, 50_001, 100_001, 150_001])
     for (let number = 1; number <= 300_000; number += 50_000) {
       assert.equal(window.get(number), number)
       window.delete(number)
