@@ -112,7 +112,7 @@ export class Node {
         overload: { refuse: () => this.drain.refuse() ?? this.overload.refuse() },
         log: log.child({ room: 'broker' }),
         access: this.access,
-        isMeshReady: () => this.cluster?.isReady ?? true,
+        isMeshReady: () => this.cluster === undefined || (this.cluster.isReady && this.cluster.isSure),
         nodes: () => this.status().nodes.flatMap(({ name, state }) => (state === 'running' ? [name] : [])),
       },
     )

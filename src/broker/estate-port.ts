@@ -35,7 +35,7 @@ export interface Estate {
 /** What there is to take. */
 export interface Inheritance {
   readonly estates: readonly Estate[]
-  /** There is more, but not yet: its heir is down as well, and what that node has had of it is to be taken first. */
+  /** There is more, but not yet: another heir has it, or the node lives. */
   readonly hasMore: boolean
 }
 
@@ -44,9 +44,17 @@ export interface SharedStore extends Store {
    * Takes what a node has left: what it had when it went down, and what an heir has left that is down as well.
    * @param life of the node that is down
    * @param isGone whether an heir that has begun is down, or was an earlier life of this node
+   * @param pulse of the node, which has stood still: nothing is taken when it is another by now
    * @throws Error when the store does not answer
    */
-  inherit(life: NodeLife, isGone: (heir: NodeLife) => boolean): Promise<Inheritance>
+  inherit(life: NodeLife, isGone: (heir: NodeLife) => boolean, pulse: string): Promise<Inheritance>
+  /**
+   * Gives a sign of life there. Resolves with false when this life is not the one that writes there, so far as the store knows.
+   * @throws Error when the store does not answer
+   */
+  beat(): Promise<boolean>
+  /** Differs after each beat of that node; '' stands for nothing. @throws Error when the store does not answer */
+  pulse(node: NodeId): Promise<string>
   /**
    * Where a session of this client is in what that node has in the store: `kept` by the node itself, `left` to an heir.
    * @throws Error when the store does not answer

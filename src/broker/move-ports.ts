@@ -151,6 +151,12 @@ export interface SessionMoves {
   settle(clientId: string, packetIds: readonly number[]): void
 }
 
+/**
+ * Where the session of a client is that has none as far as the directory knows: nowhere; `lost`, with a node that cannot be
+ * reached, or on its way from one; `held` by a node that can be asked for it; `unknown` where the store does not answer.
+ */
+export type SessionFound = 'none' | 'lost' | 'held' | 'unknown'
+
 /** The half of the cluster that the broker asks. */
 export interface Takeovers {
   /**
@@ -162,13 +168,14 @@ export interface Takeovers {
   discard(clientId: string): void
   /** The client is back here: a session that is leaving stays. */
   reclaim(clientId: string): void
-  /** Whether sessions may be on their way from nodes that are down; nearly always none are. */
+  /** False while this node may have been taken for dead, and what it has may be another's: nearly never. */
+  readonly isSure: boolean
+  /** `done` is called once: with true when it is sure, with false when it is not by `until`, as `performance.now` tells. */
+  whenSure(until: number, done: (isSure: boolean) => void): void
+  /** Whether there may be sessions that the directory does not know of; nearly always there are none. */
   readonly mayBeLost: boolean
-  /**
-   * Whether a client that has no session as far as is known has one that a node that is down has kept. `done` is called
-   * once, for a session that is `lost` with that node, and with `unknown` where the store does not answer.
-   */
-  seek(clientId: string, done: (found: 'none' | 'lost' | 'unknown', node?: NodeId) => void): void
+  /** Where the session of a client is that has none as far as the directory knows; `done` is called once. */
+  seek(clientId: string, done: (found: SessionFound, node?: NodeId) => void): void
   /**
    * What that node has kept: `done` is called once, with true when it can be claimed, and with false when it cannot by
    * `until`, as `performance.now` tells.
@@ -193,6 +200,10 @@ export const NO_TAKEOVERS: Takeovers = {
   },
   discard() {},
   reclaim() {},
+  isSure: true,
+  whenSure(_until, done) {
+    done(true)
+  },
   mayBeLost: false,
   seek(_clientId, done) {
     done('none')

@@ -69,6 +69,8 @@ interface Expectant {
    * also what those were told, since a session is sometimes slower than its client.
    */
   holders: NodeId[]
+  /** Who was asked for the session since it was found there in the store. */
+  asked?: NodeId
   /** When it has waited long enough, as `performance.now` tells. */
   until: number
   done: OpenedCallback
@@ -123,6 +125,7 @@ export class SessionOpener implements SessionLifecycle, MovableSessions {
 
   private claim(connection: Connection, packet: ConnectPacket, until: number, done: OpenedCallback): void {
     const { clientId } = connection
+    if (!packet.cleanStart && !this.takeovers.isSure) return this.ask(connection, packet, until, done)
     this.directory.claim(clientId, packet.cleanStart, (epoch, holder) => {
       if (epoch === undefined) {
         connection.close('taken_over')
@@ -135,6 +138,15 @@ export class SessionOpener implements SessionLifecycle, MovableSessions {
       if (this.expectants.has(clientId)) this.join(expectant)
       else if (packet.cleanStart) this.proceed(expectant)
       else this.fetch(expectant)
+    })
+  }
+
+  /** What this node has may be another's by now. */
+  private ask(connection: Connection, packet: ConnectPacket, until: number, done: OpenedCallback): void {
+    this.takeovers.whenSure(until - CLAIM_TIME_MS, (isSure) => {
+      if (connection.state !== 'opening') return
+      if (isSure) this.claim(connection, packet, until, done)
+      else done('away')
     })
   }
 
@@ -205,6 +217,11 @@ export class SessionOpener implements SessionLifecycle, MovableSessions {
       const { connection, packet } = connect
       if (connection.state !== 'opening') return this.forgo(clientId, last.epoch)
       if (found === 'none') return last.done(this.enter(connection, packet, last.epoch))
+      if (found === 'held' && node !== undefined && last.asked !== node) {
+        last.asked = node
+        last.holders = [node]
+        return this.fetch(last)
+      }
       // The node that takes it over claims the client ID first.
       this.directory.release(clientId, last.epoch)
       if (node === undefined) return last.done('away')

@@ -11,7 +11,7 @@ import { asError } from '../util/errors.js'
 import { TurnQueue } from '../util/turn.js'
 import { Adoptions } from './adoption/adoptions.js'
 import { handOn, writeOff } from './adoption/debts.js'
-import { isGone, lostNodes, seesHalf } from './adoption/lost-nodes.js'
+import { isGone, lostNodes } from './adoption/lost-nodes.js'
 import { createAdoptionMetrics } from './adoption/metrics.js'
 import { alarmConditions } from './alarm-conditions.js'
 import { BatchReader } from './batch.js'
@@ -160,6 +160,8 @@ export class Cluster {
       knowsOffers: (peer) => this.membership.peers.get(peer)?.speaks('handover') === true,
       keepsWills: (peer) => this.membership.peers.get(peer)?.speaks('wills') === true,
       isExpecting: () => this.membership.isExpecting,
+      isSure: () => this.moves.isSure,
+      onAlone: () => this.moves.doubt(),
       sink: modules.clients,
       turns: this.turns,
       metrics: modules.metrics,
@@ -216,6 +218,11 @@ export class Cluster {
   /** True once the mesh was whole, or the join timeout has passed; false again when the node stops. */
   get isReady(): boolean {
     return this.readiness.isReady
+  }
+
+  /** False while other nodes may have taken this one for dead: what is due is perhaps theirs then. */
+  get isSure(): boolean {
+    return this.moves.isSure
   }
 
   /** Resolves when `isReady` becomes true, or the cluster stops. */
@@ -422,14 +429,10 @@ export class Cluster {
       sessions: modules.moves,
       claim: (clientId, from, epoch, done) => clients.claim(clientId, false, done, from, epoch),
       isHeirOf: (node) => clients.isHeirOf(node),
-      isTaking: () =>
-        this.isReady &&
-        !this.isStopping &&
-        !this.isApart &&
-        modules.isDraining?.() !== true &&
-        seesHalf(peers.values()),
+      isTaking: () => this.isReady && !this.isStopping && !this.isApart && modules.isDraining?.() !== true,
       lost: () => lostNodes(peers.values()),
       isGone: (life) => isGone(peers, life, ownNode.identity()),
+      members: () => [modules.node, ...peers.keys()],
       peers: () => this.reachablePeers(),
       send: (to, body) => peers.get(to)?.send(body),
       handOn: (dead, heir, positions) =>

@@ -9,21 +9,20 @@
 import type { Logger } from 'pino'
 import type { NodeLife, SharedStore } from '../../broker/estate-port.js'
 import type { EstateContents } from '../../broker/kept/inherited-sessions.js'
-import type { SessionMoves } from '../../broker/move-ports.js'
+import type { SessionFound, SessionMoves } from '../../broker/move-ports.js'
 import type { NodeId } from '../../router/route-table.js'
 import { asError } from '../../util/errors.js'
 import type { LinkBody, LinkBodyOf, TakeoverMark } from '../wire.js'
 import { Adoption } from './adoption.js'
 import type { AdoptionMetrics } from './metrics.js'
+import { OwnLife } from './own-life.js'
+import { PulseWatch } from './pulse-watch.js'
+import { SessionSearch } from './session-search.js'
 
 /** How often it looks what is to be done, in milliseconds. */
 const CHECK_INTERVAL_MS = 200
-/**
- * A node that has stood still for so long was taken for dead perhaps, and takes nobody else for dead for a while: it has to
- * hear from them first. In milliseconds.
- */
-const STANDSTILL_MS = 2_000
-const RECOVERY_MS = 10_000
+/** How long the store is asked for sessions after the directory did not know, in milliseconds. */
+const DOUBT_MS = 5_000
 /** Before an adoption that has failed is tried again, in milliseconds. */
 const RETRY_MS = 1_000
 /** How long after a node has come back, or this one has started, what was left before is looked for, in milliseconds. */
@@ -53,6 +52,8 @@ export interface AdoptionsModules {
   readonly lost: () => Iterable<LostNode>
   /** Whether that life of a node is down, or over. */
   readonly isGone: (life: NodeLife) => boolean
+  /** Every node that is known, this one among them. */
+  readonly members: () => readonly NodeId[]
   /** Nodes that can be reached. */
   readonly peers: () => readonly NodeId[]
   readonly send: (to: NodeId, body: LinkBody) => void
@@ -77,13 +78,6 @@ interface WaitingEstate {
   readonly deadline: number
 }
 
-/** Clients that wait for a session of a node. */
-interface Waiter {
-  readonly node: NodeId
-  readonly deadline: number
-  readonly done: (isBack: boolean) => void
-}
-
 export class Adoptions {
   private readonly adoptions = new Map<number, Adoption>()
   private lastNumber = 0
@@ -97,23 +91,29 @@ export class Adoptions {
   /** Nodes that are back, or this one: until when what they have left before is looked for. */
   private readonly returned = new Map<NodeId, number>()
   private isOwnDue = true
-  private checkedAt = performance.now()
-  private recoveredAt = 0
+  private doubtedUntil = 0
   private waitingEstates: WaitingEstate[] = []
-  private waiters: Waiter[] = []
-  private isLooking = false
+  private readonly life: OwnLife
+  private readonly watch: PulseWatch
+  private readonly search: SessionSearch
   private timer: NodeJS.Timeout | undefined
   private isStopped = false
   private readonly counters: AdoptionMetrics
 
   constructor(private readonly modules: AdoptionsModules) {
-    this.counters = modules.metrics
+    const { self, store, metrics, log, lost, members } = modules
+    this.counters = metrics
+    this.life = new OwnLife({ store, hearsAll: () => [...lost()].length === 0, log })
+    this.watch = new PulseWatch(store, log)
+    const lostLifeOf = (node: NodeId): NodeLife | undefined => [...lost()].find((life) => life.node === node)
+    const isReachable = (node: NodeId): boolean => modules.peers().includes(node)
+    this.search = new SessionSearch({ self, store, members, isReachable, lostLifeOf, metrics, log })
   }
 
   start(): void {
-    this.checkedAt = performance.now()
-    this.returned.set(this.modules.self, this.checkedAt + RETURN_MS)
+    this.returned.set(this.modules.self, performance.now() + RETURN_MS)
     this.timer ??= setInterval(() => this.check(), CHECK_INTERVAL_MS)
+    this.life.check(performance.now())
   }
 
   /** Idempotent; what is taken and not here yet stays in the store. */
@@ -121,43 +121,40 @@ export class Adoptions {
     this.isStopped = true
     clearInterval(this.timer)
     for (const adoption of this.adoptions.values()) adoption.stop()
-    this.answerWaiters(() => true, false)
+    this.search.stop()
+    this.life.stop()
   }
 
   // ── as the broker asks ───────────────────────────────────────────────────────────────────────────────────────
 
   get mayBeLost(): boolean {
     if (this.isStopped) return false
-    if (this.returned.size > 0) return true
+    if (this.returned.size > 0 || performance.now() < this.doubtedUntil) return true
     for (const life of this.modules.lost()) if (!this.isSettled(life)) return true
     return false
   }
 
-  seek(clientId: string, done: (found: 'none' | 'lost' | 'unknown', node?: NodeId) => void): void {
-    const lost = [...this.modules.lost()].filter((life) => !this.isSettled(life)).map(({ node }) => node)
-    const nodes = [...lost, ...this.returned.keys()]
-    const look = async (node: NodeId): Promise<NodeId | undefined> => {
-      const found = await this.modules.store.findSession(node, clientId)
-      // Of a node that has just come back the directory may not know yet; it is asked again.
-      return found === 'left' || (found === 'kept' && node !== this.modules.self) ? node : undefined
-    }
-    Promise.all(nodes.map(look)).then(
-      (found) => {
-        const node = found.find((each) => each !== undefined)
-        if (node === undefined) done('none')
-        else done('lost', node)
-      },
-      (error: unknown) => {
-        this.modules.log.warn({ clientId, err: asError(error) }, 'whether a client has a session cannot be told')
-        this.counters.awaited.away.value += 1
-        done('unknown')
-      },
-    )
+  seek(clientId: string, done: (found: SessionFound, node?: NodeId) => void): void {
+    this.search.seek(clientId, done)
   }
 
   whenBack(node: NodeId, until: number, done: (isBack: boolean) => void): void {
-    if (this.isStopped) return done(false)
-    this.waiters.push({ node, deadline: until, done })
+    if (this.isStopped) done(false)
+    else this.search.whenBack(node, until, done)
+  }
+
+  /** See `OwnLife`. */
+  get isSure(): boolean {
+    return this.life.isSure
+  }
+
+  whenSure(until: number, done: (isSure: boolean) => void): void {
+    this.life.whenSure(until, done)
+  }
+
+  /** The directory did not know, or who has a session does not give it: the store is asked for a while. */
+  doubt(): void {
+    this.doubtedUntil = performance.now() + DOUBT_MS
   }
 
   whenInherited(clientId: string, done: () => void): boolean {
@@ -203,8 +200,12 @@ export class Adoptions {
     if (settled >= incarnation) {
       this.modules.send(node, { $case: 'estateSettled', value: { node, incarnation } })
     }
+    // It may not have been there to hear of others.
+    for (const [other, life] of this.settled) {
+      this.modules.send(node, { $case: 'estateSettled', value: { node: other, incarnation: life } })
+    }
     this.returned.set(node, performance.now() + RETURN_MS)
-    this.answerWaiters((waiter) => waiter.node === node, true)
+    this.search.isBack(node)
   }
 
   /** A peer is down, or has left. */
@@ -218,34 +219,50 @@ export class Adoptions {
 
   private check(): void {
     const now = performance.now()
-    if (now - this.checkedAt > STANDSTILL_MS) this.recoveredAt = now + RECOVERY_MS
-    this.checkedAt = now
     for (const [node, until] of this.returned) if (until < now) this.returned.delete(node)
     this.waitingEstates = this.waitingEstates.filter(({ deadline }) => deadline > now)
-    this.answerWaiters(({ deadline }) => deadline < now, false)
-    void this.lookForWaiters()
-    if (now < this.recoveredAt || !this.modules.isTaking()) return
-    for (const life of this.modules.lost()) {
-      if (now - life.downSince >= this.modules.adoptAfter && this.modules.isHeirOf(life.node)) this.begin(life, now)
+    this.search.check(now)
+    this.life.check(now)
+    const lost = [...this.modules.lost()]
+    if (lost.some((life) => !this.isSettled(life))) {
+      this.watch.look(
+        lost.map(({ node }) => node),
+        now,
+      )
     }
+    if (!this.life.isSure || !this.modules.isTaking()) return
+    this.beginWhatIsDue(lost, now)
     // What an heir has left of this node's own, which may be down as well by now.
     if (!this.isOwnDue || this.running.has(this.modules.self)) return
     this.isOwnDue = false
-    this.begin({ node: this.modules.self, incarnation: 0, downSince: now }, now)
+    this.begin({ node: this.modules.self, incarnation: 0, downSince: now }, now, '')
   }
 
-  private begin(life: LostNode, now: number): void {
+  /**
+   * Who adopts hears everyone who lives: what another node owes the one that is down, and what it publishes from then on, has
+   * to come here. One that cannot be heard and gives signs of life may only be cut off.
+   */
+  private beginWhatIsDue(lost: readonly LostNode[], now: number): void {
+    if (lost.some(({ node }) => this.watch.stillPulse(node, now) === undefined)) return
+    const { adoptAfter, isHeirOf } = this.modules
+    for (const life of lost) {
+      const pulse = this.watch.stillPulse(life.node, now) ?? ''
+      if (now - life.downSince >= adoptAfter && isHeirOf(life.node)) this.begin(life, now, pulse)
+    }
+  }
+
+  private begin(life: LostNode, now: number, pulse: string): void {
     const { node } = life
     if (this.running.has(node) || this.isSettled(life) || (this.retryAt.get(node) ?? 0) > now) return
     this.running.add(node)
-    void this.tryToAdopt(life)
+    void this.tryToAdopt(life, pulse)
   }
 
-  private async tryToAdopt(life: LostNode): Promise<void> {
+  private async tryToAdopt(life: LostNode, pulse: string): Promise<void> {
     const { node } = life
     let isDone = false
     try {
-      isDone = await this.adopt(life)
+      isDone = await this.adopt(life, pulse)
     } catch (error) {
       this.counters.failures.value += 1
       this.modules.log.warn(
@@ -260,10 +277,10 @@ export class Adoptions {
   }
 
   /** False when there is more to come. */
-  private async adopt(life: LostNode): Promise<boolean> {
+  private async adopt(life: LostNode, pulse: string): Promise<boolean> {
     const { self, store, isGone, log, sessions } = this.modules
     const { node, incarnation, downSince } = life
-    const { estates, hasMore } = await store.inherit({ node, incarnation }, isGone)
+    const { estates, hasMore } = await store.inherit({ node, incarnation }, isGone, pulse)
     for (const estate of estates) {
       const contents = await sessions.readEstate(estate)
       this.lastNumber += 1
@@ -348,34 +365,10 @@ export class Adoptions {
   private settle({ node, incarnation }: NodeLife): void {
     this.settled.set(node, Math.max(incarnation, this.settled.get(node) ?? 0))
     this.modules.onSettled({ node, incarnation })
-    this.answerWaiters((waiter) => waiter.node === node, true)
+    this.search.isBack(node)
   }
 
   private isSettled({ node, incarnation }: NodeLife): boolean {
     return (this.settled.get(node) ?? 0) >= incarnation && incarnation > 0
-  }
-
-  /** Whether what clients wait for is in its place by now: another node may not have been able to say so. */
-  private async lookForWaiters(): Promise<void> {
-    if (this.isLooking || this.waiters.length === 0) return
-    this.isLooking = true
-    try {
-      for (const node of new Set(this.waiters.map((waiter) => waiter.node))) {
-        const life = [...this.modules.lost()].find((lost) => lost.node === node) ?? { node, incarnation: 0 }
-        if (await this.modules.store.isSettled(life)) this.answerWaiters((waiter) => waiter.node === node, true)
-      }
-    } catch (error) {
-      this.modules.log.debug({ err: asError(error) }, 'whether sessions are adopted cannot be told')
-    } finally {
-      this.isLooking = false
-    }
-  }
-
-  private answerWaiters(isAnswered: (waiter: Waiter) => boolean, isBack: boolean): void {
-    const answered = this.waiters.filter(isAnswered)
-    if (answered.length === 0) return
-    this.waiters = this.waiters.filter((waiter) => !answered.includes(waiter))
-    this.counters.awaited[isBack ? 'back' : 'away'].value += answered.length
-    for (const { done } of answered) done(isBack)
   }
 }

@@ -27,20 +27,6 @@ export function* lostNodes(peers: Iterable<WatchedPeer>): Generator<LostNode> {
   }
 }
 
-/**
- * Whether this node sees half of the members at least: one that is cut off from most of them must not take what they have,
- * for they live, and publish to sessions that they would look for in vain.
- */
-export function seesHalf(peers: Iterable<WatchedPeer>): boolean {
-  let [members, seen] = [1, 1]
-  for (const { state, isReachable } of peers) {
-    if (state === 'left') continue
-    members += 1
-    if (isReachable) seen += 1
-  }
-  return 2 * seen >= members
-}
-
 /** Whether that life of a node is down or over. @param self this life of this node */
 export function isGone(
   peers: ReadonlyMap<NodeId, WatchedPeer>,

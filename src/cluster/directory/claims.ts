@@ -52,6 +52,8 @@ export interface ClaimsModules {
   readonly evict: (clientId: string, discard: boolean) => boolean
   /** Whether that ring node knows claims without a client; an older one would take it for a client's. */
   readonly knowsOffers: (ringNode: NodeId) => boolean
+  /** It was decided without the ring node. */
+  readonly onAlone: () => void
   /** Its session is on its way to another node. */
   readonly isLeaving: (clientId: string) => boolean
   readonly metrics: DirectoryMetrics
@@ -188,9 +190,18 @@ export class Claims {
       if (claim.deadline > now) return
       this.pending.delete(request)
       this.modules.metrics.claims.timed_out.value++
-      if (claim.onlyFrom !== undefined) claim.done(undefined, undefined)
-      else this.hold(claim, nextEpoch(this.held.get(claim.clientId)?.epoch ?? 0), true, undefined)
+      if (claim.inheritedEpoch !== undefined) this.claimAgain(claim)
+      else if (claim.onlyFrom !== undefined) claim.done(undefined, undefined)
+      else {
+        this.modules.onAlone()
+        this.hold(claim, nextEpoch(this.held.get(claim.clientId)?.epoch ?? 0), true, undefined)
+      }
     }
+  }
+
+  /** Of a session that is inherited: nobody waits for it, and without an answer it is not another's. */
+  private claimAgain({ clientId, discard, done, onlyFrom, inheritedEpoch }: PendingClaim): void {
+    this.claim(clientId, discard, done, onlyFrom, inheritedEpoch)
   }
 
   /** Nobody is asked any more: whoever waits goes on. */

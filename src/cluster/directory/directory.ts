@@ -44,6 +44,10 @@ export interface DirectoryModules {
   readonly keepsWills: (peer: NodeId) => boolean
   /** Members from before a restart of this node have not been met yet, and may have sessions of the clients that come. */
   readonly isExpecting: () => boolean
+  /** False while this node may have been taken for dead: it gives nothing away then that may be another's. */
+  readonly isSure: () => boolean
+  /** It was decided alone who has a client ID. */
+  readonly onAlone: () => void
   readonly sink: DirectorySink
   readonly turns: TurnQueue
   readonly metrics: MetricRegistry
@@ -97,12 +101,14 @@ export class ClientDirectory implements Directory, TurnTask {
       ...shared,
       isLinked: modules.isLinked,
       isCaughtUp: () => this.isCaughtUp(),
+      isSure: modules.isSure,
     })
     this.claims = new Claims({
       ...shared,
       metrics,
       evict: (clientId, discard) => sink.evict(clientId, discard),
       isLeaving: (clientId) => sink.isLeaving(clientId),
+      onAlone: modules.onAlone,
       knowsOffers: (node) => node === self || modules.knowsOffers(node),
     })
   }
@@ -227,7 +233,7 @@ export class ClientDirectory implements Directory, TurnTask {
 
   private told(from: NodeId, ring: readonly NodeId[]): void {
     this.toldFor.set(from, ring.join())
-    if (this.isCaughtUp()) this.registrar.caughtUp()
+    if (this.isCaughtUp() && this.modules.isSure()) this.registrar.caughtUp()
   }
 
   private isCaughtUp(): boolean {

@@ -39,6 +39,8 @@ export interface RegistrarModules {
   readonly self: NodeId
   /** Whether all nodes have said what they hold since the ring has changed, or have had the time to. */
   readonly isCaughtUp: () => boolean
+  /** Whether what is known here is not what it was before others have taken this node for dead. */
+  readonly isSure: () => boolean
   /** True of a peer that may be silent, and still gets what is sent to it once it is heard again. */
   readonly isLinked: (node: NodeId) => boolean
 }
@@ -67,7 +69,8 @@ export class Registrar {
     const { request, clientId, discard, onlyFrom, inheritedEpoch } = claim
     const before = this.entries.get(clientId)
     const mayBeNobodys = onlyFrom === undefined || inheritedEpoch !== undefined
-    if (before === undefined && mayBeNobodys && !this.modules.isCaughtUp()) {
+    const { isSure, isCaughtUp } = this.modules
+    if ((!discard && !isSure()) || (before === undefined && mayBeNobodys && !isCaughtUp())) {
       this.early.push([from, claim])
       return
     }
@@ -190,7 +193,8 @@ export class Registrar {
 
   /** Lets claims go on whose holder does not answer. */
   checkTime(now: number): void {
-    if (this.early.length > 0 && this.modules.isCaughtUp()) this.caughtUp()
+    const { isSure, isCaughtUp } = this.modules
+    if (this.early.length > 0 && isCaughtUp() && isSure()) this.caughtUp()
     for (const clientId of this.waiting) {
       const entry = this.entries.get(clientId)
       if (entry?.waiting === undefined) continue

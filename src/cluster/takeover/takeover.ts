@@ -8,7 +8,7 @@
  */
 
 import type { Logger } from 'pino'
-import type { FetchRequest, SessionMoves, Takeovers } from '../../broker/move-ports.js'
+import type { FetchRequest, SessionFound, SessionMoves, Takeovers } from '../../broker/move-ports.js'
 import type { NodeId } from '../../router/route-table.js'
 import type { MetricRegistry } from '../../telemetry/registry.js'
 import type { TurnQueue } from '../../util/turn.js'
@@ -23,6 +23,8 @@ import { Taker } from './taker.js'
 const CHECK_INTERVAL_MS = 100
 /** A taker whose routes have not come for so long has asked again or is gone, in milliseconds. */
 const ROUTES_TIMEOUT_MS = 10_000
+/** A taker does not wait for an answer for longer, in milliseconds. */
+const REQUEST_TIMEOUT_MS = 2_000
 
 export interface SessionTakeoverModules {
   readonly self: NodeId
@@ -81,7 +83,21 @@ export class SessionTakeover implements Takeovers {
     return this.modules.adoptions?.mayBeLost === true
   }
 
-  seek(clientId: string, done: (found: 'none' | 'lost' | 'unknown', node?: NodeId) => void): void {
+  get isSure(): boolean {
+    return this.modules.adoptions?.isSure ?? true
+  }
+
+  whenSure(until: number, done: (isSure: boolean) => void): void {
+    if (this.modules.adoptions === undefined) done(true)
+    else this.modules.adoptions.whenSure(until, done)
+  }
+
+  /** The directory did not know, or whoever it named does not give the session. */
+  doubt(): void {
+    this.modules.adoptions?.doubt()
+  }
+
+  seek(clientId: string, done: (found: SessionFound, node?: NodeId) => void): void {
     if (this.modules.adoptions === undefined) done('none')
     else this.modules.adoptions.seek(clientId, done)
   }
@@ -122,7 +138,10 @@ export class SessionTakeover implements Takeovers {
 
   fetch(request: FetchRequest, done: (isHere: boolean) => void): void {
     if (this.isStopped) return done(false)
-    this.taker.fetch(request, done)
+    this.taker.fetch(request, (isHere) => {
+      if (!isHere) this.doubt()
+      done(isHere)
+    })
   }
 
   discard(clientId: string): void {
@@ -221,6 +240,12 @@ export class SessionTakeover implements Takeovers {
   /** A session that is still on its way here goes on when it has come. */
   private request(from: NodeId, request: LinkBodyOf<'takeoverRequest'>['value']): void {
     const { clientId, epoch } = request
+    if (!this.isSure) {
+      // What is here may be another's by now.
+      return this.whenSure(performance.now() + REQUEST_TIMEOUT_MS, (isSure) => {
+        if (isSure) this.request(from, request)
+      })
+    }
     if (this.whenInherited(clientId, () => this.request(from, request))) return
     if (this.taker.whenArrived(clientId, epoch, () => this.request(from, request))) return
     this.giver.request(from, request)

@@ -14,21 +14,33 @@ function script(text: string): Script {
 /** In place of the token of a life whose sessions have gone to an heir: it writes no more, see `commit-script.ts`. */
 export const ADOPTED_TOKEN = 'adopted'
 
-/** KEYS: the state of the node, its estates. Answers schema, incarnation, token; then each estate and its heir. */
+/** KEYS: the state of the node, its estates. Answers schema, incarnation, token, beat; then each estate and its heir. */
 export const LOOK = script(`
-local state = redis.call('HMGET', KEYS[1], 'schema', 'incarnation', 'token')
-local answer = {state[1] or '', state[2] or '', state[3] or ''}
+local state = redis.call('HMGET', KEYS[1], 'schema', 'incarnation', 'token', 'beat')
+local answer = {state[1] or '', state[2] or '', state[3] or '', state[4] or ''}
 for _, part in ipairs(redis.call('HGETALL', KEYS[2])) do answer[#answer + 1] = part end
 return answer
 `)
 
 /**
+ * A sign of life. KEYS: the state of the node. ARGV: its incarnation and token. Answers 1, or 0 when the state is not that
+ * of this life: it was taken for dead, another process has its name, or Redis has lost the state.
+ */
+export const BEAT = script(`
+local state = redis.call('HMGET', KEYS[1], 'incarnation', 'token')
+if state[1] ~= ARGV[1] or state[2] ~= ARGV[2] then return 0 end
+redis.call('HINCRBY', KEYS[1], 'beat', 1)
+return 1
+`)
+
+/**
  * KEYS: the state of the node, its estates; then each hash and where it goes. ARGV: incarnation and token of the life, the
- * heir. The token is the name of the estate. Answers how many hashes there were, or -1 when the node writes there again.
+ * heir, the last beat of the life that was seen. The token is the name of the estate. Answers how many hashes there were, or
+ * -1 when the node lives, or another heir was quicker.
  */
 export const TAKE = script(`
-local state = redis.call('HMGET', KEYS[1], 'incarnation', 'token')
-if state[1] ~= ARGV[1] or state[2] ~= ARGV[2] then return -1 end
+local state = redis.call('HMGET', KEYS[1], 'incarnation', 'token', 'beat')
+if state[1] ~= ARGV[1] or state[2] ~= ARGV[2] or (state[3] or '') ~= ARGV[4] then return -1 end
 local moved = 0
 for at = 3, #KEYS, 2 do
   if redis.call('EXISTS', KEYS[at]) == 1 then

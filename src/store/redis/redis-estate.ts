@@ -8,7 +8,7 @@ import {
   type NodeLife,
 } from '../../broker/estate-port.js'
 import { RedisStoreError } from './errors.js'
-import { ADOPTED_TOKEN, CLOSE, FIND, LOOK, PASS_ON, REMOVE, type Script, TAKE } from './estate-scripts.js'
+import { ADOPTED_TOKEN, BEAT, CLOSE, FIND, LOOK, PASS_ON, REMOVE, type Script, TAKE } from './estate-scripts.js'
 import { type NodeKeys, SCHEMA_VERSION } from './keys.js'
 import type { RedisClient } from './redis-client.js'
 
@@ -39,6 +39,8 @@ interface Place {
   readonly schema: string
   readonly incarnation: number
   readonly token: string
+  /** How often that life has given a sign of itself. */
+  readonly beat: string
   readonly estates: readonly (readonly [name: string, heir: string])[]
 }
 
@@ -47,6 +49,7 @@ export async function inherit(
   office: EstateOffice,
   { node, incarnation }: NodeLife,
   isGone: (heir: NodeLife) => boolean,
+  pulse: string,
 ): Promise<Inheritance> {
   const keys = office.keysOf(node)
   const heir = nameOf(office.heir())
@@ -55,18 +58,18 @@ export async function inherit(
   let hasMore = false
   for (const [name, holder] of place.estates) {
     if (holder !== heir) {
-      if (!isGone(lifeOf(holder))) continue
-      if (!(await isSettled(office, lifeOf(holder)))) {
+      const isLeft = isGone(lifeOf(holder)) && (await isSettled(office, lifeOf(holder)))
+      if (!isLeft || Number(await run(office, PASS_ON, [keys.estates], [name, holder, heir])) !== 1) {
         hasMore = true
         continue
       }
-      if (Number(await run(office, PASS_ON, [keys.estates], [name, holder, heir])) !== 1) continue
     }
     estates.push(new RedisEstate(office, node, keys, name, heir))
   }
-  const { token } = place
+  const { token, beat } = place
   const isOver = place.incarnation > 0 && place.incarnation <= incarnation && token !== ADOPTED_TOKEN
   if (!isOver) return { estates, hasMore }
+  if (pulseOf(place) !== pulse) return { estates, hasMore: true }
   if (place.schema !== String(SCHEMA_VERSION)) {
     const { address } = office.client
     throw new RedisStoreError(`the store of ${node} in Redis at ${address} has version ${place.schema}`, {
@@ -75,9 +78,23 @@ export async function inherit(
     })
   }
   const moves = pairsOf(keys, keys.estate(token))
-  const taken = await run(office, TAKE, [keys.state, keys.estates, ...moves], [String(place.incarnation), token, heir])
-  if (Number(taken) > 0) estates.push(new RedisEstate(office, node, keys, token, heir))
-  return { estates, hasMore }
+  const parameters = [String(place.incarnation), token, heir, beat]
+  const taken = Number(await run(office, TAKE, [keys.state, keys.estates, ...moves], parameters))
+  if (taken > 0) estates.push(new RedisEstate(office, node, keys, token, heir))
+  return { estates, hasMore: hasMore || taken < 0 }
+}
+
+/** See `SharedStore.pulse`. @throws RedisStoreError */
+export async function pulse(office: EstateOffice, node: string): Promise<string> {
+  return pulseOf(await lookAt(office, office.keysOf(node)))
+}
+
+/** See `SharedStore.beat`. @throws RedisStoreError */
+export async function beat(office: EstateOffice, node: string, token: string): Promise<boolean> {
+  const { incarnation } = office.heir()
+  const { client, within } = office
+  const parameters = [String(incarnation), token]
+  return Number(await client.run(BEAT, [office.keysOf(node).state], parameters, { within, replicas: 0 })) === 1
 }
 
 /** See `SharedStore.isSettled`: another has it all, or a later life. @throws RedisStoreError */
@@ -89,12 +106,17 @@ export async function isSettled(office: EstateOffice, { node, incarnation }: Nod
 
 async function lookAt(office: EstateOffice, keys: NodeKeys): Promise<Place> {
   const answer = (await run(office, LOOK, [keys.state, keys.estates], [])) as string[]
-  const [schema = '', incarnation = '', token = '', ...rest] = answer
+  const [schema = '', incarnation = '', token = '', beat = '', ...rest] = answer
   const estates = Array.from({ length: rest.length / 2 }, (_, index): readonly [string, string] => [
     rest[2 * index] ?? '',
     rest[2 * index + 1] ?? '',
   ])
-  return { schema, incarnation: Number(incarnation), token, estates }
+  return { schema, incarnation: Number(incarnation), token, beat, estates }
+}
+
+/** Differs after each beat, and in each life. */
+function pulseOf({ incarnation, token, beat }: Place): string {
+  return `${incarnation} ${token} ${beat}`
 }
 
 /**

@@ -18,7 +18,7 @@ import { RedisStoreError } from './errors.js'
 import { RENEW } from './estate-scripts.js'
 import { NodeKeys, SCHEMA_VERSION } from './keys.js'
 import { RedisClient } from './redis-client.js'
-import { type EstateOffice, findSession, inherit, isSettled, whenAdopted } from './redis-estate.js'
+import { beat, type EstateOffice, findSession, inherit, isSettled, pulse, whenAdopted } from './redis-estate.js'
 import { RedisShelf } from './redis-shelf.js'
 import { RedisTable } from './redis-table.js'
 import { Restoration } from './restoration.js'
@@ -158,8 +158,19 @@ export class RedisStore implements LocalStore, SharedStore {
     if (entries > 0) this.modules.log.info({ entries, milliseconds, address: this.client.address }, 'store loaded')
   }
 
-  inherit(life: NodeLife, isGone: (heir: NodeLife) => boolean): Promise<Inheritance> {
-    return inherit(this.office, life, isGone)
+  inherit(life: NodeLife, isGone: (heir: NodeLife) => boolean, pulse: string): Promise<Inheritance> {
+    return inherit(this.office, life, isGone, pulse)
+  }
+
+  async beat(): Promise<boolean> {
+    const isOurs = await beat(this.office, this.options.node, this.writer.token)
+    // A commit finds out why, and does what is to be done.
+    if (!isOurs) this.queue.demand()
+    return isOurs
+  }
+
+  pulse(node: string): Promise<string> {
+    return pulse(this.office, node)
   }
 
   findSession(node: string, clientId: string): Promise<'kept' | 'left' | undefined> {

@@ -31,6 +31,8 @@ class DirectoryNode {
       knowsOffers: () => true,
       keepsWills: () => true,
       isExpecting: () => false,
+      isSure: () => true,
+      onAlone() {},
       log: pino({ level: 'silent' }),
       sink: {
         evict: (clientId) => {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
 import { after, before, describe, it } from 'node:test'
-import type { Estate, NodeLife } from '../../../src/broker/estate-port.js'
+import type { Estate, Inheritance, NodeLife } from '../../../src/broker/estate-port.js'
 import { TestShelf, TestTable, untilReleased } from '../../contract/store.js'
 import { eventually } from '../../support/eventually.js'
 import { RedisServer } from '../../support/redis.js'
@@ -66,6 +66,11 @@ function renamed({ store }: RedisLife): RedisLife['store'] {
   })
 }
 
+/** What a node takes of one that gives no sign of life. */
+async function take({ life }: SessionNode, dead: SessionNode, isGone: () => boolean): Promise<Inheritance> {
+  return life.store.inherit(dead.identity, isGone, await life.store.pulse(dead.identity.node))
+}
+
 async function contentOf(estate: Estate): Promise<[sessions: string[], messages: [number, string][]]> {
   const sessions: string[] = []
   for await (const [clientId, value] of estate.table('sessions')) sessions.push(`${clientId}: ${value}`)
@@ -92,7 +97,7 @@ for (const [name, values] of [
       assert.equal(await heir.life.store.findSession(dead.identity.node, 'client 1'), 'kept')
       assert.equal(await heir.life.store.isSettled(dead.identity), false)
       const taken = await Promise.all(
-        [heir, rival].map(({ life }) => life.store.inherit(dead.identity, NOBODY).then(({ estates }) => estates)),
+        [heir, rival].map((each) => take(each, dead, NOBODY).then(({ estates }) => estates)),
       )
       assert.equal(taken.flat().length, 1)
       const estate = taken.flat()[0] as Estate
@@ -123,14 +128,14 @@ for (const [name, values] of [
       const heir = await SessionNode.open(values(), newName(), 7)
       for (const { life } of [dead, heir]) t.after(() => life.stop())
       await dead.keep('client', 1)
-      const { estates } = await heir.life.store.inherit(dead.identity, NOBODY)
+      const { estates } = await take(heir, dead, NOBODY)
       let isOpen = false
       const next = SessionNode.open(values(), dead.identity.node, 6).then((node) => {
         isOpen = true
         return node
       })
       await eventually(async () => {
-        const state = await heir.life.store.inherit(dead.identity, NOBODY)
+        const state = await take(heir, dead, NOBODY)
         assert.equal(state.estates.length, 1)
         // The later life has taken its keys, and goes no further.
         assert.equal(await heir.life.store.isSettled({ node: dead.identity.node, incarnation: 5 }), false)
@@ -146,7 +151,7 @@ for (const [name, values] of [
       await dead.keep('client', 1)
       const back = await SessionNode.open(values(), dead.identity.node, 6)
       for (const { life } of [dead, heir, back]) t.after(() => life.stop())
-      assert.deepEqual(await heir.life.store.inherit(dead.identity, EVERYBODY), { estates: [], hasMore: false })
+      assert.deepEqual(await take(heir, dead, EVERYBODY), { estates: [], hasMore: false })
       assert.deepEqual(back.sessions.content(), [['client', 'session of client']])
       await back.keep('another', 2)
     })
@@ -156,7 +161,7 @@ for (const [name, values] of [
       const heir = await SessionNode.open(values(), newName(), 7)
       for (const { life } of [cut, heir]) t.after(() => life.stop())
       await cut.keep('client', 1)
-      const { estates } = await heir.life.store.inherit(cut.identity, NOBODY)
+      const { estates } = await take(heir, cut, NOBODY)
       const late = cut.messages.set(2, 'too late')
       await untilReleased(late)
       assert.equal(late.isRefused, true)
@@ -171,8 +176,25 @@ for (const [name, values] of [
       assert.equal(cut.life.store.isFailing, false)
       assert.deepEqual((await contentOf(estates[0] as Estate))[1], [[1, 'for client']])
       // Found down again, it has another estate.
-      const again = await heir.life.store.inherit(cut.identity, NOBODY)
+      const again = await take(heir, cut, NOBODY)
       assert.equal(again.estates.length, 2)
+    })
+
+    it('is not taken while the node gives signs of life', async (t) => {
+      const cut = await SessionNode.open(values(), newName(), 5)
+      const heir = await SessionNode.open(values(), newName(), 7)
+      for (const { life } of [cut, heir]) t.after(() => life.stop())
+      await cut.keep('client', 1)
+      const pulse = await heir.life.store.pulse(cut.identity.node)
+      assert.equal(await cut.life.store.beat(), true)
+      assert.notEqual(await heir.life.store.pulse(cut.identity.node), pulse)
+      assert.deepEqual(await heir.life.store.inherit(cut.identity, EVERYBODY, pulse), { estates: [], hasMore: true })
+      await cut.keep('another', 2)
+      // Without one it is; then it hears so before it has written anything.
+      assert.equal((await take(heir, cut, EVERYBODY)).estates.length, 1)
+      assert.equal(await cut.life.store.beat(), false)
+      await eventually(() => assert.equal(cut.life.metrics.failures.adopted.value, 1))
+      await eventually(async () => assert.equal(await cut.life.store.beat(), true))
     })
 
     it('goes on to the next heir when the first is down, once what that one has had is taken', async (t) => {
@@ -182,12 +204,12 @@ for (const [name, values] of [
       for (const { life } of [dead, first, second]) t.after(() => life.stop())
       await dead.keep('client', 1)
       await first.keep('own', 1)
-      const { estates } = await first.life.store.inherit(dead.identity, NOBODY)
-      assert.deepEqual(await second.life.store.inherit(dead.identity, NOBODY), { estates: [], hasMore: false })
-      assert.deepEqual(await second.life.store.inherit(dead.identity, EVERYBODY), { estates: [], hasMore: true })
-      const own = await second.life.store.inherit(first.identity, EVERYBODY)
+      const { estates } = await take(first, dead, NOBODY)
+      assert.deepEqual(await take(second, dead, NOBODY), { estates: [], hasMore: true })
+      assert.deepEqual(await take(second, dead, EVERYBODY), { estates: [], hasMore: true })
+      const own = await take(second, first, EVERYBODY)
       await own.estates[0]?.close()
-      const passedOn = await second.life.store.inherit(dead.identity, EVERYBODY)
+      const passedOn = await take(second, dead, EVERYBODY)
       assert.deepEqual([passedOn.estates.length, passedOn.hasMore], [1, false])
       assert.equal(await estates[0]?.remove(['client']), false)
       assert.deepEqual(await contentOf(passedOn.estates[0] as Estate), [
