@@ -55,6 +55,13 @@ export class RedisSentinels {
     return server
   }
 
+  /** Has the replica take the place of the master. */
+  async handOver(): Promise<void> {
+    const [sentinel] = this.sentinels
+    const answer = await sentinel?.ask('sentinel', 'failover', RedisSentinels.masterName)
+    if (answer !== 'OK') throw new Error(`the Sentinels do not fail over: ${answer}`)
+  }
+
   async stop(): Promise<void> {
     await Promise.all([...this.sentinels, this.replica, this.master].map((server) => server.stop()))
   }

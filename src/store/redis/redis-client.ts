@@ -13,6 +13,9 @@ import { type RedisStoreError, redisError, unreachable } from './errors.js'
 const FIRST_PAUSE_MS = 50
 const LONGEST_PAUSE_MS = 2_000
 
+/** How often a script is sent on to where its slot is said to be. */
+const LONGEST_CHASE = 3
+
 /** A connection that is closed gets so long to say goodbye; to a host that stands still it never does. */
 const GOODBYE_MS = 100
 
@@ -106,13 +109,25 @@ export class RedisClient {
       }
       return results?.[0]?.[1]
     }
-    return this.answered(
-      run(true).catch((error: unknown) => {
-        if (!asError(error).message.startsWith('NOSCRIPT')) throw error
-        return run(false)
-      }),
-      within,
-    )
+    const follow = async (isKnown: boolean, hops: number): Promise<unknown> => {
+      try {
+        return await run(isKnown)
+      } catch (error) {
+        const { message } = asError(error)
+        if (isKnown && message.startsWith('NOSCRIPT')) return follow(false, hops)
+        if (hops === 0 || !message.startsWith('MOVED')) throw error
+        await this.learnSlots()
+        return follow(isKnown, hops - 1)
+      }
+    }
+    return this.answered(follow(true, LONGEST_CHASE), within)
+  }
+
+  /** The client follows a slot by itself, but not for a pipeline with WAIT, which is never told that it has moved. */
+  private learnSlots(): Promise<void> {
+    const { client } = this
+    if (!(client instanceof Cluster)) return Promise.resolve()
+    return new Promise((done, fail) => client.refreshSlotsCache((error) => (error ? fail(error) : done())))
   }
 
   /** Fields and values of a hash from a cursor, and the next cursor; '0' is the first and, as the next, the end. */

@@ -5,6 +5,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { freePort } from '../../support/free-port.js'
 import { type ConfigTree, NodeProcess } from '../../support/node-process.js'
+import { HERE, type RedisPlace } from '../../support/redis.js'
 import type { Wires } from '../mesh/nemesis.js'
 import { Network, networkProblem } from '../mesh/network.js'
 import { FAULT_KINDS, type FaultKind, FURTHER_FAULT_KINDS } from '../mesh/schedule.js'
@@ -14,7 +15,8 @@ import type { StoreKind } from './guarantees.js'
 import { HOARDED_BYTES } from './hoard.js'
 import { ProxyWires } from './proxy-wires.js'
 import type { QueueBounds } from './queue-watch.js'
-import { RedisBacking } from './redis-backing.js'
+import { RedisBacking, type RedisKind } from './redis-backing.js'
+import { ProxiedCuts, WiredCuts } from './redis-cuts.js'
 
 const PORTS = { mqtt: 1883, ws: 8083, admin: 18083, cluster: 5370 }
 const LOOPBACK = '127.0.0.1'
@@ -43,8 +45,8 @@ export interface ArenaOptions {
   readonly nodes: number
   readonly seed: number
   readonly store: StoreKind
-  /** With the store in Redis: behind Sentinels. */
-  readonly hasSentinels?: boolean
+  /** With the store in Redis; a single one by default. */
+  readonly redis?: RedisKind
   /** Proxies, although namespaces may be there. */
   readonly isBehindProxies?: boolean
   /** Instead of all that can be done here; what they need is made, and nothing else. */
@@ -72,7 +74,9 @@ export interface Arena {
 const NETWORK_FAULTS: readonly FaultKind[] = [...FAULT_KINDS, ...FURTHER_FAULT_KINDS].filter((kind) => kind !== 'pair')
 const PROXY_FAULTS: readonly FaultKind[] = NETWORK_FAULTS.filter((kind) => kind !== 'slow' && kind !== 'one-way')
 const NODE_FAULTS: readonly FaultKind[] = ['kill all', 'rolling restart']
-const REDIS_FAULTS: readonly FaultKind[] = ['redis killed', 'redis frozen']
+const DISK_FAULTS: readonly FaultKind[] = ['disk full', 'kill with a full disk']
+const REDIS_FAULTS: readonly FaultKind[] = ['redis killed', 'redis frozen', 'kill while redis is away']
+const REPLICA_FAULTS: readonly FaultKind[] = ['redis failover', 'redis handover']
 
 /** Makes everything and starts no node. @throws when a fault is asked for that cannot be done here */
 export async function createArena(options: ArenaOptions): Promise<Arena> {
@@ -115,12 +119,14 @@ class ArenaParts implements Arena {
       )
       await this.makeBehindProxies()
     }
-    if (problem === undefined && store === 'embedded' && this.isWanted('disk full')) {
+    if (problem === undefined && store === 'embedded' && DISK_FAULTS.some((kind) => this.isWanted(kind))) {
       this.disks = new SmallDisks(this.nodes)
-      possible.push('disk full')
+      possible.push(...DISK_FAULTS)
     }
-    if (this.redis !== undefined)
-      possible.push(...(this.redis.hasSentinels ? (['redis failover'] as const) : REDIS_FAULTS))
+    if (this.redis !== undefined) {
+      possible.push(...(this.redis.hasReplicas ? REPLICA_FAULTS : REDIS_FAULTS))
+      if (this.redis.cuts !== undefined) possible.push('redis cut')
+    }
     const { faults = possible } = this.options
     const impossible = faults.filter((kind) => !possible.includes(kind))
     if (impossible.length > 0) {
@@ -158,9 +164,12 @@ class ArenaParts implements Arena {
 
   private async makeInNamespaces(): Promise<void> {
     const { options } = this
-    const network = await Network.create(options.nodes, options.seed)
+    // One more host than nodes: that of Redis.
+    const redisHost = options.nodes + 1
+    const network = await Network.create(redisHost, options.seed)
     this.network = network
-    const store = await this.storeConfig(network.address(0))
+    const redis = await this.startRedis({ host: network.address(redisHost), launcher: network.command(redisHost) })
+    if (redis !== undefined) redis.cuts = new WiredCuts(network, redisHost)
     const numbers = Array.from({ length: options.nodes }, (_, index) => index + 1)
     const addressOf = (number: number): string => `${network.address(number)}:${PORTS.cluster}`
     this.nodes = numbers.map(
@@ -170,7 +179,7 @@ class ArenaParts implements Arena {
           directory: join(this.directory, `n${number}`),
           ports: PORTS,
           seeds: numbers.filter((other) => other !== number).map(addressOf),
-          config: configOf(store, {}),
+          config: configOf(redis?.configFor() ?? { kind: options.store }, {}),
           environment: options.environment,
           launcher: [...network.command(number), ...this.clockOf(number)],
         }),
@@ -179,7 +188,11 @@ class ArenaParts implements Arena {
 
   private async makeBehindProxies(): Promise<void> {
     const { options } = this
-    const store = await this.storeConfig(LOOPBACK)
+    const redis = await this.startRedis(HERE)
+    // What Sentinels and a Redis Cluster tell of each other leads past a proxy.
+    const cuts =
+      redis === undefined || redis.hasReplicas ? undefined : await ProxiedCuts.start(options.nodes, redis.port)
+    if (redis !== undefined) redis.cuts = cuts
     const ports = await Promise.all(
       Array.from({ length: options.nodes }, async () => ({
         mqtt: await freePort(LOOPBACK),
@@ -199,7 +212,9 @@ class ArenaParts implements Arena {
         directory: join(this.directory, `n${number}`),
         ports: own,
         seeds: others,
-        config: configOf(store, { advertise: wires.address(number) }),
+        config: configOf(redis?.configFor(cuts?.url(number)) ?? { kind: options.store }, {
+          advertise: wires.address(number),
+        }),
         environment: options.environment,
         launcher: this.clockOf(number),
       })
@@ -210,12 +225,10 @@ class ArenaParts implements Arena {
     return this.clocks?.command(number) ?? []
   }
 
-  /** @param host where the nodes find this process */
-  private async storeConfig(host: string): Promise<ConfigTree> {
-    const { store, hasSentinels = false } = this.options
-    if (store !== 'redis') return { kind: store }
-    this.redis = await RedisBacking.start(host, hasSentinels)
-    return this.redis.config
+  private async startRedis(place: RedisPlace): Promise<RedisBacking | undefined> {
+    const { store, redis = 'single' } = this.options
+    if (store === 'redis') this.redis = await RedisBacking.start(redis, place)
+    return this.redis
   }
 }
 

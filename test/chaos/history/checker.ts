@@ -49,7 +49,7 @@ export type ViolationKind = (typeof VIOLATION_KINDS)[number]
 
 export interface Violation {
   readonly kind: ViolationKind
-  /** What it is about: the same in every history that has this violation. */
+  /** Its kind and what it is about: the same in every history that has this violation. */
   readonly key: string
   /** For people. */
   readonly text: string
@@ -63,8 +63,10 @@ export interface Rule {
 
 /** Everything that is wrong, in the order in which it was found. */
 export function check(history: Iterable<HistoryEvent>, guarantees: Guarantees): Violation[] {
-  const violations: Violation[] = []
-  const found = (violation: Violation): void => void violations.push(violation)
+  const violations = new Map<string, Violation>()
+  const found = (violation: Violation): void => {
+    if (!violations.has(violation.key)) violations.set(violation.key, violation)
+  }
   const sessions = new Sessions(guarantees, found)
   const rules: Rule[] = [
     sessions,
@@ -76,8 +78,8 @@ export function check(history: Iterable<HistoryEvent>, guarantees: Guarantees): 
     new RetainedRule(guarantees, found),
   ]
   for (const event of history) for (const rule of rules) rule.take(event)
-  return violations
+  return [...violations.values()]
 }
 
-/** What a history tells about one kind of mistake. */
+/** Takes what a rule finds; what was found before counts once. */
 export type Found = (violation: Violation) => void

@@ -38,6 +38,7 @@ export class HistoryClient {
   private readonly socket: Socket
   private readonly limit: NodeJS.Timeout
   private why = 'the node has closed it'
+  private isByNode = false
   private state: 'connecting' | 'open' | 'closed' = 'connecting'
 
   constructor(
@@ -101,8 +102,10 @@ export class HistoryClient {
   private take(packet: Packet): void {
     // What comes after the end is as good as lost on the way.
     if (this.state === 'closed' || this.socket.destroyed) return
-    if (packet.cmd === 'disconnect') this.why = `DISCONNECT 0x${(packet.reasonCode ?? 0).toString(16)}`
-    else if (packet.cmd === 'connack') this.admitted(packet)
+    if (packet.cmd === 'disconnect') {
+      this.why = `DISCONNECT 0x${(packet.reasonCode ?? 0).toString(16)}`
+      this.isByNode = true
+    } else if (packet.cmd === 'connack') this.admitted(packet)
     else this.handlers.packet(packet)
   }
 
@@ -126,7 +129,8 @@ export class HistoryClient {
   private closed(): void {
     clearTimeout(this.limit)
     this.state = 'closed'
-    this.recorder.note({ kind: 'closed', client: this.options.clientId, connection: this.connection, why: this.why })
+    const { connection, clientId: client, why, isByNode } = this
+    this.recorder.note({ kind: 'closed', client, connection, why, ...(isByNode ? { isByNode } : {}) })
     this.handlers.closed()
   }
 }

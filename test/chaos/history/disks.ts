@@ -53,9 +53,13 @@ export class SmallDisks {
     await this.gluttons.feed()
   }
 
-  /** Makes room again; resolves when the node's store works. */
-  async empty(node: NodeProcess): Promise<void> {
+  /** Makes room again. */
+  makeRoom(node: NodeProcess): void {
     rmSync(ballastOf(node))
+  }
+
+  /** With room again: resolves when the node's store works, and what it was fed with is gone. */
+  async whenContent(node: NodeProcess): Promise<void> {
     await eventually(
       async () => assert.equal((await node.metrics()).value('shoalmq_store_failing'), 0, `the store of ${node.name}`),
       { within: ROOM_WITHIN_MS, every: 100 },

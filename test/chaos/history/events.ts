@@ -43,7 +43,14 @@ export type Happening =
       readonly clean: boolean
     }
   /** By whomever. A connection that was never let in closes too. */
-  | { readonly kind: 'closed'; readonly client: string; readonly connection: number; readonly why: string }
+  | {
+      readonly kind: 'closed'
+      readonly client: string
+      readonly connection: number
+      readonly why: string
+      /** The node has said DISCONNECT: what the client said at the end may not have been read. */
+      readonly isByNode?: true
+    }
   /** SUBACK. */
   | { readonly kind: 'subscribed'; readonly client: string; readonly filter: string }
   /** A PUBLISH that is not one of QoS 2 whose id the client still has. */

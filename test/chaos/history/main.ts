@@ -1,5 +1,5 @@
 /**
- * `npm run chaos -- [--seed N] [--minutes N] [--nodes N] [--store embedded|redis|memory] [--sentinels] [--faults a,b]
+ * `npm run chaos -- [--seed N] [--minutes N] [--nodes N] [--store embedded|redis|memory] [--sentinels | --redis-cluster] [--faults a,b]
  * [--plant NAME] [--log-level LEVEL] [--proxies]`
  *
  * `npm run chaos -- --history FILE [--store KIND]`: judges a history that a failed run has written.
@@ -15,6 +15,7 @@ import { check } from './checker.js'
 import { guaranteesOf, type StoreKind } from './guarantees.js'
 import { PLANTS } from './plants.js'
 import { readHistory } from './recorder.js'
+import type { RedisKind } from './redis-backing.js'
 import { report } from './report.js'
 import { runHistory } from './run.js'
 import { shortestOfEachKind } from './shortest.js'
@@ -23,6 +24,12 @@ const DEFAULT_MINUTES = 3
 const DEFAULT_NODES = 3
 const MAXIMUM_NODES = 16
 const STORES: readonly StoreKind[] = ['embedded', 'redis', 'memory']
+
+const REDIS_FLAGS: Readonly<Record<RedisKind, string>> = {
+  single: '',
+  sentinels: ' --sentinels',
+  cluster: ' --redis-cluster',
+}
 
 const { values } = parseArgs({
   options: {
@@ -36,6 +43,7 @@ const { values } = parseArgs({
     history: { type: 'string' },
     proxies: { type: 'boolean', default: false },
     sentinels: { type: 'boolean', default: false },
+    'redis-cluster': { type: 'boolean', default: false },
   },
 })
 
@@ -65,7 +73,8 @@ async function main(): Promise<number> {
   const chosen = values.faults?.split(',').map((kind) => oneOf(kind, 'faults', kinds))
   const plant = values.plant === undefined ? undefined : PLANTS[oneOf(values.plant, 'plant', Object.keys(PLANTS))]
   const faults = chosen ?? plant?.faults
-  if (values.sentinels && store !== 'redis') throw new Error('--sentinels goes with --store redis')
+  const redis = redisKind()
+  if (redis !== 'single' && store !== 'redis') throw new Error('--sentinels and --redis-cluster go with --store redis')
   say(
     `seed ${seed}: ${nodes} nodes, store ${store}, ${minutes} minutes${plant === undefined ? '' : `, planted: ${values.plant}`}`,
   )
@@ -76,7 +85,7 @@ async function main(): Promise<number> {
     store,
     say,
     isBehindProxies: values.proxies,
-    hasSentinels: values.sentinels,
+    redis,
     logLevel: values['log-level'],
     ...(faults === undefined ? {} : { faults }),
     ...(plant === undefined ? {} : { plant: plant.file }),
@@ -91,9 +100,16 @@ async function main(): Promise<number> {
   }
   if (violations.length === 0) return 0
   say(
-    `again: npm run chaos -- --seed ${seed} --minutes ${minutes} --nodes ${nodes} --store ${store}${values.sentinels ? ' --sentinels' : ''}${values.proxies ? ' --proxies' : ''}${values.faults === undefined ? '' : ` --faults '${values.faults}'`}`,
+    `again: npm run chaos -- --seed ${seed} --minutes ${minutes} --nodes ${nodes} --store ${store}${REDIS_FLAGS[redis]}${values.proxies ? ' --proxies' : ''}${values.faults === undefined ? '' : ` --faults '${values.faults}'`}`,
   )
   return 1
+}
+
+function redisKind(): RedisKind {
+  if (values.sentinels && values['redis-cluster'])
+    throw new Error('--sentinels and --redis-cluster: expected one of them')
+  if (values.sentinels) return 'sentinels'
+  return values['redis-cluster'] ? 'cluster' : 'single'
 }
 
 function judge(file: string, store: StoreKind, seed: number): number {

@@ -10,10 +10,15 @@ import type { Fault, GroundFaultKind, MeshFaultKind } from '../mesh/schedule.js'
 import { GROUND_FAULT_KINDS } from '../mesh/schedule.js'
 import type { Arena } from './arena.js'
 import type { HistoryLoad } from './load.js'
+import type { RedisBacking } from './redis-backing.js'
 
 const LINKED_WITHIN_MS = 30_000
 /** Sessions on their way have arrived by then. */
 const SETTLED_WITHIN_MS = 20_000
+/** A node that cannot start. */
+const ENDED_WITHIN_MS = 20_000
+/** Of two faults at a time: from the beginning of the one to that of the other, and from the end of the one to that of the other. */
+const MEANWHILE_MS = 1_000
 
 export class HistoryNemesis {
   private readonly mesh: Nemesis
@@ -43,7 +48,12 @@ export class HistoryNemesis {
       case 'redis killed':
       case 'redis frozen':
       case 'redis failover':
+      case 'redis handover':
+      case 'redis cut':
+      case 'kill while redis is away':
         return this.strikeRedis(fault)
+      case 'kill with a full disk':
+        return this.killWithFullDisk(fault)
     }
   }
 
@@ -76,7 +86,27 @@ export class HistoryNemesis {
     const node = this.node(victim)
     await disks.fill(node)
     await delay(lasts)
-    await disks.empty(node)
+    disks.makeRoom(node)
+    await disks.whenContent(node)
+  }
+
+  /** As long as there is no room it does not start, and says why. */
+  private async killWithFullDisk({ victim, lasts }: Fault): Promise<void> {
+    const { disks } = this.arena
+    if (disks === undefined) throw new Error('the disks here are not small')
+    const node = this.node(victim)
+    await disks.fill(node)
+    await delay(MEANWHILE_MS)
+    await this.kill(node)
+    await delay(lasts)
+    node.spawn()
+    await eventually(() => assert.equal(node.isRunning, false, `${node.name} runs without room`), {
+      within: ENDED_WITHIN_MS,
+    })
+    assert.match(node.lastLines(), /cannot be written.*no space left/)
+    disks.makeRoom(node)
+    await node.start()
+    await disks.whenContent(node)
   }
 
   private async setClock({ victim = 0, step = 0, lasts }: Fault): Promise<void> {
@@ -92,20 +122,43 @@ export class HistoryNemesis {
     await clocks.set(victim, node, 0)
   }
 
-  private async strikeRedis({ kind, lasts }: Fault): Promise<void> {
+  private async strikeRedis(fault: Fault): Promise<void> {
     const { redis, nodes } = this.arena
     if (redis === undefined) throw new Error('there is no Redis')
-    if (kind === 'redis failover') await redis.failOver(lasts)
-    else if (kind === 'redis killed') {
-      await redis.kill()
+    const { kind, lasts, victim, apart = [] } = fault
+    if (kind === 'redis failover') await redis.failOver(this.node(victim), lasts)
+    else if (kind === 'redis handover') await redis.handOver(this.node(victim))
+    else if (kind === 'redis cut') {
+      await redis.cuts?.cut(apart)
       await delay(lasts)
-      await redis.resume()
-    } else {
+      await redis.cuts?.heal()
+    } else if (kind === 'redis frozen') {
       redis.freeze()
       await delay(lasts)
       redis.thaw()
-    }
+    } else if (kind === 'redis killed') {
+      await redis.kill()
+      await delay(lasts)
+      await redis.resume()
+    } else await this.killWithoutRedis(redis, fault)
     await redis.whenContent(nodes)
+  }
+
+  private async killWithoutRedis(redis: RedisBacking, { victim, lasts }: Fault): Promise<void> {
+    const node = this.node(victim)
+    await redis.kill()
+    await delay(MEANWHILE_MS)
+    await this.kill(node)
+    await delay(lasts)
+    // It waits for Redis as it starts.
+    await Promise.all([node.start(), delay(MEANWHILE_MS).then(() => redis.resume())])
+  }
+
+  private async kill(node: NodeProcess): Promise<void> {
+    // What this life has logged goes with it.
+    assertHealthy([node], isOfStore)
+    this.load.vacate(node, 'killed')
+    await node.kill()
   }
 
   private node(number: number | undefined): NodeProcess {

@@ -56,6 +56,10 @@ const FAULT_NAMES: Readonly<Partial<Record<FaultKind, FaultName>>> = {
   'redis killed': 'store away',
   'redis frozen': 'store away',
   'redis failover': 'store away',
+  'redis handover': 'store away',
+  'redis cut': 'store away',
+  'kill with a full disk': 'full disk',
+  'kill while redis is away': 'store away',
 }
 
 export interface RunOptions extends Omit<ArenaOptions, 'environment'> {
@@ -175,12 +179,12 @@ class Run {
     return eventually(() => assertLinked(this.arena.nodes), { within: LINKED_WITHIN_MS, every: 100 })
   }
 
-  private noteFault({ kind, rules, victim, text }: Fault): void {
+  private noteFault({ kind, rules, victim, apart, text }: Fault): void {
     const fault = FAULT_NAMES[kind] ?? (rules.length > 0 ? 'cut' : undefined)
     // Kills and drains are noted when they happen.
     if (fault === undefined) return
-    const node = this.arena.nodes[(victim ?? 0) - 1]
-    const nodes = node === undefined ? [] : [node.name]
+    const numbers = apart ?? (victim === undefined || kind.includes('redis') ? [] : [victim])
+    const nodes = this.arena.nodes.filter((_, index) => numbers.includes(index + 1)).map(({ name }) => name)
     this.recorder.note({ kind: 'fault', fault, nodes, text: `${kind}: ${text}` })
   }
 

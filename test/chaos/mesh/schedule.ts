@@ -25,6 +25,10 @@ export const GROUND_FAULT_KINDS = [
   'redis killed',
   'redis frozen',
   'redis failover',
+  'redis handover',
+  'redis cut',
+  'kill with a full disk',
+  'kill while redis is away',
 ] as const
 export type GroundFaultKind = (typeof GROUND_FAULT_KINDS)[number]
 /** Of nodes and links: `Nemesis` knows how. */
@@ -40,6 +44,8 @@ export interface Fault<Kind extends FaultKind = FaultKind> {
   readonly victim?: number
   /** All nodes, in the order in which it comes over them. */
   readonly order?: readonly number[]
+  /** Nodes that are cut off from Redis. */
+  readonly apart?: readonly number[]
   /** By how much a clock is set forward, in milliseconds; back when negative. */
   readonly step?: number
   /** Milliseconds. */
@@ -51,6 +57,8 @@ export interface Fault<Kind extends FaultKind = FaultKind> {
 /** Long enough that both sides notice (5 s), short enough that nothing is given up. */
 const NOTICED_MS = 7_000
 const UNNOTICED_MS = 2_000
+/** Nobody who waits for Redis gives up (`store.redis.waitTime`: 2 s). */
+const BRIEF_MS = 1_000
 
 /** A slow link: there and back takes 200 ms, and one frame in twenty is lost. */
 const SLOW = { delay: 100, loss: 5 }
@@ -154,7 +162,30 @@ export class Schedule<Kind extends FaultKind> {
       case 'redis frozen':
         return { kind, rules: [], lasts, text: `for ${lasts} ms` }
       case 'redis failover':
-        return { kind, rules: [], lasts: UNNOTICED_MS, text: 'the master is killed, and comes back as a replica' }
+        return {
+          kind,
+          rules: [],
+          victim: first,
+          lasts: UNNOTICED_MS,
+          text: `the master for node ${first} is killed, and comes back as a replica`,
+        }
+      case 'redis handover':
+        return {
+          kind,
+          rules: [],
+          victim: first,
+          lasts: UNNOTICED_MS,
+          text: `the master for node ${first} and its replica change places`,
+        }
+      case 'redis cut': {
+        const apart = this.random.oneIn(2) ? [first] : all
+        const time = this.random.oneIn(2) ? BRIEF_MS : NOTICED_MS
+        return { kind, rules: [], apart, lasts: time, text: `nodes ${apart} from Redis for ${time} ms` }
+      }
+      case 'kill with a full disk':
+        return { kind, rules: [], victim: first, lasts: UNNOTICED_MS, text: `node ${first}` }
+      case 'kill while redis is away':
+        return { kind, rules: [], victim: first, lasts, text: `node ${first}, ${lasts} ms before Redis is back` }
     }
   }
 }

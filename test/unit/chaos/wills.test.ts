@@ -30,7 +30,17 @@ test('the will of a client that is gone without a word comes once', () => {
 
 test('a client that says goodbye has no will', () => {
   assert.deepEqual(verdict(goodbye(begun()).quiet()), [])
-  assert.deepEqual(verdict(goodbye(begun()).mourns('m', 'c')), ['will: m gets the will of c, which has said goodbye'])
+  const text = 'will: m gets the will of c, which has said goodbye'
+  assert.deepEqual(verdict(goodbye(begun()).mourns('m', 'c').quiet()), [text])
+})
+
+test('a goodbye that meets a DISCONNECT of the node may not have been read', () => {
+  const met = (story: Story): Story =>
+    story.add({ kind: 'closed', client: 'c', connection: 2, why: 'DISCONNECT 0x8b', isByNode: true })
+  const said = (): Story => begun().add({ kind: 'goodbye', client: 'c' })
+  assert.deepEqual(verdict(met(said()).mourns('m', 'c').quiet()), [])
+  assert.deepEqual(verdict(met(said().mourns('m', 'c')).quiet()), [])
+  assert.deepEqual(verdict(met(begun()).quiet()), [MISSING])
 })
 
 test('it is promised to whom it matters, and who was there before', () => {

@@ -31,20 +31,21 @@ describe('the store in a Redis Cluster whose masters have replicas', () => {
     return { bed, open, store, metrics, isPromoted, master: await cluster.masterOf(key) }
   }
 
-  it('follows a master that hands over, and nobody is refused', async (t) => {
-    const { bed, open, metrics, master, isPromoted } = await openFor(t, { waitTime: '5s' })
-    const replica = await cluster.replicaOf(master)
-    const writer = new Writer(open)
-    await eventually(() => assert.ok(writer.last > 50, 'nothing is written'), LONG)
-    assert.equal(await replica.ask('cluster', 'failover'), 'OK')
-    await eventually(() => isPromoted(replica), LONG)
-    const seen = writer.last
-    await eventually(() => assert.ok(writer.last > seen + 50, 'nothing is written'), LONG)
-    await writer.stop()
-    assert.deepEqual([writer.refused, metrics.redis.losses.value], [0, 0])
-    await open.life.stop()
-    assertKept(writer, await OpenTable.open(bed))
-  })
+  for (const waitReplicas of [0, 1])
+    it(`follows a master that hands over, and nobody is refused (waitReplicas ${waitReplicas})`, async (t) => {
+      const { bed, open, metrics, master, isPromoted } = await openFor(t, { waitTime: '10s', waitReplicas })
+      const replica = await cluster.replicaOf(master)
+      const writer = new Writer(open)
+      await eventually(() => assert.ok(writer.last > 50, 'nothing is written'), LONG)
+      assert.equal(await replica.ask('cluster', 'failover'), 'OK')
+      await eventually(() => isPromoted(replica), LONG)
+      const seen = writer.last
+      await eventually(() => assert.ok(writer.last > seen + 50, 'nothing is written'), LONG)
+      await writer.stop()
+      assert.deepEqual([writer.refused, metrics.redis.losses.value], [0, 0])
+      await open.life.stop()
+      assertKept(writer, await OpenTable.open(bed))
+    })
 
   it('loses nothing that a replica has when the master is killed, and refuses without a replica', async (t) => {
     const { bed, open, store, metrics, master, isPromoted } = await openFor(t, { waitReplicas: 1 })

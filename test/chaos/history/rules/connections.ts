@@ -16,7 +16,6 @@ export class ConnectionRule implements Rule {
   /** For how long the network was whole until `since`, which is undefined while it is not. */
   private whole = 0
   private since: number | undefined = 0
-  private readonly reported = new Set<string>()
 
   constructor(
     private readonly guarantees: Guarantees,
@@ -59,12 +58,10 @@ export class ConnectionRule implements Rule {
     const [first, second] = [...(this.open.get(client)?.values() ?? [])]
     if (first === undefined || second === undefined) return
     const overlap = this.wholeAt(now.at) - second.whole
-    const key = `two connections: ${client}, ${first.connected.connection} and ${second.connected.connection}`
-    if (overlap <= this.guarantees.overlapMs || this.reported.has(key)) return
-    this.reported.add(key)
+    if (overlap <= this.guarantees.overlapMs) return
     this.found({
       kind: 'two connections',
-      key,
+      key: `two connections: ${client}, ${first.connected.connection} and ${second.connected.connection}`,
       text: `${client} has a connection to ${first.connected.node} and one to ${second.connected.node} for ${Math.round(overlap)} ms of a whole network`,
       evidence: [first.connected, second.connected, now],
     })

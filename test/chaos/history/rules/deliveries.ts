@@ -41,7 +41,6 @@ export class DeliveryRule implements Rule {
   private readonly received = new Map<string, Map<string, Received>>()
   /** How many sessions each publisher has begun. */
   private readonly begun = new Map<string, number>()
-  private readonly reported = new Set<string>()
   /** When each node was killed or drained last. */
   private readonly ended = new Map<string, number>()
   /** When a clock was wrong for the last time. */
@@ -222,10 +221,7 @@ export class DeliveryRule implements Rule {
     text: string,
     evidence: readonly HistoryEvent[],
   ): void {
-    const key = `${kind}: ${about.client}, ${messageKey(about)}`
-    if (this.reported.has(key)) return
-    this.reported.add(key)
-    this.found({ kind, key, text, evidence })
+    this.found({ kind, key: `${kind}: ${about.client}, ${messageKey(about)}`, text, evidence })
   }
 
   private streamOf(stream: Stream): StreamLog {

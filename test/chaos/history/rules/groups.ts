@@ -46,7 +46,6 @@ export class GroupRule implements Rule {
   private killedAt = -Infinity
   /** Nodes that have ended since the network was whole. */
   private readonly ended = new Set<string>()
-  private readonly reported = new Set<string>()
 
   constructor(
     private readonly sessions: Sessions,
@@ -174,9 +173,6 @@ export class GroupRule implements Rule {
     text: string,
     evidence: readonly HistoryEvent[],
   ): void {
-    const key = `${kind}: ${share}, ${message}`
-    if (this.reported.has(key)) return
-    this.reported.add(key)
-    this.found({ kind, key, text, evidence })
+    this.found({ kind, key: `${kind}: ${share}, ${message}`, text, evidence })
   }
 }

@@ -16,7 +16,6 @@ export class RetainedRule implements Rule {
   private readonly writes = new Map<string, Write[]>()
   /** The first one since the last write, by topic. */
   private readonly reads = new Map<string, EventOf<'read'>>()
-  private readonly reported = new Set<string>()
 
   constructor(
     private readonly guarantees: Guarantees,
@@ -81,10 +80,7 @@ export class RetainedRule implements Rule {
   }
 
   private report(event: EventOf<'read'>, text: string, evidence: readonly HistoryEvent[]): void {
-    const key = `retained: ${event.topic} on ${event.node}`
-    if (this.reported.has(key)) return
-    this.reported.add(key)
-    this.found({ kind: 'retained', key, text, evidence })
+    this.found({ kind: 'retained', key: `retained: ${event.topic} on ${event.node}`, text, evidence })
   }
 
   private writesOf(topic: string): Write[] {

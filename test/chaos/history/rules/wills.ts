@@ -1,6 +1,7 @@
 /**
  * Wills: of a client that is gone without a word each subscriber gets the will, once; of one that has said goodbye, not.
- * Where nodes do not hear each other, and where more than one node dies, nothing is promised (decision 17).
+ * Where nodes do not hear each other, and where more than one node dies, nothing is promised (decision 17); nor to one whose
+ * goodbye was on its way when its node closed the connection.
  */
 
 import type { Found, Rule } from '../checker.js'
@@ -17,6 +18,8 @@ interface Life {
   readonly will: EventOf<'will'>
   goodbye: EventOf<'goodbye'> | undefined
   closed: EventOf<'closed'> | undefined
+  /** The first time that somebody got its will after it had said goodbye. */
+  unwanted: EventOf<'mourn'> | undefined
   /** Something has happened to it with which nothing is promised. */
   isDisturbed: boolean
 }
@@ -35,7 +38,6 @@ export class WillRule implements Rule {
   /** Nodes that were killed since the network was whole. */
   private readonly killed = new Set<string>()
   private isDisturbed = false
-  private readonly reported = new Set<string>()
 
   constructor(
     private readonly sessions: Sessions,
@@ -49,6 +51,7 @@ export class WillRule implements Rule {
           will: event,
           goodbye: undefined,
           closed: undefined,
+          unwanted: undefined,
           isDisturbed: this.isDisturbed,
         })
         break
@@ -76,7 +79,10 @@ export class WillRule implements Rule {
         this.killed.clear()
         break
       case 'quiet':
-        for (const life of this.lives.values()) this.findMissing(life, event)
+        for (const life of this.lives.values()) {
+          this.findMissing(life, event)
+          this.findUnwanted(life, event)
+        }
         break
       default:
     }
@@ -103,13 +109,17 @@ export class WillRule implements Rule {
     mourned.set(event.of, before ?? event)
     const life = this.lives.get(event.of)
     if (life === undefined || life.isDisturbed) return
-    const { will, goodbye } = life
     if (before !== undefined) {
-      this.report('will', event, `${event.client} gets the will of ${event.of} a second time`, [will, before, event])
-    } else if (goodbye !== undefined) {
-      const text = `${event.client} gets the will of ${event.of}, which has said goodbye`
-      this.report('will', event, text, [will, goodbye, event])
-    }
+      const text = `${event.client} gets the will of ${event.of} a second time`
+      this.report('will', event, text, [life.will, before, event])
+    } else if (life.goodbye !== undefined) life.unwanted ??= event
+  }
+
+  /** How its connection has ended may be seen later than its will. */
+  private findUnwanted({ will, goodbye, closed, unwanted, isDisturbed }: Life, quiet: EventOf<'quiet'>): void {
+    if (isDisturbed || goodbye === undefined || unwanted === undefined || closed?.isByNode === true) return
+    const text = `${unwanted.client} gets the will of ${unwanted.of}, which has said goodbye`
+    this.report('will', unwanted, text, [will, goodbye, unwanted, quiet])
   }
 
   private findMissing({ will, goodbye, closed, isDisturbed }: Life, quiet: EventOf<'quiet'>): void {
@@ -130,9 +140,6 @@ export class WillRule implements Rule {
     text: string,
     evidence: readonly HistoryEvent[],
   ): void {
-    const key = `${kind}: ${client}, ${of}`
-    if (this.reported.has(key)) return
-    this.reported.add(key)
-    this.found({ kind, key, text, evidence })
+    this.found({ kind, key: `${kind}: ${client}, ${of}`, text, evidence })
   }
 }
