@@ -259,7 +259,7 @@ export class Node {
     })
     if (this.store === undefined) return
     this.broker.keepDelayedIn(this.store)
-    if (isLocal(this.store)) this.broker.keepSessionsIn(this.store)
+    if (isLocal(this.store)) this.broker.keepSessionsIn(this.store, this.config.cluster.handoff)
   }
 
   /** Without peers nobody needs replicas of retained messages but the store. */

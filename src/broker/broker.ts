@@ -63,6 +63,7 @@ import { SubscriptionDesk } from './subscribe.js'
 import type { Subscriber } from './subscriber.js'
 import type { SysSource } from './sys/sys-topic.js'
 import { SysTopics } from './sys/sys-topics.js'
+import { WaitingGroups, type WaitingOptions } from './waiting-groups.js'
 import { willMessage } from './will.js'
 
 export interface BrokerOptions {
@@ -109,6 +110,8 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
   readonly delayed: DelayedMessages
   private readonly keptWills: KeptWills
   private keptSessions: KeptSessions | undefined
+  /** Messages that wait for a member of their group; undefined without a store. */
+  private waiting: WaitingGroups | undefined
   private readonly desk: SubscriptionDesk
   private readonly modules: BrokerModules
   private readonly options: MqttOptions
@@ -280,11 +283,24 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
     this.delayed.keepIn(store)
   }
 
-  /** From now on sessions that outlive their connection outlive the process, too. Before the store is loaded. */
-  keepSessionsIn(store: LocalStore): void {
+  /**
+   * From now on sessions that outlive their connection outlive the process, too. Before the store is loaded.
+   * @param waiting bounds of what waits for a member of a group
+   */
+  keepSessionsIn(store: LocalStore, waiting: WaitingOptions): void {
     const { desk, groups, sessions, keptWills } = this
     const { turn, metrics, log } = this.modules
-    this.publisher.keepSessionsIn(store)
+    this.waiting = new WaitingGroups(waiting, {
+      store,
+      groups,
+      turn,
+      dropped: metrics.waitingDropped,
+      place: (group, message, pending) => {
+        this.host.deliveries.watch()
+        this.publisher.place(group, message, pending)
+      },
+    })
+    this.publisher.keepSessionsIn(store, this.waiting)
     this.keptSessions = new KeptSessions(store, {
       sessions: {
         restore: (clientId, record) => sessions.restore(clientId, record),
@@ -345,6 +361,10 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
   placeAgain(key: string, message: Message, isLast: boolean, pending?: PendingPublish): boolean {
     this.host.deliveries.watch()
     return this.publisher.placeAgain(key, message, isLast, pending)
+  }
+
+  groupsChanged(untold: number): void {
+    this.publisher.groupsChanged(untold)
   }
 
   /** Makes a Connection of a socket; beyond the limit of connections, and when closed, it is ended at once. */
@@ -475,6 +495,8 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
       queuedMessages: () => sum((session) => session.queueLength),
       queuedBytes: () => sum((session) => session.queueBytes),
       inFlightMessages: () => sum((session) => session.inFlightCount),
+      groupWaitingMessages: () => this.waiting?.length ?? 0,
+      groupWaitingBytes: () => this.waiting?.bytes ?? 0,
     }
   }
 }

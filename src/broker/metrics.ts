@@ -6,6 +6,7 @@ import { createMqttMetrics } from '../mqtt/metrics.js'
 import { createSessionMetrics, type SessionMetrics } from '../mqtt/session/session-metrics.js'
 import type { Counter, MetricRegistry } from '../telemetry/registry.js'
 import { RETAINED_REFUSALS, type RetainedRefusal } from './retained.js'
+import { WAITING_DROPS } from './waiting-groups.js'
 
 /** What the gauges read; the broker supplies it. */
 export interface BrokerGauges {
@@ -19,6 +20,8 @@ export interface BrokerGauges {
   queuedMessages(): number
   queuedBytes(): number
   inFlightMessages(): number
+  groupWaitingMessages(): number
+  groupWaitingBytes(): number
 }
 
 /** What clients had, and lost to a change of users or rules. */
@@ -31,6 +34,7 @@ export interface BrokerMetrics {
   readonly forwardedIn: Counter
   readonly redispatched: Counter
   readonly unplaced: Counter
+  readonly waitingDropped: Record<(typeof WAITING_DROPS)[number], Counter>
   /** Choices of a member, or of a node that has some, for a message published here. */
   readonly shared: Record<SharedStrategy, Counter>
   readonly retainedRefused: Record<RetainedRefusal, Counter>
@@ -62,6 +66,12 @@ export function createBrokerMetrics(registry: MetricRegistry): BrokerMetrics {
   gauge('queue_messages', 'Messages waiting in the queues of all sessions.', (from) => from.queuedMessages())
   gauge('queue_bytes', 'Bytes of the messages waiting in the queues of all sessions.', (from) => from.queuedBytes())
   gauge('inflight_messages', 'Messages sent to clients and not acknowledged yet.', (from) => from.inFlightMessages())
+  gauge(
+    'group_waiting_messages',
+    'Messages of shared subscriptions in the store that wait until a member of their group is within reach.',
+    (from) => from.groupWaitingMessages(),
+  )
+  gauge('group_waiting_bytes', 'Bytes of those messages.', (from) => from.groupWaitingBytes())
   return {
     mqtt: createMqttMetrics(registry),
     session: createSessionMetrics(registry),
@@ -81,6 +91,14 @@ export function createBrokerMetrics(registry: MetricRegistry): BrokerMetrics {
       name: 'messages_unplaced_total',
       help: 'Messages of shared subscriptions that were dropped because the last member of their group had left.',
     }),
+    waitingDropped: registry.counters(
+      {
+        name: 'group_waiting_dropped_total',
+        help: 'Messages of shared subscriptions that waited for a member of their group, and do not any longer: there was no room (cluster.handoff.bytes), they were too old (cluster.handoff.retention, or expired), or the group has ended.',
+      },
+      'reason',
+      WAITING_DROPS,
+    ),
     shared: registry.counters(
       {
         name: 'shared_dispatches_total',

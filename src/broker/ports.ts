@@ -67,10 +67,17 @@ export interface ForwardedSink {
    * A message for a group whose member on another node has gone with that node: it is given to another member. False
    * when there is none now, and it may be tried again.
    * @param key the filter of the group
-   * @param isLast the node is gone for good: without another member the message is dropped and counted
+   * @param isLast it is not tried again: without another member it waits for one here, where sessions are kept, or is
+   * dropped and counted
    * @param pending held until the member has it; nobody waits unless given
    */
   placeAgain(key: string, message: Message, isLast: boolean, pending?: PendingPublish): boolean
+
+  /**
+   * Who has members of which group has changed, or who is there.
+   * @param untold how many nodes that keep sessions have not said yet which groups they have members of
+   */
+  groupsChanged(untold: number): void
 }
 
 /** What a peer wants to know of the messages that it keeps until they are settled (see `GroupTargets.receipts`). */
@@ -79,6 +86,8 @@ export interface Receipts {
   admit(receipt: number): boolean
   /** The message needs no other member any more. */
   settle(receipt: number): void
+  /** A session here has it that outlives this node. */
+  keep(receipt: number): void
 }
 
 /** One client ID, one connection, in the whole cluster. */

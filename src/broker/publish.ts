@@ -8,13 +8,15 @@ import { Message } from '../mqtt/wire/message.js'
 import { GroupTargets } from '../router/group-targets.js'
 import type { Match, MatchCache } from '../router/match-cache.js'
 import { Membership } from '../router/membership.js'
-import type { SharedGroup } from '../router/shared-group.js'
+import type { Choice, SharedGroup } from '../router/shared-group.js'
 import type { SharedGroups } from '../router/shared-groups.js'
 import { GuardedCopy, GuardedDelivery } from './guarded-copy.js'
 import type { BrokerMetrics } from './metrics.js'
 import type { ForwardedSink, Forwarder, NodeId, PendingPublish, Receipts } from './ports.js'
 import type { RetainedMessages } from './retained.js'
+import { StoredFirst } from './stored-first.js'
 import type { Subscriber } from './subscriber.js'
+import type { WaitingGroups } from './waiting-groups.js'
 
 /** May change or withhold (undefined) what one subscriber gets: Aedes' `authorizeForward`. */
 export type DeliveryFilter = (subscriber: Subscriber, message: Message) => Message | undefined
@@ -43,6 +45,8 @@ export interface PublisherModules {
 export class Publisher implements ForwardedSink {
   private forwarder: Forwarder
   private store: { readonly isFailing: boolean } | undefined
+  /** Where messages wait for a member of their group; undefined without a store. */
+  private waiting: WaitingGroups | undefined
   /** Reused; undefined while it is in use, since a subscriber may publish while it is given a message. */
   private spareTargets: GroupTargets | undefined
   /** Undefined on the fast path: nobody has asked to see each delivery. */
@@ -59,9 +63,10 @@ export class Publisher implements ForwardedSink {
     this.forwarder = forwarder
   }
 
-  /** From now on sessions are kept in this store. */
-  keepSessionsIn(store: { readonly isFailing: boolean }): void {
+  /** From now on sessions are kept in this store, and what no member of a group can have waits there. */
+  keepSessionsIn(store: { readonly isFailing: boolean }, waiting?: WaitingGroups): void {
     this.store = store
+    this.waiting = waiting
   }
 
   /** False while the store fails and a session here that is kept there would get the message. */
@@ -94,6 +99,7 @@ export class Publisher implements ForwardedSink {
     // An embedding program has a callback for QoS 0 too, but nobody on a link answers for those.
     const owed = message.qos === 0 ? undefined : pending
     const targets = match.groups === undefined ? undefined : this.deliverShared(match.groups, message, pending)
+    if (this.waiting?.isOpen === true && message.qos > 0) this.waiting.keepOpen(message, match.groups, pending)
     if (match.nodes.length > 0 || targets !== undefined) {
       this.forwarder.forward(message, match.nodes, owed, targets)
       if (targets !== undefined) this.spareTargets = targets
@@ -198,18 +204,19 @@ export class Publisher implements ForwardedSink {
     pending: PendingPublish | undefined,
     guard: { receipt: number; receipts: Receipts } | undefined,
   ): void {
-    const group = this.modules.groups.withId(targets.ids[index] as number)
+    const key = targets.keys[index] as string
+    const group = this.modules.groups.withId(targets.ids[index] as number) ?? this.modules.groups.get(key)
     const membership = group?.chooseHere(targets.hashes[index] as number)
     if (group === undefined) {
-      this.modules.metrics.unplaced.value++
+      this.strand(key, message, pending)
       guard?.receipts.settle(guard.receipt)
       return
     }
-    const copy = guard && new GuardedCopy(group, guard.receipt, guard.receipts)
+    const copy = guard && new GuardedCopy(group, guard.receipt, guard.receipts, message.qos === 2)
     if (membership !== undefined) {
       this.deliverTo(membership, message, pending, copy)
     } else if (targets.isAgain) {
-      this.modules.metrics.unplaced.value++
+      this.strand(group.key, message, pending)
       copy?.settle()
     } else {
       // Its members have left while the message was on its way.
@@ -224,12 +231,22 @@ export class Publisher implements ForwardedSink {
     message.isAged = true
     if (this.isPast(message)) return true
     if (group === undefined) {
-      metrics.unplaced.value++
+      this.strand(key, message, pending)
     } else {
       metrics.redispatched.value++
       this.place(group, message, pending)
     }
     return true
+  }
+
+  groupsChanged(untold: number): void {
+    this.waiting?.groupsChanged(untold)
+  }
+
+  /** There is nobody to have it: it waits, if there may be somebody, and is dropped and counted otherwise. */
+  private strand(key: string, message: Message, pending: Hold | undefined): void {
+    if (key !== '' && message.qos > 0 && this.waiting?.keep(key, message, pending) === true) return
+    this.modules.metrics.unplaced.value++
   }
 
   private deliver(match: Match<Subscriber>, message: Message, pending: PendingPublish | undefined): void {
@@ -267,7 +284,9 @@ export class Publisher implements ForwardedSink {
       const group = groups[i] as SharedGroup<Subscriber>
       const hash = group.hashOf(message.topic, message.publisherId)
       const choice = group.choose(hash)
-      if (choice instanceof Membership) this.deliverTo(choice, message, pending)
+      if (this.waiting !== undefined && message.qos > 0 && this.mustWait(this.waiting, group, choice))
+        this.strand(group.key, message, pending)
+      else if (choice instanceof Membership) this.deliverTo(choice, message, pending)
       else if (choice !== undefined) targets.add(choice.node, choice.id, hash, group.key)
       this.modules.metrics.shared[group.strategy].value++
     }
@@ -276,8 +295,17 @@ export class Publisher implements ForwardedSink {
     return undefined
   }
 
+  /** Nobody is within reach, or others wait, and are before it. */
+  private mustWait(
+    waiting: WaitingGroups,
+    { key }: SharedGroup<Subscriber>,
+    choice: Choice<Subscriber> | undefined,
+  ): boolean {
+    return waiting.has(key) || choice === undefined || (!(choice instanceof Membership) && choice.reach === 'lost')
+  }
+
   /**
-   * To a member of one group, wherever it is; counted when there is none.
+   * To a member of one group, wherever it is; one of QoS 1 or 2 waits when there is none, and others are counted.
    * @param isAgain it was at another node already: the next one keeps it or drops it
    * @param share how it has come by the group before
    */
@@ -289,8 +317,11 @@ export class Publisher implements ForwardedSink {
   ): void {
     const hash = group.hashOf(message.topic, message.publisherId)
     const choice = group.choose(hash)
-    if (choice === undefined) {
-      this.modules.metrics.unplaced.value++
+    if (
+      choice === undefined ||
+      (!(choice instanceof Membership) && choice.reach === 'lost' && this.waiting !== undefined)
+    ) {
+      this.strand(group.key, message, pending)
       share?.settle()
     } else if (choice instanceof Membership) {
       this.deliverTo(choice, message, pending, share instanceof GuardedCopy ? share : undefined)
@@ -298,7 +329,8 @@ export class Publisher implements ForwardedSink {
       const targets = new GroupTargets()
       targets.isAgain = isAgain
       targets.add(choice.node, choice.id, hash, group.key)
-      this.forwarder.forward(message, [], message.qos === 0 ? undefined : pending, targets)
+      // It goes on from where it was kept: to the store first, if there is one, so that it is always in one of the two.
+      this.forwarder.forward(message, [], message.qos === 0 ? undefined : StoredFirst.of(pending), targets)
       // From now on it is this node that keeps it for the next.
       share?.settle()
     }
@@ -313,7 +345,8 @@ export class Publisher implements ForwardedSink {
     const { subscriber } = membership
     const allowed = this.deliveryFilter === undefined ? message : this.deliveryFilter(subscriber, message)
     if (allowed !== undefined && copy !== undefined && allowed.qos > 0 && membership.qos > 0) {
-      subscriber.deliver(allowed, new GuardedDelivery(membership, copy), pending)
+      const isKept = pending !== undefined && pending !== ANSWERED && subscriber.isKept === true
+      subscriber.deliver(allowed, new GuardedDelivery(membership, copy), isKept ? copy.keptWith(pending) : pending)
       return
     }
     if (allowed !== undefined) subscriber.deliver(allowed, membership, pending)

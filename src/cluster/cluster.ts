@@ -23,6 +23,7 @@ import { type DiscoveryMetrics, registerDiscoveryMetrics } from './discovery/met
 import type { SeedSource } from './discovery/seed-source.js'
 import { endLinks } from './farewells.js'
 import { PeerForwarder } from './forwarder.js'
+import { GroupWatch } from './group-watch.js'
 import type { HandshakeOptions } from './handshake.js'
 import { Hints } from './hints.js'
 import { KeptMembers } from './kept-members.js'
@@ -61,6 +62,7 @@ export class Cluster {
   private readonly mesh: Mesh
   private readonly routeLog: RouteLog
   private readonly groupRoutes: GroupRoutes
+  private readonly groupWatch: GroupWatch
   private readonly sweep: RouteSweep
   private readonly confirmation: RouteConfirmation
   private readonly turns: TurnQueue
@@ -91,6 +93,7 @@ export class Cluster {
       modules.seeds ?? createSeedSource(options, { self: () => this.ownNode.identity(), metrics: this.discovery, log })
     this.turns = new TurnQueue({ onError: (error) => log.error({ err: asError(error) }, 'cluster turn failed') })
     this.views = new Views(modules.node, VIEW_SETTLE_BEATS * options.heartbeatInterval)
+    this.groupWatch = new GroupWatch({ peers: () => this.membership.peers, sink: modules.sink, turns: this.turns })
     this.routeLog = new RouteLog(modules.subscriptions, () => this.wakePeers(), KEPT_CHANGES, modules.groups)
     this.groupRoutes = new GroupRoutes(modules.groups)
     this.sweep = new RouteSweep(modules.routes, this.turns)
@@ -193,6 +196,7 @@ export class Cluster {
       routes: modules.routes,
       groupRoutes: this.groupRoutes,
       groups: modules.groups,
+      groupWatch: this.groupWatch,
       sink: modules.sink,
       reader: new BatchReader(),
       maps: this.maps.byName,
@@ -247,6 +251,7 @@ export class Cluster {
     this.moves.start()
     this.membership.start(modules.isApart)
     if (modules.isApart !== true) this.membership.expect(this.keptMembers.entries())
+    this.groupWatch.look()
     this.viewTimer = setInterval(
       () => this.views.compare(this.membership.peers, performance.now()),
       Math.min(VIEW_LOOK_MS, options.heartbeatInterval),
@@ -357,6 +362,7 @@ export class Cluster {
   /** Sends the peers digests of own routes and of the maps now, as happens every ten seconds anyway. */
   compareDigests(): void {
     for (const peer of this.membership.peers.values()) peer.exchange.check()
+    this.groupWatch.look()
   }
 
   /**
@@ -491,6 +497,7 @@ export class Cluster {
 
   private wakePeers(): void {
     for (const peer of this.membership.peers.values()) peer.exchange.wake()
+    this.groupWatch.look()
   }
 
   /** Only peers that are up count: of one that is silent nobody knows whether it will ever confirm. */

@@ -10,14 +10,14 @@ import type { NodeId } from '../router/route-table.js'
 const PUBLISHER = 1
 /**
  * Groups of shared subscriptions for which the receiver was chosen: a byte of flags, then for each four bytes of its
- * number there, four bytes of hash, by which the strategies that hash choose the member, and six bytes of the number
+ * number there (0 when that is not known), four bytes of hash, by which the strategies that hash choose the member, and six bytes of the number
  * under which the sender keeps the message until it is settled, 0 when it does not (see `Custody`).
  */
 const GROUPS = 2
 
 /**
  * The filters of these groups in the same order, in UTF-8, each behind two bytes of length: for a life of the receiver that
- * has other numbers. Of entries that outlive the sender.
+ * has other numbers. Of entries that outlive the sender or the receiver.
  */
 const GROUP_KEYS = 3
 
@@ -58,6 +58,8 @@ export const RUN = 0x02
 /** PUBLISH of QoS 0 to `$mark`, which nobody can have subscribed to but by its name. */
 const MARK_MESSAGE = Buffer.from([0x30, 8, 0, 5, ...Buffer.from('$mark'), 0])
 
+const NO_KEYS = Buffer.alloc(0)
+
 /** Flag: an extension follows, to be skipped by whoever does not know it. */
 export const EXTENDED = 0x80
 
@@ -65,6 +67,8 @@ export const EXTENDED = 0x80
 export class EntryHeads {
   private lastPublisherId = ''
   private lastHead: Buffer = PLAIN_HEAD
+  private lastKey = ''
+  private lastKeys: Buffer = NO_KEYS
 
   /** Flags, and an extension with the publisher when there is one to tell; '' is nobody. */
   headOf(publisherId: string): Buffer {
@@ -89,7 +93,7 @@ export class EntryHeads {
   ): Buffer {
     const publisher = this.headOf(publisherId)
     const value = 1 + groups.length * GROUP_BYTES
-    const keys = hasKeys ? encodeKeys(targets, groups) : NO_KEYS
+    const keys = hasKeys ? this.keysOf(targets, groups) : NO_KEYS
     const extension =
       publisher.length - Math.min(publisher.length, PREFIX_BYTES) + FIELD_HEADER_BYTES + value + keys.length
     // Filters beside thousands of groups are what is left out, then a client ID of tens of thousands of bytes.
@@ -111,6 +115,17 @@ export class EntryHeads {
     }
     keys.copy(head, at)
     return head
+  }
+
+  /** A whole field. Mostly of one group, as of the message before. */
+  private keysOf(targets: GroupTargets, groups: readonly number[]): Buffer {
+    if (groups.length !== 1) return encodeKeys(groups.map((index) => targets.keys[index] as string))
+    const key = targets.keys[groups[0] as number] as string
+    if (key !== this.lastKey) {
+      this.lastKey = key
+      this.lastKeys = encodeKeys([key])
+    }
+    return this.lastKeys
   }
 }
 
@@ -223,11 +238,9 @@ export class ExtensionReader {
   }
 }
 
-const NO_KEYS = Buffer.alloc(0)
-
 /** A whole field. */
-function encodeKeys(targets: GroupTargets, groups: readonly number[]): Buffer {
-  const keys = groups.map((index) => Buffer.from(targets.keys[index] as string))
+function encodeKeys(texts: readonly string[]): Buffer {
+  const keys = texts.map((text) => Buffer.from(text))
   const size = keys.reduce((sum, key) => sum + 2 + key.length, 0)
   if (FIELD_HEADER_BYTES + size > LONGEST_EXTENSION_BYTES) return NO_KEYS
   const field = Buffer.alloc(FIELD_HEADER_BYTES + size)

@@ -104,19 +104,19 @@ export class Exchange implements TurnTask {
   private isFromOtherLife = false
   private isFromFormerSender = false
 
-  /** @param kept the lane of the incarnation before, when the peer has not lost what it had */
+  /** @param former of the incarnation before, when the peer has not lost what it had: its lane goes on */
   constructor(
     private readonly peer: NodeId,
     options: ExchangeOptions,
     private readonly modules: ExchangeModules,
-    kept?: KeptLane,
+    former?: Pick<Exchange, 'kept' | 'custody'>,
   ) {
     const { batchBytes } = options
-    this.kept = kept ?? this.newLane(options)
+    this.kept = former?.kept ?? this.newLane(options)
     this.kept.onReady = () => this.wake()
     this.loose = new LooseLane({ batchBytes, limitBytes: options.qos0Buffer })
     this.inboundLane = this.newInboundLane(NO_POSITION)
-    this.custody = new Custody(options.linkBuffer, modules.counters)
+    this.custody = former?.custody ?? new Custody(options.linkBuffer, modules.counters, this.kept)
     this.receipts = new Receipts(() => this.wake())
     this.publisher = new RoutePublisher(modules.routeLog, modules.counters)
     this.mirror = new RouteMirror(peer, modules.routes, modules.counters, modules.groupRoutes)
@@ -262,6 +262,7 @@ export class Exchange implements TurnTask {
         return
       case 'groupReceipts':
         for (const receipt of body.value.receipts) this.custody.settle(receipt)
+        for (const receipt of body.value.kept) this.custody.noteKept(receipt)
         this.receiptsTaken += body.value.receipts.length
         break
       case 'groupReceiptsAck':
@@ -309,6 +310,10 @@ export class Exchange implements TurnTask {
   runTurn(): void {
     const { link } = this
     if (link === undefined || !link.isWritable) return
+    // Before the acknowledgement of their batches: what is acknowledged and not settled is with members that end with this node.
+    for (let receipts = this.receipts.next(); receipts !== undefined; receipts = this.receipts.next()) {
+      link.send(receipts)
+    }
     const ack = this.inbound.takeAck()
     if (ack !== undefined) link.send({ $case: 'batchAck', value: ack })
     if (this.receiptsTaken > this.receiptsConfirmed) {
@@ -316,8 +321,7 @@ export class Exchange implements TurnTask {
       link.send({ $case: 'groupReceiptsAck', value: { count: this.receiptsTaken } })
     }
     // One message of routes and maps per turn: a snapshot neither blocks the event loop nor holds up messages.
-    let hasMore = this.sendNext(link, this.receipts.next())
-    hasMore = this.sendNext(link, this.mirror.next()) || hasMore
+    let hasMore = this.sendNext(link, this.mirror.next())
     hasMore = this.sendNext(link, this.publisher.next()) || hasMore
     for (const feed of this.feeds.values()) hasMore = this.sendNext(link, feed.next()) || hasMore
     let isBusy = true
@@ -345,7 +349,12 @@ export class Exchange implements TurnTask {
   /** The peer has begun another incarnation, with all it had: routes stay until it has told its own. */
   passOn(): void {
     this.mirror.passOn()
-    this.rescue(true)
+    this.passOnCustody()
+  }
+
+  /** The peer has ended, and what it has kept goes on, with it or elsewhere. */
+  passOnCustody(): void {
+    this.custody.passOn((key, message) => this.modules.sink.placeAgain(key, message, true))
   }
 
   /**
@@ -418,7 +427,9 @@ export class Exchange implements TurnTask {
 
   private takeRouteCheck(check: Extract<LinkBody, { $case: 'routeCheck' }>['value']): void {
     const before = this.modules.counters.resyncs
+    const hadTold = this.mirror.hasTold
     this.mirror.takeCheck(check)
+    if (this.mirror.hasTold !== hadTold) this.modules.directory.routesTaken(this.peer)
     if (this.modules.counters.resyncs === before) return
     this.modules.log.warn({ peer: this.peer, version: check.version }, 'routes differ from the peer, asking for them')
   }
@@ -447,29 +458,22 @@ export class Exchange implements TurnTask {
     return receiver === this.modules.incarnation() && (incarnation === 0 || incarnation === this.incarnation)
   }
 
-  /**
-   * For groups as other lives knew them: nobody else has given it to their members when the life of the sender has ended, and
-   * what it had in custody with it. When only that of this node has, the sender has done so.
-   */
-  private placeForGroups(message: Message, pending: PendingPublish | undefined, groups: GroupTargets): void {
-    if (!this.isFromFormerSender) return
+  /** Groups as other lives knew them are found by their filters; what another life of the sender had in custody is there no more. */
+  private translate(groups: GroupTargets): void {
     for (let index = 0; index < groups.count; index += 1) {
-      const key = groups.keys[index]
-      if (key !== undefined && key !== '') this.modules.sink.placeAgain(key, message, true, pending)
+      groups.ids[index] = 0
+      if (this.isFromFormerSender) groups.receipts[index] = 0
     }
   }
 
-  private readonly onMessage = (message: Message, named: GroupTargets | undefined): void => {
+  private readonly onMessage = (message: Message, targets: GroupTargets | undefined): void => {
     this.modules.counters.messagesReceived += 1
-    const targets = this.isFromOtherLife ? undefined : named
+    if (targets !== undefined && this.isFromOtherLife) this.translate(targets)
     try {
       const pending = message.qos === 0 ? undefined : this.deliveredPending
       const { estate } = this.modules.reader
       if (estate !== undefined) this.modules.sink.deliverInherited(message, this.peer, pending, estate)
-      else if (targets !== undefined || named?.isOnly !== true) {
-        this.modules.sink.deliverForwarded(message, this.peer, pending, targets, this.receipts)
-      }
-      if (named !== undefined && targets === undefined) this.placeForGroups(message, pending, named)
+      else this.modules.sink.deliverForwarded(message, this.peer, pending, targets, this.receipts)
     } catch (error) {
       // One message must not cost the others of its batch.
       this.modules.counters.failedDeliveries += 1

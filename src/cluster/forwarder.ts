@@ -94,13 +94,20 @@ export class PeerForwarder implements Forwarder {
     targets: GroupTargets,
     isOnly: boolean,
   ): void {
-    const custody = message.qos === 0 ? undefined : this.peers.get(node)?.exchange.custody
+    const peer = message.qos === 0 ? undefined : this.peers.get(node)
+    const custody = peer?.exchange.custody
     for (const [index, groups] of groupsPerEntry(targets, node).entries()) {
+      let waiting = pending
       if (custody !== undefined) {
-        for (const at of groups) targets.receipts[at] = custody.take(message, targets.keys[at] as string)
+        for (const at of groups) {
+          const copy = custody.take(message, targets.keys[at] as string, waiting)
+          targets.receipts[at] = copy?.receipt ?? 0
+          waiting = copy ?? waiting
+        }
       }
-      const head = this.heads.headFor(publisherId, targets, groups, isOnly || index > 0, pending?.isRemembered === true)
-      if (this.forwardTo(node, message, head, pending) || custody === undefined) continue
+      const hasKeys = peer?.keepsSessions === true || pending?.isRemembered === true
+      const head = this.heads.headFor(publisherId, targets, groups, isOnly || index > 0, hasKeys)
+      if (this.forwardTo(node, message, head, waiting) || custody === undefined) continue
       for (const at of groups) custody.settle(targets.receipts[at] as number)
     }
   }

@@ -4,6 +4,7 @@ import type { NodeId } from '../router/route-table.js'
 import type { ClusterGroups } from './cluster-modules.js'
 import type { ClientDirectory } from './directory/directory.js'
 import { Exchange, type ExchangeModules, type ExchangeOptions } from './exchange.js'
+import type { GroupWatch } from './group-watch.js'
 import { Handoff, type HandoffOptions } from './handoff.js'
 import type { KeptMembers } from './kept-members.js'
 import type { Membership } from './membership.js'
@@ -28,6 +29,7 @@ export interface PeerFactoryModules
   readonly moves: SessionTakeover
   readonly confirmation: RouteConfirmation
   readonly groups: ClusterGroups | undefined
+  readonly groupWatch: GroupWatch
   readonly reachablePeers: () => NodeId[]
   readonly metrics: ClusterMetrics
 }
@@ -48,7 +50,10 @@ export class PeerFactory {
         receive: (from, body) => {
           if (!moves.receive(from, body)) clients.receive(from, body)
         },
-        routesTaken: (from) => moves.routesTaken(from),
+        routesTaken: (from) => {
+          moves.routesTaken(from)
+          this.modules.groupWatch.look()
+        },
       },
       counters,
       batchSizes: metrics.batchSizes,
@@ -57,13 +62,14 @@ export class PeerFactory {
     }
     const created: Peer = new Peer(name, this.options, {
       self,
-      createExchange: (kept) => new Exchange(name, this.options, exchangeModules, kept),
+      createExchange: (former) => new Exchange(name, this.options, exchangeModules, former),
       counters,
       handoff: new Handoff(this.options, { metrics, onExpired: () => created.abandon('hint_expired'), log }),
       log,
       onGivenUp: (peer) => {
         members.forget(name)
         if (peer.hasDeparted) positions.forget(name)
+        this.modules.groupWatch.look()
       },
       onUp: (peer, isNews) => {
         if (peer.keepsSessions) members.note(name, peer.address)
@@ -97,6 +103,7 @@ export class PeerFactory {
   /** A node that does not answer is no part of the ring, and its members of shared subscriptions are passed over. */
   private updateReach(peer: Peer, hasOpened = false): void {
     this.modules.groups?.setReach(peer.name, peer.reach)
+    this.modules.groupWatch.look()
     this.modules.clients.setPeers(this.modules.reachablePeers(), hasOpened ? peer.name : undefined)
   }
 }

@@ -17,7 +17,6 @@ import { assertSpoken, type FEATURES, speaks } from './features.js'
 import { Flapping } from './flapping.js'
 import type { GiveUpReason, Handoff } from './handoff.js'
 import type { BeatStatus, HeardBeat } from './heartbeat.js'
-import type { KeptLane } from './kept-lane.js'
 import type { Link, LinkOwner } from './link.js'
 import type { PeerCounters, PeerMetrics, PeerStateName } from './metrics.js'
 import type { LinkState, NodeState, NodeStatus } from './status.js'
@@ -42,8 +41,8 @@ export interface PeerOptions {
 export interface PeerModules {
   /** Name of this node. */
   self: NodeId
-  /** @param kept the lane of the incarnation before, when the peer has not lost what it had */
-  createExchange: (kept?: KeptLane) => Exchange
+  /** @param former of the incarnation before, when the peer has not lost what it had */
+  createExchange: (former?: Exchange) => Exchange
   counters: PeerCounters
   handoff: Handoff
   log: Logger
@@ -118,6 +117,11 @@ export class Peer implements LinkOwner, PeerMetrics, SeenPeer {
   /** Its sessions are there again after a restart of it, as its last handshake said, or a life of this node before. */
   get keepsSessions(): boolean {
     return this.isDurable
+  }
+
+  /** It keeps its sessions, and has not said in this life of it what they want. */
+  get isUntold(): boolean {
+    return this.isDurable && this.current !== 'left' && !this.departed && !this.exchange.mirror.hasTold
   }
 
   /** It was a member in a life of this node before: what it wants is not known yet, so it is owed everything. */
@@ -456,9 +460,9 @@ export class Peer implements LinkOwner, PeerMetrics, SeenPeer {
     this.isDurable = isDurable
     this.exchange.suspend()
     if (wasDurable && isDurable) {
-      const { kept } = this.exchange
+      const former = this.exchange
       this.modules.handoff.passOn(this)
-      this.ownExchange = this.modules.createExchange(kept)
+      this.ownExchange = this.modules.createExchange(former)
     } else if (wasDurable || this.incarnation !== 0) {
       this.modules.handoff.giveUp(this, 'peer_restarted')
       this.ownExchange = this.modules.createExchange()

@@ -1,6 +1,7 @@
 /**
  * The other half of a peer's `Custody`: what is settled of the messages that the peer keeps, told once per turn and
- * again on the next link until the peer has confirmed it; and what the peer has recalled. Bounded by the custody.
+ * again on the next link until the peer has confirmed it; and what the peer has recalled. Bounded by the custody. What is on
+ * the disk here is told once: whoever has not heard it gives it to another member when this node ends, as QoS 1 allows.
  */
 
 import type { Receipts as ReceiptsPort } from '../broker/ports.js'
@@ -15,6 +16,7 @@ export class Receipts implements ReceiptsPort {
   /** Told on this link and not confirmed, oldest first. */
   private readonly told = new RingBuffer<number>(Infinity)
   private confirmed = 0
+  private onDisk: number[] = []
   /** Messages still to come that another member has. */
   private readonly recalled = new Set<number>()
   private highest = 0
@@ -38,6 +40,11 @@ export class Receipts implements ReceiptsPort {
     this.onOwed()
   }
 
+  keep(receipt: number): void {
+    this.onDisk.push(receipt)
+    this.onOwed()
+  }
+
   /** What came before is too late: its members have it. */
   recall(receipts: readonly number[]): void {
     for (const receipt of receipts) if (receipt > this.highest) this.recalled.add(receipt)
@@ -52,11 +59,12 @@ export class Receipts implements ReceiptsPort {
 
   /** What to tell next; undefined when nothing is owed. */
   next(): LinkBody | undefined {
-    if (this.owed.length === 0) return undefined
+    if (this.owed.length === 0 && this.onDisk.length === 0) return undefined
     const receipts = this.owed.length <= CHUNK_RECEIPTS ? this.owed : this.owed.slice(0, CHUNK_RECEIPTS)
     this.owed = receipts === this.owed ? [] : this.owed.slice(CHUNK_RECEIPTS)
     for (const receipt of receipts) this.told.push(receipt)
-    return { $case: 'groupReceipts', value: { receipts } }
+    const kept = this.onDisk.splice(0, CHUNK_RECEIPTS)
+    return { $case: 'groupReceipts', value: { receipts, kept } }
   }
 
   /** @param count how many the peer has taken on this link */

@@ -162,6 +162,8 @@ export class RouteMirror {
   private isInSnapshot = false
   /** Routes of the incarnation before are in the table until this one has told all of its own. */
   private isInheriting: boolean
+  /** All routes of the peer, as it had them at some moment, have come; or none are expected any more. */
+  private isTold = false
   /** Who wants to know whether the next digest of the peer is that of its routes here. */
   private readonly verifications: ((isEqual: boolean) => void)[] = []
   /** Groups of the snapshot that is coming in. */
@@ -173,7 +175,12 @@ export class RouteMirror {
     private readonly counters: RouteCounters,
     private readonly groups: GroupRoutes = new GroupRoutes(),
   ) {
-    this.isInheriting = table.count(node) > 0
+    this.isInheriting = this.count > 0
+  }
+
+  /** Whether the peer has said in this incarnation what it wants. */
+  get hasTold(): boolean {
+    return this.isTold
   }
 
   /** Version of the peer's routes that the table has. */
@@ -216,9 +223,12 @@ export class RouteMirror {
     this.settleVerifications(false)
   }
 
-  /** Another incarnation of the peer has a mirror of its own: what is in the table stays until that one is told. */
+  /**
+   * Another incarnation of the peer has a mirror of its own: what is in the table stays until that one is told. Its groups
+   * have other numbers then, and are found by their filters.
+   */
   passOn(): void {
-    this.groups.clear(this.node)
+    this.groups.forgetNumbers(this.node)
   }
 
   /** The peer is to get everything until it has said what it wants. */
@@ -232,6 +242,7 @@ export class RouteMirror {
     this.table.clear(this.node)
     this.groups.clear(this.node)
     this.isInheriting = false
+    this.isTold = true
     this.taken = 0
     this.confirmed = 0
     this.abandonSnapshot()
@@ -269,6 +280,7 @@ export class RouteMirror {
     if (!last) return
     this.table.endSnapshot(this.node)
     this.isInheriting = false
+    this.isTold = true
     this.removeUnseenGroups()
     this.abandonSnapshot()
     this.taken = version
@@ -292,6 +304,7 @@ export class RouteMirror {
       this.settleVerifications(false)
       return
     }
+    this.isTold = true
     const own = sumOfDigests(this.table.digest(this.node), this.groups.digest(this.node))
     this.synced = own.count === count && own.high === high && own.low === low
     if (!this.synced) this.ask(true)

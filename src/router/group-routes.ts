@@ -70,6 +70,11 @@ export class GroupRoutes {
     for (const filter of groups.routes.keys()) this.placement?.withdraw(node, filter)
   }
 
+  /** Another life of the node has other numbers for its groups: 0 stands for those that are not known. */
+  forgetNumbers(node: NodeId): void {
+    for (const route of [...(this.byNode.get(node)?.routes.values() ?? [])]) this.set(node, { ...route, id: 0 })
+  }
+
   /** Number of routes of a node, or of all nodes together. */
   count(node?: NodeId): number {
     if (node !== undefined) return this.byNode.get(node)?.routes.size ?? 0

@@ -201,7 +201,7 @@ export class SharedGroup<S extends GroupMember> {
     const here = this.isLeaving ? 0 : isConnected ? this.here.length : this.away.length
     const elsewhere = this.weighRemotes(isConnected)
     // Rather to a node that may come back than to nobody.
-    if (here + elsewhere === 0) return this.isLeaving ? this.chooseHere(hash) : this.remotes[0]
+    if (here + elsewhere === 0) return this.isLeaving ? this.chooseHere(hash) : this.nextBack()
     if (elsewhere === 0 || (here > 0 && this.strategy === 'local')) return this.chooseHere(hash)
     const count = here + elsewhere
     switch (this.strategy) {
@@ -285,6 +285,10 @@ export class SharedGroup<S extends GroupMember> {
       left -= weight
     }
     return choice
+  }
+
+  private nextBack(): RemoteMembers | undefined {
+    return this.remotes.find(({ reach }) => reach === 'awaited') ?? this.remotes[0]
   }
 
   private isStillGood(isConnected: boolean): boolean {

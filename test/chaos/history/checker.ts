@@ -71,7 +71,7 @@ export function check(history: Iterable<HistoryEvent>, guarantees: Guarantees): 
   const rules: Rule[] = [
     sessions,
     new DeliveryRule(guarantees, sessions, found),
-    new GroupRule(sessions, found),
+    new GroupRule(guarantees, sessions, found),
     new WillRule(sessions, found),
     new ConnectionRule(guarantees, found),
     new QueueRule(found),

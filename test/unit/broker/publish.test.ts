@@ -160,6 +160,10 @@ describe('publishing', () => {
       settle(receipt: number): void {
         this.settled.push(receipt)
       }
+      readonly kept: number[] = []
+      keep(receipt: number): void {
+        this.kept.push(receipt)
+      }
     }
 
     /** A member that keeps what it gets. */

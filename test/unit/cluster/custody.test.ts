@@ -28,7 +28,7 @@ function receiptsOf(receipts: Receipts): number[] {
 describe('messages in custody', () => {
   it('are kept until they are settled, and then are no one’s', () => {
     const { custody, placed, place } = setUp()
-    const receipts = ['a', 'b', 'c'].map((payload) => custody.take(message(payload), KEY))
+    const receipts = ['a', 'b', 'c'].map((payload) => custody.take(message(payload), KEY)?.receipt)
     assert.equal(custody.length, 3)
     custody.settle(receipts[1] as number)
     custody.settle(receipts[1] as number)
@@ -40,13 +40,13 @@ describe('messages in custody', () => {
 
   it('are bounded in bytes: beyond it messages go without, and are counted', () => {
     const { custody, counters } = setUp(1_000)
-    const receipts = Array.from({ length: 10 }, () => custody.take(message('x'.repeat(100)), KEY))
-    const taken = receipts.filter((receipt) => receipt !== 0)
+    const receipts = Array.from({ length: 10 }, () => custody.take(message('x'.repeat(100)), KEY)?.receipt)
+    const taken = receipts.filter((receipt) => receipt !== undefined)
     assert.equal(taken.length, custody.length)
     assert.ok(custody.bytes <= 1_000)
     assert.equal(counters.unguarded, 10 - taken.length)
     custody.settle(taken[0] as number)
-    assert.notEqual(custody.take(message('y'), KEY), 0, 'there is room again')
+    assert.notEqual(custody.take(message('y'), KEY), undefined, 'there is room again')
   })
 
   it('go to others when the peer is down, but those of QoS 2 only when it does not come back [MQTT-4.8.2-5]', () => {
@@ -116,7 +116,7 @@ describe('receipts', () => {
         const run = (name: (typeof steps)[number]): void => {
           if (name === 'send') {
             sent += 1
-            lane.push([custody.take(message(`${sent}`), KEY), `${sent}`])
+            lane.push([custody.take(message(`${sent}`), KEY)?.receipt ?? 0, `${sent}`])
           } else if (name === 'arrive') {
             const next = lane.shift()
             if (next !== undefined && receipts.admit(next[0])) atPeer.push(next)

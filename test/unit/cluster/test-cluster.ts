@@ -102,6 +102,7 @@ export class TestNode {
           deliverForwarded: (message, from, pending) => this.deliver(message, from, pending),
           deliverInherited() {},
           placeAgain: () => false,
+          groupsChanged() {},
         },
         log: this.createLog(),
         metrics: this.metrics,

@@ -1,13 +1,12 @@
 /**
  * Shared subscriptions: each message goes to one member of a group. What was acknowledged has come to some member once it is
- * quiet, and of QoS 2 to one only, as long as no node was killed: then what waited there may go to another member as well,
- * and one of QoS 2 that its publisher had no answer to may have gone to none. Nor is anything promised of what is published on a
- * node that has been restarted until it is linked again: what it owes nodes that it has met is known by their filters only;
- * and of what was on its way while all members were on nodes that were killed.
+ * quiet, and of QoS 2 to one only. Where sessions end with their node, a QoS 2 message may have gone to two when one was killed,
+ * and nothing is promised of what is published on a node that has been restarted until it is linked again.
  */
 
 import type { Found, Rule } from '../checker.js'
 import { type EventOf, type HistoryEvent, messageKey } from '../events.js'
+import type { Guarantees } from '../guarantees.js'
 import { matches } from '../topic-match.js'
 import type { Sessions } from './sessions.js'
 
@@ -16,8 +15,6 @@ const SHARE = /^\$share\/([^/]+)\/(.+)$/
 interface Published {
   readonly first: EventOf<'send'>
   acked: EventOf<'acked'> | undefined
-  /** Its publisher's node was killed before it had acknowledged it. */
-  isInterrupted: boolean
   /** Its publisher's node had just been restarted, and may not have heard of the group yet. */
   readonly isOfStranger: boolean
 }
@@ -26,10 +23,6 @@ class Group {
   readonly members = new Set<string>()
   /** By message: the first time that a member got it. */
   readonly received = new Map<string, EventOf<'receive'>>()
-  /** Since when all its members are on nodes that were killed; undefined while some are not. */
-  orphanedAt: number | undefined
-  /** When that was so, from and to. */
-  readonly orphaned: (readonly [from: number, to: number])[] = []
 
   constructor(
     /** As its members subscribe: `$share/{group}/{filter}`. */
@@ -48,6 +41,7 @@ export class GroupRule implements Rule {
   private readonly ended = new Set<string>()
 
   constructor(
+    private readonly guarantees: Guarantees,
     private readonly sessions: Sessions,
     private readonly found: Found,
   ) {}
@@ -60,10 +54,7 @@ export class GroupRule implements Rule {
       case 'send': {
         const key = messageKey(event)
         if (!this.published.has(key))
-          this.published.set(key, {
-            ...{ first: event, acked: undefined, isInterrupted: false },
-            isOfStranger: this.ended.has(event.node),
-          })
+          this.published.set(key, { first: event, acked: undefined, isOfStranger: this.ended.has(event.node) })
         break
       }
       case 'acked': {
@@ -78,34 +69,15 @@ export class GroupRule implements Rule {
       }
       case 'fault':
         if (event.fault === 'killed' || event.fault === 'drained') for (const node of event.nodes) this.ended.add(node)
-        if (event.fault === 'killed') this.killed(event)
+        if (event.fault === 'killed') this.killedAt = event.at
         break
       case 'healed':
-        this.healed(event)
+        this.ended.clear()
         break
       case 'quiet':
         for (const group of this.groups.values()) this.findMissing(group, event)
         break
       default:
-    }
-  }
-
-  private killed({ at, nodes }: EventOf<'fault'>): void {
-    this.killedAt = at
-    for (const published of this.published.values()) {
-      if (published.acked === undefined && nodes.includes(published.first.node)) published.isInterrupted = true
-    }
-    for (const group of this.groups.values()) {
-      const isOrphaned = [...group.members].every((client) => this.ended.has(this.sessions.of(client)?.node ?? ''))
-      if (isOrphaned) group.orphanedAt ??= at
-    }
-  }
-
-  private healed({ at }: EventOf<'healed'>): void {
-    this.ended.clear()
-    for (const group of this.groups.values()) {
-      if (group.orphanedAt !== undefined) group.orphaned.push([group.orphanedAt, at])
-      group.orphanedAt = undefined
     }
   }
 
@@ -128,19 +100,16 @@ export class GroupRule implements Rule {
     const first = this.published.get(message)?.first
     // To one member twice is nothing of the group's.
     if (before.client === event.client || event.stream.qos === 1 || first === undefined) return
-    if (this.killedAt > first.at) return
+    if (!this.guarantees.sessionsOutliveKill && this.killedAt > first.at) return
     const text = `${before.client} and ${event.client} of ${group.share} both get ${message}`
     this.report('twice in a group', group, message, text, [...this.memberships(group), first, before, event])
   }
 
   private findMissing(group: Group, quiet: EventOf<'quiet'>): void {
     const since = this.promisedSince(group)
-    for (const [message, { first, acked, isInterrupted, isOfStranger }] of this.published) {
-      if (acked === undefined || isOfStranger || first.at <= since || group.received.has(message)) continue
-      // The next life knows its id, and not which member it was for: when it comes again it is taken for known.
-      if (isInterrupted && first.stream.qos === 2) continue
-      // Nobody was left to give it to, and the peers do not keep it for the next life.
-      if (group.orphaned.some(([from, to]) => acked.at > from && first.at < to)) continue
+    for (const [message, { first, acked, isOfStranger }] of this.published) {
+      if (acked === undefined || first.at <= since || group.received.has(message)) continue
+      if (isOfStranger && !this.guarantees.sessionsOutliveKill) continue
       if (!matches(group.filter, first.stream.topic)) continue
       const text = `no member of ${group.share} ever gets ${message}, which was acknowledged`
       this.report('missing in a group', group, message, text, [...this.memberships(group), first, acked, quiet])

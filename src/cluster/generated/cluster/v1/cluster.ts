@@ -307,6 +307,8 @@ export interface BatchAck {
 export interface GroupReceipts {
   /** As the receiver numbered them in its entries. */
   receipts: number[];
+  /** Of QoS 1, not settled: they are in sessions that the sender keeps on its disk, and wait there for its next life, if need be. */
+  kept: number[];
 }
 
 /** How many receipts have come on this link. */
@@ -2644,7 +2646,7 @@ export const BatchAck: MessageFns<BatchAck> = {
 };
 
 function createBaseGroupReceipts(): GroupReceipts {
-  return { receipts: [] };
+  return { receipts: [], kept: [] };
 }
 
 export const GroupReceipts: MessageFns<GroupReceipts> = {
@@ -2652,6 +2654,13 @@ export const GroupReceipts: MessageFns<GroupReceipts> = {
     if (message.receipts.length !== 0) {
       writer.uint32(10).fork();
       for (const v of message.receipts) {
+        writer.uint64(v);
+      }
+      writer.join();
+    }
+    if (message.kept.length !== 0) {
+      writer.uint32(18).fork();
+      for (const v of message.kept) {
         writer.uint64(v);
       }
       writer.join();
@@ -2683,6 +2692,24 @@ export const GroupReceipts: MessageFns<GroupReceipts> = {
               const end2 = reader.uint32() + reader.pos;
               while (reader.pos < end2) {
                 message.receipts.push(longToNumber(reader.uint64()));
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 2: {
+            if (tag === 16) {
+              message.kept.push(longToNumber(reader.uint64()));
+
+              continue;
+            }
+
+            if (tag === 18) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.kept.push(longToNumber(reader.uint64()));
               }
 
               continue;
