@@ -442,7 +442,10 @@ export class Cluster {
       peers: () => this.reachablePeers(),
       send: (to, body) => peers.get(to)?.send(body),
       handOn: (dead, heir, positions) =>
-        handOn(dead, heir, positions, { self: modules.node, peers, reader, sink: modules.sink, log: modules.log }),
+        handOn(dead, heir, positions, {
+          ...{ self: modules.node, incarnation: ownNode.incarnation },
+          ...{ peers, reader, sink: modules.sink, log: modules.log },
+        }),
       onSettled: (dead) => writeOff(dead, peers),
       mark: (to, mark) => peers.get(to)?.exchange.mark(mark),
       routeVersion: () => this.routeLog.version,

@@ -1,11 +1,14 @@
 /**
  * What is owed to a node that is down goes to the one that has its sessions, each message marked as one for these. It is in
- * the store of this node all the time: as a hint for the one, then for the other.
+ * the store of this node all the time: as a hint for the one, then for the other. What was for members of groups there goes to
+ * a member, wherever one is now.
  */
 
 import type { Logger } from 'pino'
 import type { NodeLife } from '../../broker/estate-port.js'
 import type { ForwardedSink, NodeId, PendingPublish } from '../../broker/ports.js'
+import type { Message } from '../../mqtt/wire/message.js'
+import type { GroupTargets } from '../../router/group-targets.js'
 import { asError } from '../../util/errors.js'
 import { BatchAssembler, type BatchReader } from '../batch.js'
 import { inheritedHead, markOf } from '../entry-extension.js'
@@ -15,6 +18,8 @@ import { KnownBatches } from '../received-positions.js'
 
 export interface DebtModules {
   readonly self: NodeId
+  /** Of this node. */
+  readonly incarnation: number
   readonly peers: ReadonlyMap<NodeId, Peer>
   readonly reader: BatchReader
   readonly sink: ForwardedSink
@@ -49,7 +54,7 @@ export function handOn(
   dead: NodeLife,
   heir: NodeId,
   positions: Uint8Array | undefined,
-  { self, peers, reader, sink, log }: DebtModules,
+  { self, incarnation, peers, reader, sink, log }: DebtModules,
 ): number {
   const peer = peers.get(dead.node)
   // A later life of it is there, and what this one was owed is on its way to that one.
@@ -59,12 +64,21 @@ export function handOn(
   if (owed !== undefined) known.openHints(owed.since)
   const to = peers.get(heir)
   let messages = 0
-  const pay = (entries: Buffer, waited: number, debt: Debt): void => {
+  const { custody } = peer.exchange
+  const payGroups = (message: Message, targets: GroupTargets, debt: Debt, isOfThisLife: boolean): void => {
+    for (let index = 0; index < targets.count; index += 1) {
+      const isOthers = isOfThisLife && custody.isRecalled(targets.receipts[index] as number)
+      const key = targets.keys[index] as string
+      if (!isOthers && key !== '') sink.placeAgain(key, message, true, debt)
+    }
+  }
+  const pay = (entries: Buffer, waited: number, debt: Debt, made: number): void => {
     if (markOf(entries) !== undefined) return
     reader.read(entries, waited, (message, targets) => {
-      // Those for groups of shared subscriptions are other members' by now.
-      if (targets?.isOnly === true || message.qos === 0) return
+      if (message.qos === 0) return
       messages += 1
+      if (targets !== undefined) payGroups(message, targets, debt, made === incarnation)
+      if (targets?.isOnly === true) return
       if (heir === self) sink.deliverInherited(message, self, debt, dead.node)
       else
         to?.exchange.owe(
@@ -76,12 +90,14 @@ export function handOn(
   for (const { hints, entries } of wholeEntries(owed, known)) {
     const debt = new Debt(owed as HintsFor, hints)
     try {
-      pay(entries, Math.max(0, Date.now() - (hints.at(-1)?.madeAt ?? 0)), debt)
+      const last = hints.at(-1)
+      pay(entries, Math.max(0, Date.now() - (last?.madeAt ?? 0)), debt, last?.incarnation ?? 0)
     } catch (error) {
       log.error({ peer: dead.node, err: asError(error) }, 'what a node that is down is owed is not readable')
     }
     debt.release()
   }
+  peer.exchange.passOnCustody()
   if (!peer.isLive) peer.exchange.mirror.clear()
   return messages
 }
