@@ -17,9 +17,9 @@ async function stoppedAt(observer: NodeProcess, name: string): Promise<void> {
 }
 
 /** Subscribes to `t/#` on a node, with a session that stays when the client goes. */
-async function subscribeAndLeave(t: TestContext, node: NodeProcess, clientId: string): Promise<void> {
+async function subscribeAndLeave(t: TestContext, node: NodeProcess, clientId: string, filter = 't/#'): Promise<void> {
   const subscriber = await PacketClient.connect(t, node.ports.mqtt, 5, kept(5, clientId))
-  await subscriber.subscribe('t/#', 2)
+  await subscriber.subscribe(filter, 2)
   await subscriber.disconnect()
 }
 
@@ -158,4 +158,47 @@ test('a QoS 2 message whose publisher is kept is neither lost nor doubled when i
   }
   await cluster.whenWhole()
   assert.deepEqual(await received(t, b, 'away', count), { 't/2': numbers(1, count) })
+})
+
+test('what is acknowledged for a group whose members are on a node that is dead comes to one of them, once, though the other died, too', async (t) => {
+  const cluster = await clusterFor(t, { nodes: 2, config: CONFIG })
+  const [a, b] = [cluster.node(1), cluster.node(2)]
+  await subscribeAndLeave(t, b, 'member', '$share/g/t/#')
+  await b.kill('SIGKILL')
+  const publisher = await PacketClient.connect(t, a.ports.mqtt, 5, kept(5, 'publisher'))
+  // On the way to the node until it counts as down; then for whoever is there first.
+  await publishAll(publisher, numbers(1, 3))
+  await stoppedAt(a, b.name)
+  await publishAll(publisher, numbers(4, 6))
+  await a.kill('SIGKILL')
+  await a.start()
+  // This life has not heard of the group.
+  const later = await PacketClient.connect(t, a.ports.mqtt, 5, kept(5, 'publisher'))
+  await publishAll(later, numbers(7, 9))
+  await restartAll(cluster, [b])
+  await publishAll(later, numbers(10, 12))
+  assert.deepEqual(await received(t, b, 'member', 24), { 't/1': numbers(1, 12), 't/2': numbers(1, 12) })
+  await eventually(async () => assert.equal((await a.metrics()).value('shoalmq_group_waiting_messages'), 0), PATIENTLY)
+})
+
+test('of what a member on a node that is dead has, one elsewhere gets the QoS 1 messages, and no other when it is back', async (t) => {
+  const cluster = await clusterFor(t, { nodes: 2, config: CONFIG })
+  const [a, b] = [cluster.node(1), cluster.node(2)]
+  await subscribeAndLeave(t, b, 'member', '$share/g/t/#')
+  const publisher = await PacketClient.connect(t, a.ports.mqtt, 5, { clean: true })
+  await publishAll(publisher, numbers(1, 5))
+  await b.kill('SIGKILL')
+  await stoppedAt(a, b.name)
+  const other = await PacketClient.connect(t, a.ports.mqtt, 5, { clean: true })
+  await other.subscribe('$share/g/t/#', 2)
+  const taken = await other.nextMany('publish', 5)
+  assert.deepEqual(
+    taken.map(({ topic, payload }) => `${topic} ${payload.toString()}`),
+    numbers(1, 5).map((payload) => `t/1 ${payload}`),
+  )
+  for (const { messageId = 0 } of taken) other.send({ cmd: 'puback', messageId })
+  await restartAll(cluster, [b])
+  const got = await received(t, b, 'member', 10)
+  assert.deepEqual(got, { 't/1': numbers(1, 5), 't/2': numbers(1, 5) })
+  await other.expectNothing()
 })

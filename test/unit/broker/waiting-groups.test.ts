@@ -1,0 +1,245 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import { createBrokerMetrics } from '../../../src/broker/metrics.js'
+import type { Forwarder, PendingPublish } from '../../../src/broker/ports.js'
+import { DeliverySource, Publisher } from '../../../src/broker/publish.js'
+import { RetainedMessages } from '../../../src/broker/retained.js'
+import type { Hold } from '../../../src/broker/store-port.js'
+import type { Subscriber } from '../../../src/broker/subscriber.js'
+import { WaitingGroups } from '../../../src/broker/waiting-groups.js'
+import type { DeliveryOptions } from '../../../src/mqtt/session/session.js'
+import { Message } from '../../../src/mqtt/wire/message.js'
+import type { QoS, SubscriptionOptions } from '../../../src/mqtt/wire/packets.js'
+import type { GroupTargets } from '../../../src/router/group-targets.js'
+import { MatchCache } from '../../../src/router/match-cache.js'
+import { RouteTable } from '../../../src/router/route-table.js'
+import { SharedGroups } from '../../../src/router/shared-groups.js'
+import { SubscriptionTable } from '../../../src/router/subscription-table.js'
+import { MetricRegistry } from '../../../src/telemetry/registry.js'
+import { TimerWheel } from '../../../src/util/timer-wheel.js'
+import { TurnQueue } from '../../../src/util/turn.js'
+import { type MemoryDisk, MemoryStore } from '../../support/memory-store.js'
+import { CountingHold } from '../mqtt/session/recording-outlet.js'
+
+const KEY = '$share/g/a/#'
+const PEER = 'n2@test'
+const OPTIONS: SubscriptionOptions = {
+  qos: 2,
+  noLocal: false,
+  retainAsPublished: false,
+  retainHandling: 0,
+  subscriptionId: undefined,
+}
+
+/** Notes what goes to groups on other nodes, and whether it is to be in the store first. */
+class Forwarded implements Forwarder {
+  readonly got: string[] = []
+  readonly pendings: (PendingPublish | undefined)[] = []
+  forward(
+    message: Message,
+    _nodes: readonly string[],
+    pending: PendingPublish | undefined,
+    targets: GroupTargets | undefined,
+  ): void {
+    for (let index = 0; index < (targets?.count ?? 0); index += 1) {
+      this.got.push(`${message.payload.toString()} for ${targets?.keys[index]} on ${targets?.nodes[index]}`)
+    }
+    this.pendings.push(pending)
+  }
+  whenRoutesConfirmed(done: () => void): void {
+    done()
+  }
+}
+
+/** A session here. */
+class Member implements Subscriber {
+  readonly isAttached = true
+  readonly isBusy = false
+  readonly got: string[] = []
+  /** It is on its way here, and can keep nothing. */
+  deferred: Hold[] | undefined
+  deliver(message: Message, _delivery: DeliveryOptions, pending: Hold | undefined): void {
+    this.got.push(message.payload.toString())
+    if (this.deferred === undefined || pending === undefined) return
+    pending.defer?.()
+    this.deferred.push(pending)
+  }
+}
+
+/** One life of a node. */
+function begin(disk: MemoryDisk, limits = { bytes: 1_000_000, retention: 3_600_000 }) {
+  const store = new MemoryStore(disk)
+  store.isManual = true
+  const groups = new SharedGroups<Subscriber>({ strategy: 'round_robin', strategies: {}, node: 'n1@test' })
+  const metrics = createBrokerMetrics(new MetricRegistry())
+  const subscriptions = new SubscriptionTable<Subscriber>()
+  const routes = new RouteTable()
+  const retained = new RetainedMessages(
+    { maximum: 10, maximumBytes: 1_000_000 },
+    { refused: metrics.retainedRefused, timers: new TimerWheel() },
+  )
+  const matches = new MatchCache<Subscriber>({ maximumTopics: 10 }, { subscriptions, groups, routes })
+  const forwarded = new Forwarded()
+  const publisher = new Publisher(forwarded, {
+    matches,
+    groups,
+    retained,
+    metrics,
+    source: new DeliverySource('n1@test'),
+  })
+  const turn = new TurnQueue({ onError: assert.ifError })
+  const waiting = new WaitingGroups(limits, {
+    store,
+    groups,
+    turn,
+    dropped: metrics.waitingDropped,
+    place: (group, message, pending) => publisher.place(group, message, pending),
+  })
+  publisher.keepSessionsIn(store, waiting)
+  void store.load()
+  const publish = (payload: string, qos: QoS = 1): CountingHold => {
+    const hold = new CountingHold()
+    publisher.publish(Message.from('a/b', Buffer.from(payload), { qos }), hold)
+    return hold
+  }
+  /** The peer has told that it has members, or none. */
+  const tell = (members: number, key = KEY): void => {
+    if (members > 0) groups.place(PEER, { filter: key, id: 7, connected: members, members })
+    else groups.withdraw(PEER, key)
+  }
+  const turnOver = async (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
+  return { store, groups, metrics, publisher, forwarded, waiting, publish, tell, turnOver }
+}
+
+describe('messages that wait for a member of their group', () => {
+  it('are kept before their publisher is answered, and go to whoever is there first', async () => {
+    const node = begin(new Map())
+    node.publisher.groupsChanged(0)
+    node.tell(1)
+    node.groups.setReach(PEER, 'lost')
+    const hold = node.publish('one')
+    assert.equal(hold.holds, 2)
+    node.store.commit()
+    assert.deepEqual([hold.holds, node.waiting.length, node.forwarded.got], [1, 1, []])
+    node.groups.setReach(PEER, 'reachable')
+    node.publisher.groupsChanged(0)
+    await node.turnOver()
+    assert.deepEqual(node.forwarded.got, [`one for ${KEY} on ${PEER}`])
+    assert.equal(
+      node.forwarded.pendings[0]?.isRemembered,
+      true,
+      'it is in the store where it is owed, with the same commit',
+    )
+    assert.equal(node.store.entries('group-messages'), 1)
+    node.store.commit()
+    assert.deepEqual([node.store.entries('group-messages'), node.waiting.length, node.waiting.bytes], [0, 0, 0])
+  })
+
+  it('are there after a restart, also before anybody has told of the group', async () => {
+    const disk: MemoryDisk = new Map()
+    const before = begin(disk)
+    before.publisher.groupsChanged(0)
+    before.tell(1)
+    before.groups.setReach(PEER, 'lost')
+    before.publish('one', 2)
+    before.publish('two', 2)
+    before.store.commit()
+    const node = begin(disk)
+    node.publisher.groupsChanged(1)
+    await node.turnOver()
+    assert.equal(node.waiting.length, 2)
+    node.tell(1)
+    node.publisher.groupsChanged(0)
+    await node.turnOver()
+    assert.deepEqual(node.forwarded.got, [`one for ${KEY} on ${PEER}`, `two for ${KEY} on ${PEER}`])
+  })
+
+  it('stay in front of what comes for their group meanwhile', async () => {
+    const node = begin(new Map())
+    node.publisher.groupsChanged(0)
+    node.tell(1)
+    node.groups.setReach(PEER, 'lost')
+    node.publish('one')
+    node.groups.setReach(PEER, 'reachable')
+    node.publish('two')
+    assert.deepEqual(node.forwarded.got, [])
+    node.publisher.groupsChanged(0)
+    await node.turnOver()
+    node.publish('three')
+    assert.deepEqual(
+      node.forwarded.got,
+      ['one', 'two', 'three'].map((payload) => `${payload} for ${KEY} on ${PEER}`),
+    )
+  })
+
+  it('go to groups that turn out to be there, and to those that had them not again', async () => {
+    const node = begin(new Map())
+    const member = new Member()
+    const known = '$share/known/a/b'
+    node.groups.subscribe(member, known, OPTIONS)
+    node.publisher.groupsChanged(2)
+    node.publish('one', 2)
+    assert.deepEqual(member.got, ['one'])
+    // One of two has told: it has members of both groups.
+    node.tell(1)
+    node.tell(1, known)
+    node.publisher.groupsChanged(1)
+    assert.deepEqual(node.forwarded.got, [`one for ${KEY} on ${PEER}`])
+    node.publish('two', 2)
+    const later = '$share/later/a/+'
+    node.groups.place('n3@test', { filter: later, id: 8, connected: 1, members: 1 })
+    node.publisher.groupsChanged(0)
+    await node.turnOver()
+    const atLater = node.forwarded.got.filter((text) => text.includes(later))
+    assert.deepEqual(atLater, [`one for ${later} on n3@test`, `two for ${later} on n3@test`])
+    assert.equal(node.forwarded.got.filter((text) => text.includes(KEY)).length, 2, 'each once')
+    node.store.commit()
+    assert.deepEqual([node.waiting.length, node.store.entries('group-messages')], [0, 0])
+    node.publish('three', 2)
+    assert.equal(node.waiting.length, 0, 'everybody has told')
+  })
+
+  it('stay as long as a session that gets one cannot keep it', async () => {
+    const disk: MemoryDisk = new Map()
+    const node = begin(disk)
+    node.publisher.groupsChanged(0)
+    node.tell(1)
+    node.groups.setReach(PEER, 'lost')
+    node.publish('one', 2)
+    node.store.commit()
+    const member = new Member()
+    member.deferred = []
+    node.groups.subscribe(member, KEY, OPTIONS)
+    node.publisher.groupsChanged(0)
+    await node.turnOver()
+    node.store.commit()
+    assert.deepEqual([member.got, node.store.entries('group-messages')], [['one'], 1])
+    for (const pending of member.deferred) pending.resume?.()
+    node.store.commit()
+    assert.deepEqual([member.got, node.store.entries('group-messages')], [['one'], 0])
+  })
+
+  it('are dropped and counted when the group has ended everywhere, when they are too old, and beyond the bound', async (t) => {
+    const node = begin(new Map(), { bytes: 1_000, retention: 600_000 })
+    const { waitingDropped } = node.metrics
+    node.publisher.groupsChanged(0)
+    node.tell(1)
+    node.groups.setReach(PEER, 'lost')
+    for (let count = 0; count < 20; count += 1) node.publish('x'.repeat(100))
+    assert.equal(node.waiting.length + waitingDropped.full.value, 20)
+    assert.ok(node.waiting.bytes <= 1_000)
+    const { length } = node.waiting
+    node.tell(0)
+    node.publisher.groupsChanged(0)
+    await node.turnOver()
+    node.store.commit()
+    assert.deepEqual([node.waiting.length, waitingDropped.group_ended.value], [0, length])
+    node.tell(1)
+    node.publish('old')
+    const now = Date.now()
+    t.mock.method(Date, 'now', () => now + 700_000)
+    node.publisher.groupsChanged(0)
+    await node.turnOver()
+    assert.equal(waitingDropped.too_old.value, 1)
+  })
+})
