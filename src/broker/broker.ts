@@ -205,6 +205,7 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
       desk,
       groups,
       source,
+      deliverPassedOn: (session, message, pending) => this.publisher.deliverPassedOn(session, message, pending),
       timers,
       delayed: this.delayed,
       mayPublishAbsent,

@@ -3,6 +3,7 @@
  * its client is (the taker). The broker knows what a session is, `cluster/takeover` how it gets there.
  */
 
+import type { Hold } from '../mqtt/session/session.js'
 import type { Message } from '../mqtt/wire/message.js'
 import type { QoS, SubscriptionOptions, Will } from '../mqtt/wire/packets.js'
 import type { NodeId } from '../router/route-table.js'
@@ -66,6 +67,11 @@ export interface LeavingSession {
   messageAt(place: number): MovedMessage | undefined
   /** What that node publishes or forwards from now on goes to the taker. */
   cut(node: NodeId): void
+  /**
+   * What these nodes send here before their marks is to follow the session: before `close`.
+   * @param pass gets each message, of QoS 1 or 2, in the order in which they come
+   */
+  leaveRest(nodes: Iterable<NodeId>, pass: (message: Message, pending: Hold | undefined) => void): SessionRest
   /** Everything is cut, and the queue is sent: no message comes any more. */
   close(): void
   /** Calls `settled` as each of the unsettled packet ids is kept. */
@@ -76,6 +82,16 @@ export interface LeavingSession {
   end(): void
   /** It stays here: gets messages again and waits for its client. */
   abort(): void
+  /** After `abort`: a message that was to follow it. */
+  take(message: Message, pending: Hold | undefined): void
+}
+
+/** What is left of a session at a node that it has left: see `LeavingSession.leaveRest`. */
+export interface SessionRest {
+  /** What that node sends from now on does not follow the session. */
+  cut(node: NodeId): void
+  /** Nothing follows it any more; idempotent. */
+  end(): void
 }
 
 /** A session that arrives. It is in the registry and in the subscription tables from the beginning. */
@@ -87,12 +103,22 @@ export interface ArrivingSession {
   await(nodes: Iterable<NodeId>): void
   /** What that node publishes or forwards from now on is for this node. */
   cut(node: NodeId): void
+  /** Of this one, what is before its mark comes from the giver: what is behind it waits for that. */
+  holdBack(node: NodeId): void
+  /** All that the giver has of that node's messages is here, or is not waited for. */
+  release(node: NodeId): void
   /** From now on all messages are for this node. */
   openGate(): void
+  /** A message that the giver passes on, for this session only. */
+  take(message: Message, pending: Hold | undefined): void
+  /** The session leaves: what was held back, and is let go from now on, goes there; undefined: it stays. */
+  redirect(pass: ((message: Message, pending: Hold | undefined) => void) | undefined): void
+  /** It has ended, or gone on to another node. */
+  readonly isOver: boolean
   /** The whole queue is here, or as much of it as ever will be: what came meanwhile follows. */
   endQueue(): void
-  /** It is a session like any other from now on. */
-  finish(): void
+  /** It is a session like any other from now on. @param keepsGate save that marks are missing, or what is before them */
+  finish(keepsGate?: boolean): void
   /** After `endQueue`: calls `done` when it is on the disk here, where sessions are kept, so that the giver may forget it. */
   whenKept(done: (isKept: boolean) => void): void
   /** What is here is not a session: it is forgotten. */
@@ -137,6 +163,8 @@ export interface SessionMoves {
    */
   leave(clientId: string, epoch: number, owner: string | undefined): LeavingSession | undefined
   arrive(clientId: string, epoch: number, owner: string | undefined): ArrivingSession
+  /** A message for the session of this client, if there is one. */
+  deliverTo(clientId: string, message: Message, pending: Hold | undefined): void
   /** Whether a session of this client is here, or on its way here. */
   has(clientId: string): boolean
   /** Calls `done` when the session of this client, as it is now, is kept, or cannot be. */

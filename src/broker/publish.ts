@@ -27,8 +27,21 @@ export class DeliverySource {
   watchers = 0
   /** A node that is down, while what it was owed is delivered to the sessions that this node has inherited from it. */
   estate: NodeId | undefined
+  /** It comes by a node that its session has left, or was held back for what does: no gate passes it over. */
+  isPassedOn = false
 
   constructor(public node: NodeId) {}
+
+  /** Whatever is delivered by `deliver` was passed on. */
+  passOn(deliver: () => void): void {
+    const before = this.isPassedOn
+    this.isPassedOn = true
+    try {
+      deliver()
+    } finally {
+      this.isPassedOn = before
+    }
+  }
 }
 
 /** Publishers of these messages were answered: nobody waits, but a queue must take them as if somebody did. */
@@ -195,6 +208,19 @@ export class Publisher implements ForwardedSink {
       source.node = self
       source.estate = undefined
     }
+  }
+
+  /** A message for one session, from the node that it has left. */
+  deliverPassedOn(subscriber: Subscriber, message: Message, pending: Hold | undefined): void {
+    const { source, matches, metrics } = this.modules
+    metrics.forwardedIn.value++
+    if (this.isPast(message)) return
+    const deliveries = matches.match(message.topic).deliveries.filter((delivery) => delivery.subscriber === subscriber)
+    const allowed = this.deliveryFilter === undefined ? message : this.deliveryFilter(subscriber, message)
+    if (allowed === undefined) return
+    source.passOn(() => {
+      for (const delivery of deliveries) subscriber.deliver(allowed, delivery, pending)
+    })
   }
 
   private deliverToGroup(

@@ -98,6 +98,20 @@ export class SubscriptionDesk {
     this.tableOf(filter).subscribe(session, filter, options)
   }
 
+  /** Somebody else is to see what comes for the subscriptions of a session, shared ones aside: each of those is one member's. */
+  follow(follower: Subscriber, subscriptions: ReadonlyMap<string, SubscriptionOptions>): void {
+    for (const [filter, options] of subscriptions) {
+      if (!isShared(filter)) this.modules.subscriptions.subscribe(follower, filter, options)
+    }
+  }
+
+  /** @param subscriptions as they were when it began to follow */
+  unfollow(follower: Subscriber, subscriptions: ReadonlyMap<string, SubscriptionOptions>): void {
+    for (const filter of subscriptions.keys()) {
+      if (!isShared(filter)) this.modules.subscriptions.unsubscribe(follower, filter)
+    }
+  }
+
   /** Sends the retained messages of a filter once more: how far another node had come with them is not known. */
   resumeRetained(session: Session, topicFilter: string): void {
     const options = session.subscriptions.get(topicFilter)

@@ -13,6 +13,7 @@ import type { GroupTargets } from '../router/group-targets.js'
 import type { NodeId } from '../router/route-table.js'
 import { NodeError } from '../util/errors.js'
 import {
+  type Addressee,
   EXTENDED,
   ExtensionReader,
   LONG_HEAD,
@@ -265,6 +266,11 @@ export class BatchReader {
   /** Of the message that `onMessage` is given: the node that is down to which it was owed. */
   get estate(): NodeId | undefined {
     return this.extension.estate
+  }
+
+  /** Of the message that `onMessage` is given: the one session that it is for; undefined for all that match. */
+  get addressee(): Addressee | undefined {
+    return this.extension.addressee
   }
 
   /**

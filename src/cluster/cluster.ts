@@ -176,7 +176,9 @@ export class Cluster {
       send: (to, body) => this.membership.peers.get(to)?.send(body),
       mark: (to, mark) => this.membership.peers.get(to)?.exchange.mark(mark),
       peers: () => this.peersInReach(),
+      members: () => this.members(),
       isGone: (peer) => this.membership.peers.get(peer)?.isLive === false,
+      passOn: (to, message, head, pending) => this.peerForwarder.passOn(to, message, head, pending),
       routeVersion: () => this.routeLog.version,
       routeVersionOf: (peer) => this.membership.peers.get(peer)?.exchange.mirror.version ?? 0,
       turns: this.turns,
@@ -445,6 +447,7 @@ export class Cluster {
         handOn(dead, heir, positions, {
           ...{ self: modules.node, incarnation: ownNode.incarnation },
           ...{ peers, reader, sink: modules.sink, log: modules.log },
+          deliverTo: (clientId, message, pending) => modules.moves.deliverTo(clientId, message, pending),
         }),
       onSettled: (dead) => writeOff(dead, peers),
       mark: (to, mark) => peers.get(to)?.exchange.mark(mark),
@@ -492,6 +495,14 @@ export class Cluster {
 
   private peersInReach(): NodeId[] {
     return Array.from(this.membership.peers.values()).flatMap((peer) => (peer.isInReach ? [peer.name] : []))
+  }
+
+  /** All others that are or may come back, what they sent last with them. */
+  private members(): NodeId[] {
+    return Array.from(this.membership.peers.values()).flatMap((peer) => {
+      const isKnown = peer.incarnation !== 0 || peer.keepsSessions
+      return isKnown && peer.state !== 'left' ? [peer.name] : []
+    })
   }
 
   private takers(): NodeId[] {

@@ -32,6 +32,9 @@ const ESTATE = 10
 /** A mark of a session that moves (a `TakeoverMark` of the protocol): the entry says nothing else, its message is none. */
 const MARK = 9
 
+/** For one session that has moved here from the sender: four bytes of the number of the move, then the client ID in UTF-8. */
+const SESSION = 11
+
 const FIELD_HEADER_BYTES = 3
 const GROUP_BYTES = 14
 const RECEIPT_BYTES = 6
@@ -131,18 +134,36 @@ export class EntryHeads {
 
 /** Flags, and an extension with the publisher, unless it is nobody, and with the node that is down that was owed the message. */
 export function inheritedHead(publisherId: string, estate: NodeId): Buffer {
+  return headWith(publisherId, ESTATE, Buffer.from(estate))
+}
+
+/** A session that has moved, as its giver and its taker know it. */
+export interface Addressee {
+  /** The taker's number of the move. */
+  readonly move: number
+  readonly clientId: string
+}
+
+/** Flags, and an extension with the publisher, unless it is nobody, and with the one session that is to get the message. */
+export function passedOnHead(publisherId: string, { move, clientId }: Addressee): Buffer {
+  const value = Buffer.allocUnsafe(4 + Buffer.byteLength(clientId))
+  value.writeUInt32BE(move)
+  value.write(clientId, 4)
+  return headWith(publisherId, SESSION, value)
+}
+
+function headWith(publisherId: string, kind: number, value: Buffer): Buffer {
   const publisher = publisherId === '' ? PLAIN_HEAD : encode(publisherId)
   const before = publisher.length - Math.min(publisher.length, PREFIX_BYTES)
-  const value = Buffer.byteLength(estate)
-  const extension = before + FIELD_HEADER_BYTES + value
-  if (extension > LONGEST_EXTENSION_BYTES) return inheritedHead('', estate)
+  const extension = before + FIELD_HEADER_BYTES + value.length
+  if (extension > LONGEST_EXTENSION_BYTES) return headWith('', kind, value)
   const head = Buffer.allocUnsafeSlow(PREFIX_BYTES + extension)
   publisher.copy(head)
   head[0] = EXTENDED
   head.writeUInt16BE(extension, 1)
-  head[PREFIX_BYTES + before] = ESTATE
-  head.writeUInt16BE(value, PREFIX_BYTES + before + 1)
-  head.write(estate, PREFIX_BYTES + before + FIELD_HEADER_BYTES)
+  head[PREFIX_BYTES + before] = kind
+  head.writeUInt16BE(value.length, PREFIX_BYTES + before + 1)
+  value.copy(head, PREFIX_BYTES + before + FIELD_HEADER_BYTES)
   return head
 }
 
@@ -188,6 +209,8 @@ export class ExtensionReader {
   targets: GroupTargets | undefined
   /** The node that is down to which the message was owed; undefined when it was not. */
   estate: NodeId | undefined
+  /** The one session that the message is for; undefined for all that match. */
+  addressee: Addressee | undefined
   private readonly list = new GroupTargets()
 
   /** There is no extension. */
@@ -195,6 +218,7 @@ export class ExtensionReader {
     this.publisherId = ''
     this.targets = undefined
     this.estate = undefined
+    this.addressee = undefined
   }
 
   /** Reads `chunk[start, end)`, fields without their length. A field that is cut ends it. */
@@ -206,6 +230,11 @@ export class ExtensionReader {
       if (valueEnd > end) return
       if (chunk[at] === PUBLISHER) this.publisherId = chunk.toString('utf8', valueAt, valueEnd)
       else if (chunk[at] === ESTATE) this.estate = chunk.toString('utf8', valueAt, valueEnd)
+      else if (chunk[at] === SESSION && valueEnd >= valueAt + 4)
+        this.addressee = {
+          move: chunk.readUInt32BE(valueAt),
+          clientId: chunk.toString('utf8', valueAt + 4, valueEnd),
+        }
       else if (chunk[at] === GROUPS && valueEnd > valueAt) this.readGroups(chunk, valueAt, valueEnd)
       else if (chunk[at] === GROUP_KEYS) this.readKeys(chunk, valueAt, valueEnd)
       at = valueEnd

@@ -15,7 +15,7 @@ import { asError } from '../util/errors.js'
 import type { TurnQueue, TurnTask } from '../util/turn.js'
 import { BatchAssembler, type BatchReader } from './batch.js'
 import { Custody } from './custody.js'
-import { markOf } from './entry-extension.js'
+import { type Addressee, markOf } from './entry-extension.js'
 import { speaks } from './features.js'
 import { HintQueue } from './hint-queue.js'
 import type { Hints } from './hints.js'
@@ -68,7 +68,18 @@ export interface ExchangeModules {
   /** How far this node has come in what peers send it. */
   positions: ReceivedPositions
   /** Whom everything concerns that is not of the exchange itself: the client directory, sessions that move. */
-  directory: { receive(from: NodeId, body: LinkBody): void; routesTaken(from: NodeId): void }
+  directory: {
+    receive(from: NodeId, body: LinkBody): void
+    routesTaken(from: NodeId): void
+    /** @param isOfThisLife whether the peer meant the session as this life of the node knows it */
+    takePassedOn(
+      from: NodeId,
+      addressee: Addressee,
+      message: Message,
+      pending: PendingPublish | undefined,
+      isOfThisLife: boolean,
+    ): void
+  }
   counters: PeerCounters
   batchSizes: BatchSizes
   /** QoS 0 messages of which a broken link had taken a part only. */
@@ -443,15 +454,19 @@ export class Exchange implements TurnTask {
     try {
       const mark = markOf(entries)
       if (mark === undefined) this.modules.reader.read(entries, waitedMs, this.onMessage, this.takesShortEntries)
-      // A move has ended with the lives that it was between.
-      else if (!this.isFromOtherLife) {
-        this.modules.directory.receive(this.peer, { $case: 'takeoverMark', value: decodeMark(mark) })
-      }
+      else this.takeMark(decodeMark(mark), origin)
     } catch (error) {
       this.modules.counters.malformedBatches += 1
       this.modules.log.error({ peer: this.peer, err: asError(error) }, 'forwarded batch could not be delivered whole')
     }
     this.deliveredPending = undefined
+  }
+
+  /** A move has ended with the lives that it was between, save that another life of who marks stands by the mark. */
+  private takeMark(mark: TakeoverMark, origin: BatchOrigin | undefined): void {
+    const isForThisLife = mark.estate === undefined && origin?.receiver === this.modules.incarnation()
+    if (this.isFromOtherLife && !isForThisLife) return
+    this.modules.directory.receive(this.peer, { $case: 'takeoverMark', value: mark })
   }
 
   private isOfThisLife({ incarnation, receiver }: BatchOrigin): boolean {
@@ -471,8 +486,10 @@ export class Exchange implements TurnTask {
     if (targets !== undefined && this.isFromOtherLife) this.translate(targets)
     try {
       const pending = message.qos === 0 ? undefined : this.deliveredPending
-      const { estate } = this.modules.reader
-      if (estate !== undefined) this.modules.sink.deliverInherited(message, this.peer, pending, estate)
+      const { estate, addressee } = this.modules.reader
+      if (addressee !== undefined && estate === undefined)
+        this.modules.directory.takePassedOn(this.peer, addressee, message, pending, !this.isFromOtherLife)
+      else if (estate !== undefined) this.modules.sink.deliverInherited(message, this.peer, pending, estate)
       else this.modules.sink.deliverForwarded(message, this.peer, pending, targets, this.receipts)
     } catch (error) {
       // One message must not cost the others of its batch.

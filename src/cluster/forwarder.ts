@@ -85,6 +85,11 @@ export class PeerForwarder implements Forwarder {
     }
   }
 
+  /** A message of QoS 1 or 2 for one session that has moved to that node; see `passedOnHead`. */
+  passOn(node: NodeId, message: Message, head: Buffer, pending: PendingPublish | undefined): void {
+    if (!this.isStopped) this.forwardTo(node, message, head, pending)
+  }
+
   /** One entry, unless there are thousands of groups; the further ones are for groups only. */
   private forwardToGroups(
     node: NodeId,

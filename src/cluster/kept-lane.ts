@@ -207,8 +207,7 @@ export class KeptLane {
     this.oldestSequence += this.batches.length
     this.shelvedTo = this.oldestSequence - 1
     this.forget()
-    // A move between sessions has ended with the peer: its mark says nothing any more.
-    const isOwed = ({ sealed }: KeptBatch): boolean => sealed !== TAKEN && (sealed.count > 0 || sealed.continued)
+    const isOwed = ({ sealed }: KeptBatch): boolean => sealed !== TAKEN
     hints.shelve(
       batches.flatMap((batch, index) => (isOwed(batch) ? [{ batch, sequence: first + index }] : [])),
       this.shelvedTo,

@@ -54,6 +54,8 @@ export class PeerFactory {
           moves.routesTaken(from)
           this.modules.groupWatch.look()
         },
+        takePassedOn: (from, addressee, message, pending, isOfThisLife) =>
+          moves.takePassedOn(from, addressee, message, pending, isOfThisLife),
       },
       counters,
       batchSizes: metrics.batchSizes,

@@ -7,6 +7,7 @@ import { variableIntegerSize, writeVariableInteger } from '../mqtt/wire/variable
 import {
   Batch,
   Beat,
+  type EarlierCut,
   type Farewell_Reason,
   Farewell_Reason as FarewellReason,
   LinkFrame,
@@ -49,7 +50,7 @@ export type {
   SessionWill,
   View,
 } from './generated/cluster/v1/cluster.js'
-export type { Batch, SessionPart, TakeoverMark }
+export type { Batch, EarlierCut, SessionPart, TakeoverMark }
 
 export const REFUSAL_CODES = RefusalCode
 export type RefusalCodeValue = Refused_Code

@@ -11,7 +11,7 @@ import type { Message } from '../../mqtt/wire/message.js'
 import type { GroupTargets } from '../../router/group-targets.js'
 import { asError } from '../../util/errors.js'
 import { BatchAssembler, type BatchReader } from '../batch.js'
-import { inheritedHead, markOf } from '../entry-extension.js'
+import { inheritedHead, markOf, passedOnHead } from '../entry-extension.js'
 import type { Hint, HintsFor } from '../hints.js'
 import type { Peer } from '../peer.js'
 import { KnownBatches } from '../received-positions.js'
@@ -23,6 +23,8 @@ export interface DebtModules {
   readonly peers: ReadonlyMap<NodeId, Peer>
   readonly reader: BatchReader
   readonly sink: ForwardedSink
+  /** To the session of that client alone, if it is here. */
+  readonly deliverTo: (clientId: string, message: Message, pending: PendingPublish) => void
   readonly log: Logger
 }
 
@@ -54,7 +56,7 @@ export function handOn(
   dead: NodeLife,
   heir: NodeId,
   positions: Uint8Array | undefined,
-  { self, incarnation, peers, reader, sink, log }: DebtModules,
+  { self, incarnation, peers, reader, sink, deliverTo, log }: DebtModules,
 ): number {
   const peer = peers.get(dead.node)
   // A later life of it is there, and what this one was owed is on its way to that one.
@@ -79,7 +81,13 @@ export function handOn(
       messages += 1
       if (targets !== undefined) payGroups(message, targets, debt, made === incarnation)
       if (targets?.isOnly === true) return
-      if (heir === self) sink.deliverInherited(message, self, debt, dead.node)
+      const { addressee } = reader
+      if (addressee !== undefined) {
+        // For the one session that had moved there, of whose move its heir knows nothing.
+        const head = passedOnHead(message.publisherId, { ...addressee, move: 0 })
+        if (heir === self) deliverTo(addressee.clientId, message, debt)
+        else to?.exchange.owe(message.frame(true, message.qos, message.retain), head)
+      } else if (heir === self) sink.deliverInherited(message, self, debt, dead.node)
       else
         to?.exchange.owe(
           message.frame(true, message.qos, message.retain),

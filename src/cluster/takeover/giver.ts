@@ -7,27 +7,19 @@
  */
 
 import type { Logger } from 'pino'
-import type { LeavingSession, SessionMoves } from '../../broker/move-ports.js'
+import type { SessionMoves } from '../../broker/move-ports.js'
 import type { NodeId } from '../../router/route-table.js'
 import type { TurnQueue, TurnTask } from '../../util/turn.js'
-import { encodeSessionPart, type LinkBody, type LinkBodyOf, type SessionPart } from '../wire.js'
-import { emptyPart, queuePart, stateParts } from './session-part.js'
+import type { EarlierCut, LinkBody, LinkBodyOf } from '../wire.js'
+import type { Aftermath } from './aftermath.js'
+import { type Closing, Giving } from './giving.js'
+import type { TakeoverMetrics } from './metrics.js'
+import { MAXIMUM_RESTS, Rest, type RestModules } from './rest.js'
 
-/** Bytes on their way to the taker at most, of one session. */
-const WINDOW_BYTES = 512 * 1024
 /** How long sessions are put into pieces in one turn, in milliseconds. */
 const SLICE_MS = 2
-/** Bytes of one message on the link: others get between. */
-const PIECE_BYTES = 32 * 1024
 /** A taker that says nothing for so long is not waited for, in milliseconds. */
 const SILENCE_MS = 30_000
-/** How long marks are waited for once they are asked for, in milliseconds. */
-const MARKS_TIMEOUT_MS = 10_000
-
-interface Piece {
-  readonly data: Buffer
-  readonly continued: boolean
-}
 
 export interface GiverModules {
   readonly send: (to: NodeId, body: LinkBody) => void
@@ -35,142 +27,34 @@ export interface GiverModules {
   readonly isGone: (node: NodeId) => boolean
   readonly turns: Pick<TurnQueue, 'add'>
   readonly sessions: SessionMoves
+  readonly self: NodeId
+  /** Nodes with a link: those that can mark soon. */
+  readonly peers: () => readonly NodeId[]
+  /** Other nodes that are or may come back. */
+  readonly members: () => readonly NodeId[]
+  readonly passOn: RestModules['passOn']
+  readonly mark: RestModules['mark']
+  /** What is still to come for a session that came here before; undefined for nearly every session. */
+  readonly aftermathOf: (clientId: string) => Aftermath | undefined
+  /** Of the move in which it came here, and of those before it: cuts that are not all made. */
+  readonly earlierCuts: (clientId: string) => EarlierCut[]
+  readonly metrics: TakeoverMetrics
   readonly log: Logger
-}
-
-/** One session on its way. */
-class Giving {
-  credit = WINDOW_BYTES
-  heardAt = performance.now()
-  private state: Generator<SessionPart>
-  private pieces: Piece[] = []
-  /** Parts that are sent or in `pieces`. */
-  private parts = 0
-  private stateParts = 0
-  /** Of each part of the queue: how many messages of it are sent by its end. */
-  private readonly ends: number[] = []
-  private isStateSent = false
-  private isLastSent = false
-  private isPaused = false
-  private readonly marked = new Set<NodeId>()
-  private awaited: Set<NodeId> | undefined
-  private askedAt = Number.POSITIVE_INFINITY
-
-  constructor(
-    readonly taker: NodeId,
-    readonly move: number,
-    readonly epoch: number,
-    readonly session: LeavingSession,
-    private readonly send: (to: NodeId, body: LinkBody) => void,
-  ) {
-    this.state = stateParts(session)
-  }
-
-  /** From that node's messages on, the taker gets them. */
-  mark(node: NodeId): void {
-    this.marked.add(node)
-    this.session.cut(node)
-  }
-
-  await(nodes: readonly NodeId[]): void {
-    this.awaited = new Set(nodes)
-    this.askedAt = performance.now()
-  }
-
-  /** The link is lost: nothing goes until the taker has said on a new one what it has. */
-  pause(): void {
-    this.isPaused = true
-    this.pieces = []
-  }
-
-  /** On a new link: the taker has this many parts. False when that cannot be. */
-  resume(parts: number): boolean {
-    if (parts > this.parts) return false
-    this.isPaused = false
-    this.credit = WINDOW_BYTES
-    this.pieces = []
-    this.isLastSent = false
-    if (!this.isStateSent || parts < this.stateParts) {
-      // The session is frozen: its state is what it was, part by part.
-      this.state = stateParts(this.session)
-      for (let part = 0; part < parts; part += 1) this.state.next()
-      this.isStateSent = false
-      this.stateParts = parts
-      this.ends.length = 0
-    } else {
-      this.ends.length = Math.min(this.ends.length, parts - this.stateParts)
-    }
-    this.parts = parts
-    return true
-  }
-
-  /** Nobody waits for that node's mark. */
-  excuse(node: NodeId): void {
-    this.awaited?.delete(node)
-  }
-
-  /** Gives up waiting for marks that are too late. */
-  checkTime(now: number): void {
-    if (now - this.askedAt > MARKS_TIMEOUT_MS) this.awaited?.clear()
-  }
-
-  /** Sends a piece, if there is one and the taker has room for it; false when not. */
-  sendPiece(): boolean {
-    const { taker, move } = this
-    const piece = this.credit > 0 && !this.isPaused ? this.nextPiece() : undefined
-    if (piece === undefined) return false
-    this.credit -= piece.data.length
-    this.send(taker, { $case: 'takeoverPiece', value: { move, ...piece } })
-    return true
-  }
-
-  private nextPiece(): Piece | undefined {
-    if (this.pieces.length === 0) {
-      const part = this.nextPart()
-      if (part === undefined) return undefined
-      this.pieces = cut(encodeSessionPart(part)).reverse()
-    }
-    return this.pieces.pop()
-  }
-
-  private nextPart(): SessionPart | undefined {
-    if (!this.isStateSent) {
-      const { value } = this.state.next()
-      if (value !== undefined) {
-        this.parts += 1
-        this.stateParts += 1
-        return value
-      }
-      this.isStateSent = true
-    }
-    // The client waits for marks, and not for its queue: that goes behind them.
-    if (this.awaited === undefined) return undefined
-    const sent = this.ends.at(-1) ?? 0
-    const next = queuePart(this.session, sent)
-    if (next !== undefined) {
-      this.parts += 1
-      this.ends.push(sent + next.count)
-      return next.part
-    }
-    if (this.isLastSent || !this.areMarksHere(this.awaited)) return undefined
-    this.isLastSent = true
-    this.parts += 1
-    this.session.close()
-    return { ...emptyPart(), last: true }
-  }
-
-  private areMarksHere(awaited: ReadonlySet<NodeId>): boolean {
-    for (const node of awaited) if (!this.marked.has(node)) return false
-    return true
-  }
 }
 
 export class Giver implements TurnTask {
   isQueued = false
   /** By taker and its number for the move. */
   private readonly givings = new Map<string, Giving>()
+  /** By the same: sessions that are gone, and that messages may still have to follow. */
+  private readonly rests = new Map<string, Rest>()
 
   constructor(private readonly modules: GiverModules) {}
+
+  /** Sessions that are gone, and that messages may still have to follow. */
+  get restCount(): number {
+    return this.rests.size
+  }
 
   get size(): number {
     return this.givings.size
@@ -187,7 +71,12 @@ export class Giver implements TurnTask {
     }
     const session = this.modules.sessions.leave(clientId, epoch, owner)
     if (session === undefined) return this.refuse(from, move)
-    const giving = new Giving(from, move, epoch, session, this.modules.send)
+    const { peers, members, earlierCuts } = this.modules
+    const inReach = peers()
+    const unmarked = members().filter((node) => !inReach.includes(node))
+    const stateEnd = { unmarked, earlier: earlierCuts(clientId) }
+    const close = (): Closing => this.close(giving)
+    const giving: Giving = new Giving(from, move, epoch, session, this.modules.send, stateEnd, close)
     this.givings.set(keyOf(from, move), giving)
     session.watchUnsettled((packetId) => {
       this.modules.send(from, { $case: 'takeoverSettled', value: { clientId, packetIds: [packetId] } })
@@ -213,16 +102,22 @@ export class Giver implements TurnTask {
   }
 
   /** The taker asks all nodes for marks. */
-  asked(taker: NodeId, { move, nodes }: LinkBodyOf<'takeoverCut'>['value']): void {
+  asked(taker: NodeId, { move, nodes, absent, takesRest }: LinkBodyOf<'takeoverCut'>['value']): void {
     const giving = this.find(taker, move)
+    if (giving === undefined) return
+    const { self, isGone, peers } = this.modules
+    const inReach = [self, taker, ...peers()]
+    giving.takesRest = takesRest === true
     // The taker may not have known yet that one of them is gone.
-    giving?.await(nodes.filter((node) => !this.modules.isGone(node)))
+    const awaited = nodes.filter((node) => !isGone(node) && (!giving.takesRest || inReach.includes(node)))
+    giving.await([...nodes, ...absent], awaited)
     this.wake()
   }
 
   marked(node: NodeId, taker: NodeId, move: number): void {
     const giving = this.find(taker, move)
-    giving?.mark(node)
+    if (giving === undefined) this.rests.get(keyOf(taker, move))?.marked(node)
+    else giving.mark(node)
     this.wake()
   }
 
@@ -232,15 +127,18 @@ export class Giver implements TurnTask {
     this.givings.delete(keyOf(from, move))
     const { clientId } = giving.session
     giving.session.commit()
+    if (giving.rest !== undefined) this.rests.set(keyOf(from, move), giving.rest)
+    giving.rest?.begin()
     this.modules.log.debug({ clientId, peer: from }, 'session has gone to the node of its client')
   }
 
   /** The taker does not want it any more. */
   ended(from: NodeId, { move, discard, unseen }: LinkBodyOf<'takeoverEnd'>['value']): void {
     const giving = this.find(from, move)
-    if (giving === undefined) return
+    if (giving === undefined) return this.rests.get(keyOf(from, move))?.end()
     if (!discard) return this.abort(giving)
     this.givings.delete(keyOf(from, move))
+    giving.rest?.end()
     if (unseen) giving.session.end()
     else giving.session.commit()
   }
@@ -249,6 +147,19 @@ export class Giver implements TurnTask {
   reclaim(clientId: string): void {
     const giving = this.ofClient(clientId)
     if (giving !== undefined) this.abort(giving)
+  }
+
+  /** Another life of a node is there: it does not know the moves of the one before. */
+  nodeBegunAnew(node: NodeId): void {
+    for (const rest of this.rests.values()) if (rest.taker === node) rest.end()
+  }
+
+  /** Called about once a second. @param members other nodes that are or may come back */
+  checkMembers(members: ReadonlySet<NodeId>): void {
+    for (const [key, rest] of this.rests) {
+      rest.checkMembers(members)
+      if (rest.isOver) this.rests.delete(key)
+    }
   }
 
   linkLost(node: NodeId): void {
@@ -273,6 +184,8 @@ export class Giver implements TurnTask {
 
   stop(): void {
     for (const giving of this.givings.values()) this.abort(giving)
+    for (const rest of this.rests.values()) rest.end()
+    this.rests.clear()
   }
 
   /** A piece of each session in turn, as long as a turn may be. */
@@ -291,11 +204,34 @@ export class Giver implements TurnTask {
     if (this.givings.size > 0) this.modules.turns.add(this)
   }
 
+  /** The queue is sent. What is still missing of the others follows it, if the taker knows what that is. */
+  private close(giving: Giving): Closing {
+    const { taker, move, session, takesRest } = giving
+    const { aftermathOf, passOn, mark, metrics } = this.modules
+    const before = aftermathOf(session.clientId)
+    const { unmarked } = giving
+    const isNeeded = takesRest && (unmarked.length > 0 || before !== undefined)
+    const hasRoom = this.rests.size < MAXIMUM_RESTS
+    if (isNeeded && !hasRoom) metrics.restsRefused.value++
+    if (isNeeded && hasRoom) {
+      const onPassed = (): void => {
+        metrics.restMessages.value++
+      }
+      giving.rest ??= new Rest(taker, move, session, new Set(unmarked), before, { passOn, mark, onPassed })
+    }
+    session.close()
+    const { rest } = giving
+    return rest === undefined
+      ? { unmarked, passesOn: unmarked.length === 0 }
+      : { unmarked: rest.unmarked, passesOn: true }
+  }
+
   private abort(giving: Giving): void {
-    const { taker, move, session } = giving
+    const { taker, move, session, rest } = giving
     this.givings.delete(keyOf(taker, move))
     this.refuse(taker, move)
     session.abort()
+    rest?.giveBack()
     this.modules.log.info({ clientId: session.clientId, peer: taker }, 'session stays, its move came to nothing')
   }
 
@@ -316,14 +252,4 @@ export class Giver implements TurnTask {
 
 function keyOf(taker: NodeId, move: number): string {
   return `${move} ${taker}`
-}
-
-/** Pieces of a part; one at least. */
-function cut(bytes: Buffer): Piece[] {
-  const pieces: Piece[] = []
-  for (let at = 0; at === 0 || at < bytes.length; at += PIECE_BYTES) {
-    const end = Math.min(at + PIECE_BYTES, bytes.length)
-    pieces.push({ data: bytes.subarray(at, end), continued: end < bytes.length })
-  }
-  return pieces
 }

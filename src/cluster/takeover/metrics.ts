@@ -25,6 +25,7 @@ const DURATION_BUCKETS = [0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.
 export interface TakeoverGauges {
   leaving(): number
   arriving(): number
+  rests(): number
 }
 
 export interface TakeoverMetrics {
@@ -33,8 +34,12 @@ export interface TakeoverMetrics {
   readonly bytes: Counter
   /** Seconds that a CONNECT waited. */
   readonly waits: Histogram
-  /** Marks that did not come in time: messages of that moment may have been delivered twice. */
+  /** Nodes whose marks did not come in time. */
   readonly marksMissed: Counter
+  /** Messages that were passed on to sessions that have gone from here. */
+  readonly restMessages: Counter
+  /** Sessions that are gone, and that nothing could follow any more. */
+  readonly restsRefused: Counter
   /** Sessions that nodes which stop have offered to this one. */
   readonly offers: { readonly taken: Counter; readonly declined: Counter }
   /** Sessions that no node has taken when this one stopped. */
@@ -45,6 +50,13 @@ export function createTakeoverMetrics(registry: MetricRegistry, gauges: Takeover
   registry.gauge({ name: 'sessions_leaving', help: 'Sessions on their way to another node.' }, () => gauges.leaving())
   registry.gauge({ name: 'sessions_arriving', help: 'Sessions on their way here from another node.' }, () =>
     gauges.arriving(),
+  )
+  registry.gauge(
+    {
+      name: 'session_rests',
+      help: 'Sessions that have gone to another node while a third was silent or cut off: what that one still sends here for them is passed on.',
+    },
+    () => gauges.rests(),
   )
   return {
     outcomes: registry.counters(
@@ -78,7 +90,15 @@ export function createTakeoverMetrics(registry: MetricRegistry, gauges: Takeover
     ),
     marksMissed: registry.counter({
       name: 'session_move_marks_missed_total',
-      help: 'Nodes that did not say in time from when on their messages are for the new node of a session.',
+      help: 'Nodes that did not say in time from when on their messages are for the new node of a session: until they do they come by the node that it has left.',
+    }),
+    restMessages: registry.counter({
+      name: 'session_rest_messages_total',
+      help: 'Messages that have come here late for sessions that had gone to another node, and were passed on to it.',
+    }),
+    restsRefused: registry.counter({
+      name: 'session_rests_refused_total',
+      help: 'Sessions that have gone to another node without what silent nodes may still send here for them: too many are waited for already.',
     }),
   }
 }

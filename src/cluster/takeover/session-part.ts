@@ -40,6 +40,8 @@ export function emptyPart(): SessionPart {
     queue: [],
     last: false,
     will: undefined,
+    unmarked: [],
+    earlier: [],
   }
 }
 

@@ -9,18 +9,25 @@
 
 import type { Logger } from 'pino'
 import type { FetchRequest, SessionFound, SessionMoves, Takeovers } from '../../broker/move-ports.js'
+import type { PendingPublish } from '../../broker/ports.js'
+import type { Message } from '../../mqtt/wire/message.js'
 import type { NodeId } from '../../router/route-table.js'
 import type { MetricRegistry } from '../../telemetry/registry.js'
 import type { TurnQueue } from '../../util/turn.js'
 import type { Adoptions } from '../adoption/adoptions.js'
+import type { Addressee } from '../entry-extension.js'
 import type { LinkBody, LinkBodyOf, TakeoverMark } from '../wire.js'
+import { Aftermaths } from './aftermaths.js'
 import { Giver } from './giver.js'
 import { Handover } from './handover.js'
 import { createTakeoverMetrics } from './metrics.js'
+import type { RestModules } from './rest.js'
 import { Taker } from './taker.js'
 
 /** How often it looks whether somebody has waited long enough, in milliseconds. */
 const CHECK_INTERVAL_MS = 100
+/** How often it looks who is a member still, in milliseconds. */
+const MEMBERS_INTERVAL_MS = 1_000
 /** A taker whose routes have not come for so long has asked again or is gone, in milliseconds. */
 const ROUTES_TIMEOUT_MS = 10_000
 /** A taker does not wait for an answer for longer, in milliseconds. */
@@ -33,9 +40,12 @@ export interface SessionTakeoverModules {
   /** Puts a mark behind what was forwarded to a peer until now; false when there is no such peer. */
   readonly mark: (to: NodeId, mark: TakeoverMark) => void
   readonly peers: () => readonly NodeId[]
-  /** Of this node's own routes. */
+  /** All other nodes that are or may come back. */
+  readonly members: () => readonly NodeId[]
+  readonly passOn: RestModules['passOn']
   /** Whether a node is down or has left. */
   readonly isGone: (node: NodeId) => boolean
+  /** Of this node's own routes. */
   readonly routeVersion: () => number
   /** Of a peer's routes, as far as they are here. */
   readonly routeVersionOf: (peer: NodeId) => number
@@ -62,6 +72,10 @@ export class SessionTakeover implements Takeovers {
   private readonly giver: Giver
   private readonly taker: Taker
   private readonly handover: Handover
+  private readonly aftermaths: Aftermaths
+  /** Which life of each node a link was made with last. */
+  private readonly lives = new Map<NodeId, number>()
+  private checkedMembersAt = 0
   private cuts: WaitingCut[] = []
   private timer: NodeJS.Timeout | undefined
   private isStopped = false
@@ -72,11 +86,18 @@ export class SessionTakeover implements Takeovers {
     const metrics = createTakeoverMetrics(modules.metrics, {
       leaving: () => this.giver.size,
       arriving: () => this.taker.size,
+      rests: () => this.giver.restCount,
     })
-    const { isGone, isTaking, takers } = modules
-    this.giver = new Giver({ send, isGone, turns, sessions, log })
+    const { isGone, isTaking, takers, members, passOn, mark } = modules
+    const aftermaths = new Aftermaths({ self, send })
+    this.aftermaths = aftermaths
+    this.giver = new Giver({
+      ...{ self, send, isGone, turns, sessions, peers, members, passOn, mark, metrics, log },
+      aftermathOf: (clientId) => aftermaths.of(clientId),
+      earlierCuts: (clientId) => aftermaths.earlierCuts(clientId),
+    })
     this.handover = new Handover({ send, takers, sessions, isTaking, metrics, log })
-    this.taker = new Taker({ self, send, peers, routeVersion, sessions, metrics, log })
+    this.taker = new Taker({ self, send, peers, members, aftermaths, routeVersion, sessions, metrics, log })
   }
 
   get mayBeLost(): boolean {
@@ -117,6 +138,7 @@ export class SessionTakeover implements Takeovers {
       const now = performance.now()
       this.taker.checkTime(now)
       this.giver.checkTime(now)
+      this.checkMembers(now)
       this.cuts = this.cuts.filter(({ deadline }) => deadline > now)
     }, CHECK_INTERVAL_MS)
   }
@@ -128,6 +150,7 @@ export class SessionTakeover implements Takeovers {
     this.modules.adoptions?.stop()
     this.handover.stop()
     this.taker.stop()
+    this.aftermaths.stop()
     this.giver.stop()
   }
 
@@ -206,6 +229,19 @@ export class SessionTakeover implements Takeovers {
     }
   }
 
+  /** A message for one session that has moved here, from the node that it has left. */
+  takePassedOn(
+    from: NodeId,
+    { move, clientId }: Addressee,
+    message: Message,
+    pending: PendingPublish | undefined,
+    isOfThisLife: boolean,
+  ): void {
+    // The move is forgotten with the life in which it was made, and the session is there again.
+    if (!isOfThisLife || move === 0) this.modules.sessions.deliverTo(clientId, message, pending)
+    else if (!this.taker.takePassedOn(from, move, message, pending)) this.aftermaths.take(from, move, message, pending)
+  }
+
   /** More of a peer's routes is here. */
   routesTaken(peer: NodeId): void {
     this.modules.adoptions?.routesTaken(peer)
@@ -219,7 +255,14 @@ export class SessionTakeover implements Takeovers {
   /** A link to a peer is open, the same that it was before: moves go on. */
   linkUp(node: NodeId, incarnation: number): void {
     this.modules.adoptions?.nodeUp(node, incarnation)
+    const before = this.lives.get(node)
+    this.lives.set(node, incarnation)
+    if (before !== undefined && before !== incarnation) {
+      this.giver.nodeBegunAnew(node)
+      this.aftermaths.nodeBegunAnew(node)
+    }
     this.taker.linkUp(node)
+    this.aftermaths.linkUp(node)
   }
 
   /** A link to a peer is lost; the peer may be there still. */
@@ -234,7 +277,16 @@ export class SessionTakeover implements Takeovers {
     this.cuts = this.cuts.filter(({ taker }) => taker !== node)
     this.handover.nodeGone(node)
     this.taker.nodeGone(node)
+    this.aftermaths.nodeGone(node)
     this.giver.nodeGone(node)
+  }
+
+  private checkMembers(now: number): void {
+    if (now - this.checkedMembersAt < MEMBERS_INTERVAL_MS) return
+    this.checkedMembersAt = now
+    const members = new Set(this.modules.members())
+    this.aftermaths.checkTime(now, members)
+    this.giver.checkMembers(members)
   }
 
   /** A session that is still on its way here goes on when it has come. */
@@ -263,7 +315,12 @@ export class SessionTakeover implements Takeovers {
   }
 
   /** From here on this node's messages are the taker's: it is told, and so is the giver, in front of the next ones. */
-  private mark(taker: NodeId, { move, giver }: LinkBodyOf<'takeoverCut'>['value']): void {
+  private mark(taker: NodeId, { move, giver, earlier }: LinkBodyOf<'takeoverCut'>['value']): void {
+    this.markOne(taker, giver, move)
+    for (const cut of earlier) this.markOne(cut.taker, cut.giver, cut.move)
+  }
+
+  private markOne(taker: NodeId, giver: NodeId, move: number): void {
     const { self } = this.modules
     const mark = { move, taker }
     if (giver === self) this.giver.marked(self, taker, move)
@@ -272,8 +329,9 @@ export class SessionTakeover implements Takeovers {
     else this.modules.mark(taker, mark)
   }
 
-  private marked(from: NodeId, { move, taker }: TakeoverMark): void {
-    if (taker === this.modules.self) this.taker.marked(from, move)
+  private marked(from: NodeId, { move, taker, restOf }: TakeoverMark): void {
+    if (restOf !== undefined) this.taker.settled(from, move, restOf)
+    else if (taker === this.modules.self) this.taker.marked(from, move)
     else this.giver.marked(from, taker, move)
   }
 

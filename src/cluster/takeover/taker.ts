@@ -9,10 +9,21 @@
 
 import type { Logger } from 'pino'
 import type { ArrivingSession, FetchRequest, MovedInFlight, SessionMoves } from '../../broker/move-ports.js'
+import type { Hold } from '../../mqtt/session/session.js'
+import type { Message } from '../../mqtt/wire/message.js'
 import type { NodeId } from '../../router/route-table.js'
 import { asError } from '../../util/errors.js'
 import { BatchAssembler } from '../batch.js'
-import { asBuffer, decodeSessionPart, type LinkBody, type LinkBodyOf, type SessionPart } from '../wire.js'
+import {
+  asBuffer,
+  decodeSessionPart,
+  type EarlierCut,
+  type LinkBody,
+  type LinkBodyOf,
+  type SessionPart,
+} from '../wire.js'
+import { Aftermath } from './aftermath.js'
+import type { Aftermaths } from './aftermaths.js'
 import type { MoveOutcome, TakeoverMetrics } from './metrics.js'
 import { MoveLog } from './move-log.js'
 import { decodeInFlight, decodeQueued, decodeState, decodeSubscription } from './session-part.js'
@@ -30,6 +41,10 @@ export interface TakerModules {
   readonly send: (to: NodeId, body: LinkBody) => void
   /** Nodes with a link; where it takes the place of another, what is sent may be lost, and `linkUp` says when it is there. */
   readonly peers: () => readonly NodeId[]
+  /** Other nodes that are or may come back. */
+  readonly members: () => readonly NodeId[]
+  /** Moves that are over but for what is late. */
+  readonly aftermaths: Aftermaths
   readonly routeVersion: () => number
   readonly sessions: SessionMoves
   readonly metrics: TakeoverMetrics
@@ -50,6 +65,14 @@ class Arrival {
   cut: LinkBodyOf<'takeoverCut'> | undefined
   /** Nodes whose mark has not come; undefined before they are asked. */
   awaited: Set<NodeId> | undefined
+  /** All that were asked, and whose mark has not come. */
+  unmarked = new Set<NodeId>()
+  /** What is behind their marks waits, since what is before them may come late. */
+  readonly late = new Set<NodeId>()
+  /** Of these the giver passes on what is before their marks; undefined before the last part. */
+  owing: Set<NodeId> | undefined
+  /** Cuts of earlier moves of the session that are not all made. */
+  readonly earlier: EarlierCut[] = []
   messages = 0
   /** Whole parts that have come. */
   parts = 0
@@ -68,7 +91,8 @@ export class Taker {
   private readonly arrivals = new Map<number, Arrival>()
   private readonly byClient = new Map<string, Arrival>()
   private readonly moveLog: MoveLog
-  private lastMove = 0
+  /** Marks may outlive this node: those of its lives before must not be taken for those of this one. */
+  private lastMove = Math.floor(Math.random() * MOVE_MODULUS)
 
   constructor(private readonly modules: TakerModules) {
     this.moveLog = new MoveLog(modules.log)
@@ -85,7 +109,7 @@ export class Taker {
       return done(false)
     }
     do this.lastMove = (this.lastMove + 1) % MOVE_MODULUS
-    while (this.arrivals.has(this.lastMove))
+    while (this.lastMove === 0 || this.arrivals.has(this.lastMove) || this.modules.aftermaths.has(this.lastMove))
     const move = this.lastMove
     const arrival = new Arrival(move, request, done)
     this.arrivals.set(move, arrival)
@@ -138,9 +162,27 @@ export class Taker {
   /** That node's messages are for this node from here on. */
   marked(node: NodeId, move: number): void {
     const arrival = this.arrivals.get(move)
-    if (arrival?.awaited === undefined) return
+    if (arrival === undefined) return this.modules.aftermaths.marked(node, move)
+    if (arrival.awaited === undefined) return
     arrival.session?.cut(node)
+    arrival.unmarked.delete(node)
     this.excuse(arrival, node)
+  }
+
+  /** The giver has passed on all that it had of that node. */
+  settled(from: NodeId, move: number, node: NodeId): void {
+    const arrival = this.find(from, move)
+    if (arrival === undefined) return this.modules.aftermaths.settled(from, move, node)
+    arrival.late.delete(node)
+    arrival.owing?.delete(node)
+    arrival.session?.release(node)
+  }
+
+  /** A message that a giver passes on; false when nothing is known of that move. */
+  takePassedOn(from: NodeId, move: number, message: Message, pending: Hold | undefined): boolean {
+    const session = this.find(from, move)?.session
+    session?.take(message, pending)
+    return session !== undefined
   }
 
   /** The giver has no such session, or keeps it. */
@@ -152,12 +194,11 @@ export class Taker {
   /** The link to a node is another one: what was said on the one before may be lost. */
   linkUp(node: NodeId): void {
     const { self, send } = this.modules
-    for (const { move, request, parts, cut, awaited, isKeptHere } of this.arrivals.values()) {
+    for (const { move, request, parts, cut, unmarked, isKeptHere } of this.arrivals.values()) {
       if (request.holder === node && isKeptHere) send(node, { $case: 'takeoverDone', value: { move } })
       else if (request.holder === node && parts > 0) send(node, { $case: 'takeoverResume', value: { move, parts } })
       else if (request.holder === node) send(node, this.requestOf(move, request))
-      if (cut !== undefined && node !== self && (awaited?.has(node) === true || request.holder === node))
-        send(node, cut)
+      if (cut !== undefined && node !== self && (unmarked.has(node) || request.holder === node)) send(node, cut)
     }
   }
 
@@ -169,7 +210,10 @@ export class Taker {
   nodeGone(node: NodeId): void {
     for (const arrival of this.arrivals.values()) {
       if (arrival.request.holder === node) this.breakOff(arrival, 'unreachable')
-      else this.excuse(arrival, node)
+      else {
+        if (arrival.unmarked.has(node)) this.expectLate(arrival, node)
+        this.excuse(arrival, node)
+      }
     }
   }
 
@@ -183,6 +227,7 @@ export class Taker {
         this.fail(arrival, 'timed_out')
       } else if (arrival.done !== undefined && (age > FETCH_TIMEOUT_MS || isDue)) {
         const late = [...(arrival.awaited ?? [])]
+        for (const node of late) this.expectLate(arrival, node)
         this.modules.metrics.marksMissed.value += late.length
         this.moveLog.note('marks_missing', arrival.request.clientId, late)
         this.letIn(arrival)
@@ -206,6 +251,7 @@ export class Taker {
     for (const subscription of part.subscriptions) session.subscribe(decodeSubscription(subscription))
     for (const packet of part.inFlight) arrival.inFlight.push(decodeInFlight(packet))
     for (const message of part.queue) session.add(decodeQueued(message))
+    arrival.earlier.push(...part.earlier)
     const messages = part.inFlight.length + part.queue.length
     arrival.messages += messages
     metrics.messages.value += messages
@@ -213,10 +259,12 @@ export class Taker {
       arrival.isStateHere = true
       session.restore(decodeState(part), arrival.inFlight)
       this.askForMarks(arrival, session)
+      for (const node of part.unmarked) this.expectLate(arrival, node)
     }
     if (part.last) {
       arrival.isQueueHere = true
       session.endQueue()
+      this.learnWhatIsOwed(arrival, session, part)
       session.whenKept(() => {
         arrival.isKeptHere = true
         this.modules.send(arrival.request.holder, { $case: 'takeoverDone', value: { move: arrival.move } })
@@ -227,16 +275,41 @@ export class Taker {
 
   /** The routes of the session go out in this turn; each node marks its messages once it has them. */
   private askForMarks(arrival: Arrival, session: ArrivingSession): void {
-    const { self, send, peers, routeVersion } = this.modules
-    const { move } = arrival
+    const { self, send, peers, members, routeVersion } = this.modules
+    const { move, earlier } = arrival
     const { holder } = arrival.request
     // The giver also where its link has just been lost: without its mark both would take what is published there.
     const nodes = [...new Set([self, holder, ...peers()])]
+    const absent = members().filter((node) => !nodes.includes(node))
     arrival.awaited = new Set(nodes)
-    session.await(nodes)
-    const value = { move, giver: holder, nodes, routeVersion: routeVersion() }
-    arrival.cut = { $case: 'takeoverCut', value }
-    for (const node of nodes) send(node, arrival.cut)
+    arrival.unmarked = new Set([...nodes, ...absent])
+    session.await(arrival.unmarked)
+    for (const node of absent) this.expectLate(arrival, node)
+    const value = { move, giver: holder, nodes, routeVersion: routeVersion(), absent, takesRest: true, earlier }
+    const cut: LinkBodyOf<'takeoverCut'> = { $case: 'takeoverCut', value }
+    arrival.cut = cut
+    for (const node of [...arrival.unmarked]) send(node, cut)
+  }
+
+  /** The client does not wait for that node's mark, and what is before the mark may come late, by the giver. */
+  private expectLate(arrival: Arrival, node: NodeId): void {
+    arrival.late.add(node)
+    arrival.session?.holdBack(node)
+  }
+
+  /** The giver has said what it passes on; what it does not, nobody else does, so that it is taken as it comes. */
+  private learnWhatIsOwed(arrival: Arrival, session: ArrivingSession, { unmarked, passesOn }: SessionPart): void {
+    arrival.owing = new Set(passesOn === true ? unmarked : [])
+    if (passesOn !== true) {
+      // A giver of an older release says nothing: it takes no more of anybody.
+      const given = unmarked.length > 0 ? unmarked : [...arrival.unmarked]
+      for (const node of given) {
+        session.cut(node)
+        arrival.unmarked.delete(node)
+      }
+    }
+    for (const node of arrival.owing) this.expectLate(arrival, node)
+    for (const node of arrival.late) if (!arrival.owing.has(node)) session.release(node)
   }
 
   /** Nobody waits for that node's mark (any more). */
@@ -246,7 +319,7 @@ export class Taker {
 
   private letIn(arrival: Arrival): void {
     arrival.awaited?.clear()
-    arrival.session?.openGate()
+    if (arrival.unmarked.size === 0 && arrival.late.size === 0) arrival.session?.openGate()
     this.settle(arrival, true)
     this.finishIfDone(arrival)
   }
@@ -254,9 +327,13 @@ export class Taker {
   private finishIfDone(arrival: Arrival): void {
     if (arrival.done !== undefined || !arrival.isKeptHere || !this.forget(arrival)) return
     const { clientId, holder } = arrival.request
+    const { session, move, cut, unmarked, owing } = arrival
+    const isWhole = unmarked.size === 0 && (owing === undefined || owing.size === 0)
+    if (!isWhole && session !== undefined && cut !== undefined)
+      this.modules.aftermaths.add(new Aftermath(clientId, holder, move, cut, session, unmarked, owing ?? new Set()))
     this.modules.metrics.outcomes.moved.value++
     this.modules.log.debug({ clientId, peer: holder, messages: arrival.messages }, 'session has come from another node')
-    arrival.session?.finish()
+    session?.finish(!isWhole)
     for (const follower of arrival.followers) follower()
   }
 

@@ -1,5 +1,8 @@
 /** What is said of a session that moves between nodes. */
 
+import type { Message } from '../wire/message.js'
+import type { Hold } from './back-pressure.js'
+import type { DeliveryOptions } from './delivery.js'
 import type { InFlight } from './in-flight-window.js'
 import type { ReceivedQos2 } from './inbound-qos2.js'
 
@@ -19,6 +22,9 @@ export interface SessionDescription {
 
 /** Who decides about messages for a session that moves between nodes: each node delivers its part of them. */
 export interface DeliveryGate {
-  /** Whether the message that is being delivered is this node's to deliver. */
-  admits(): boolean
+  /**
+   * Whether the message that is being delivered is this node's to deliver, and is now: one that is held back comes again.
+   * @param pending of whoever waits until the session has it
+   */
+  admits(message: Message, delivery: DeliveryOptions, pending: Hold | undefined): boolean
 }

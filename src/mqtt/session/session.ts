@@ -135,7 +135,7 @@ export class Session implements SendingSession {
       return
     }
     // Of a shared subscription each message is for one session only, wherever it comes.
-    if (this.gate !== undefined && delivery.share === undefined && !this.gate.admits()) return
+    if (this.gate !== undefined && delivery.share === undefined && !this.gate.admits(message, delivery, pending)) return
     const qos = Math.min(message.qos, delivery.qos) as QoS // [MQTT-3.8.4-8]
     const retain = message.retain && delivery.retainAsPublished // [MQTT-3.3.1-12], [MQTT-3.3.1-13]
     if (qos === 0) this.sender.sendQos0(message, retain, delivery.subscriptionIds, false)

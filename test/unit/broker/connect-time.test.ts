@@ -3,6 +3,7 @@ import { describe, it, type TestContext } from 'node:test'
 import { pino } from 'pino'
 import { type FetchRequest, NO_TAKEOVERS, type SessionMoves } from '../../../src/broker/move-ports.js'
 import { LONE_DIRECTORY, type NodeId } from '../../../src/broker/ports.js'
+import { Aftermaths } from '../../../src/cluster/takeover/aftermaths.js'
 import { createTakeoverMetrics } from '../../../src/cluster/takeover/metrics.js'
 import { Taker } from '../../../src/cluster/takeover/taker.js'
 import { MetricRegistry } from '../../../src/telemetry/registry.js'
@@ -32,9 +33,11 @@ class Bed {
       self: 'n1@test',
       send() {},
       peers: () => ['n2@test', 'n3@test', 'n4@test'],
+      members: () => [],
+      aftermaths: new Aftermaths({ self: 'n1@test', send() {} }),
       routeVersion: () => 0,
       sessions: {} as SessionMoves,
-      metrics: createTakeoverMetrics(new MetricRegistry(), { leaving: () => 0, arriving: () => 0 }),
+      metrics: createTakeoverMetrics(new MetricRegistry(), { leaving: () => 0, arriving: () => 0, rests: () => 0 }),
       log: pino({ level: 'silent' }),
     })
     this.lone.broker.claimThrough(

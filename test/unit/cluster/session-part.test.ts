@@ -51,7 +51,9 @@ function leaving(parts: {
     queueLength: queue.length,
     messageAt: (place) => queue[place],
     cut() {},
+    leaveRest: () => ({ cut() {}, end() {} }),
     close() {},
+    take() {},
     watchUnsettled() {},
     commit() {},
     end() {},
@@ -177,7 +179,12 @@ describe('a mark among forwarded messages', () => {
     const entry = markEntry(encodeMark({ move: 4_000_000_000, taker: 'n2@b' }))
     const mark = markOf(entry)
     assert(mark !== undefined)
-    assert.deepEqual(decodeMark(mark), { move: 4_000_000_000, taker: 'n2@b', estate: undefined })
+    assert.deepEqual(decodeMark(mark), {
+      move: 4_000_000_000,
+      taker: 'n2@b',
+      estate: undefined,
+      restOf: undefined,
+    })
     const extension = 3 + entry.readUInt16BE(1)
     assert.equal((entry[extension] ?? 0) >> 4, 3, 'a PUBLISH packet follows')
     assert.equal(entry.length, extension + 2 + (entry[extension + 1] ?? 0))

@@ -13,13 +13,14 @@ import { type MovableSessions, MovingSessions } from '../../../src/broker/sessio
 import { SessionEntry } from '../../../src/broker/session-registry.js'
 import { SubscriptionDesk } from '../../../src/broker/subscribe.js'
 import type { Subscriber } from '../../../src/broker/subscriber.js'
+import { type Addressee, ExtensionReader } from '../../../src/cluster/entry-extension.js'
 import { RouteLog } from '../../../src/cluster/route-log.js'
 import { SessionTakeover } from '../../../src/cluster/takeover/takeover.js'
 import type { LinkBody } from '../../../src/cluster/wire.js'
 import { DEFAULTS } from '../../../src/config/options.js'
 import type { Connection } from '../../../src/mqtt/connection.js'
 import type { Outlet } from '../../../src/mqtt/session/outlet.js'
-import { Session } from '../../../src/mqtt/session/session.js'
+import { type Hold, Session } from '../../../src/mqtt/session/session.js'
 import { createSessionMetrics } from '../../../src/mqtt/session/session-metrics.js'
 import { Message } from '../../../src/mqtt/wire/message.js'
 import type { QoS } from '../../../src/mqtt/wire/packets.js'
@@ -37,7 +38,7 @@ export const CLIENT = 'roamer'
 type Parcel =
   | { readonly body: LinkBody }
   | { readonly routeVersion: number; readonly filters: readonly string[] }
-  | { readonly message: Message }
+  | { readonly message: Message; readonly addressee?: Addressee }
 
 export class ModelNode implements MovableSessions {
   readonly metrics = new MetricRegistry()
@@ -76,6 +77,8 @@ export class ModelNode implements MovableSessions {
       send: (to, body) => network.post(name, to, 'words', { body }),
       mark: (to, value) => network.post(name, to, 'lane', { body: { $case: 'takeoverMark', value } }),
       peers: () => network.names.filter((other) => other !== name && !network.suspicions.has(`${name}>${other}`)),
+      members: () => network.names.filter((other) => other !== name),
+      passOn: (to, message, head) => network.post(name, to, 'lane', { message, addressee: addresseeOf(head) }),
       routeVersion: () => this.routeLog.version,
       routeVersionOf: (peer) => this.routes.get(peer)?.version ?? 0,
       turns: { add: (task) => network.run(task) },
@@ -84,6 +87,9 @@ export class ModelNode implements MovableSessions {
         desk: this.desk,
         groups: this.groups,
         source: this.source,
+        deliverPassedOn: (session, message, pending) => {
+          this.source.passOn(() => this.deliver(message, session, pending))
+        },
         timers: this.timers,
         delayed: { inherit: (_, done) => done() },
         mayPublishAbsent: () => true,
@@ -148,8 +154,10 @@ export class ModelNode implements MovableSessions {
     if ('body' in parcel) {
       this.takeover.receive(from, parcel.body)
     } else if ('message' in parcel) {
+      const { message, addressee } = parcel
+      if (addressee !== undefined) return this.takeover.takePassedOn(from, addressee, message, undefined, true)
       this.source.node = from
-      this.deliver(parcel.message)
+      this.deliver(message)
       this.source.node = this.name
     } else {
       this.routes.set(from, { version: parcel.routeVersion, filters: parcel.filters })
@@ -223,10 +231,13 @@ export class ModelNode implements MovableSessions {
 
   keep(): void {}
 
-  private deliver(message: Message): void {
+  private deliver(message: Message, only?: Subscriber, pending?: Hold): void {
     const found: Subscription<Subscriber>[] = []
     this.subscriptions.matchInto(message.topic, found)
-    for (const subscription of found) subscription.subscriber.deliver(message, subscription, undefined)
+    for (const subscription of found) {
+      const { subscriber } = subscription
+      if (only === undefined || only === subscriber) subscriber.deliver(message, subscription, pending)
+    }
   }
 
   private tellRoutes(): void {
@@ -290,6 +301,12 @@ export class Network {
     return true
   }
 
+  /** The one does not hear the other for a while, or does again; their link may be whole all the same. */
+  doubt(one: string, other: string): void {
+    const pair = `${one}>${other}`
+    if (!this.suspicions.delete(pair)) this.suspicions.add(pair)
+  }
+
   /** The link between two nodes breaks: words are lost from now on, messages and routes wait. */
   sever(one: string, other: string): void {
     for (const [self, peer] of [
@@ -312,6 +329,7 @@ export class Network {
 
   /** Every link is there, and all that is under way arrives. */
   settle(): void {
+    this.suspicions.clear()
     for (const pair of this.broken) this.relink(...(pair.split('>') as [string, string]))
     while (this.deliverOne(0));
   }
@@ -386,6 +404,8 @@ export class RoamingClient {
     const holder = holders.shift()
     if (holder === undefined) return expectant.enter()
     this.expectants.set(name, expectant)
+    // Without the node that has it there would be a new session, which is not what is looked at here.
+    this.network.suspicions.delete(`${name}>${holder}`)
     this.network
       .node(name)
       .takeover.fetch({ clientId: CLIENT, epoch, holder, owner: undefined, until: Infinity }, (isHere) => {
@@ -428,4 +448,12 @@ export class RoamingClient {
     else session.acknowledge(packetId)
     return true
   }
+}
+
+/** As the other side reads it. */
+function addresseeOf(head: Buffer): Addressee {
+  const reader = new ExtensionReader()
+  reader.read(head, 3, head.length)
+  assert(reader.addressee !== undefined)
+  return reader.addressee
 }

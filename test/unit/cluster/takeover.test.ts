@@ -18,6 +18,7 @@ describe('a session that moves while messages are under way', () => {
         { weight: 1, arbitrary: fc.record({ kind: fc.constant('disconnect' as const) }) },
         { weight: 1, arbitrary: fc.record({ kind: fc.constant('sever' as const), one: node, other: node }) },
         { weight: 1, arbitrary: fc.record({ kind: fc.constant('relink' as const), one: node, other: node }) },
+        { weight: 2, arbitrary: fc.record({ kind: fc.constant('doubt' as const), one: node, other: node }) },
       )
       fc.assert(
         fc.property(
@@ -71,7 +72,7 @@ describe('a session that moves while messages are under way', () => {
             }
           },
         ),
-        { numRuns: 500 },
+        { numRuns: 500, includeErrorInReport: true },
       )
     })
   }

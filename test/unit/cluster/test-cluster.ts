@@ -57,6 +57,7 @@ const NO_SESSIONS: SessionMoves = {
     throw new Error('no session comes here')
   },
   has: () => false,
+  deliverTo() {},
   inheritDelayed: () => Promise.resolve(),
   whenKept: (_, done) => done(true),
   readEstate: () => Promise.reject(new Error('there is no store')),

@@ -497,6 +497,20 @@ export interface TakeoverCut {
   nodes: string[];
   /** The marks wait until the node that is asked has the taker's routes up to this version. */
   routeVersion: number;
+  /** Nodes that are asked and that the client does not wait for: they are silent or down. Since version 2, like what follows. */
+  absent: string[];
+  /** The taker passes over what comes from a node before its mark, however late that is, and takes what the giver passes on. */
+  takesRest?:
+    | boolean
+    | undefined;
+  /** Moves of the same session before this one whose marks are not all there: who marks this one marks those as well. */
+  earlier: EarlierCut[];
+}
+
+export interface EarlierCut {
+  move: number;
+  giver: string;
+  taker: string;
 }
 
 /** Goes among forwarded messages only, in the extension of an entry; see docs/link-protocol.md. */
@@ -504,7 +518,11 @@ export interface TakeoverMark {
   move: number;
   taker: string;
   /** The mark is for the sessions of this node, which is down, and `move` the number of its EstateTaken. Since version 2. */
-  estate?: string | undefined;
+  estate?:
+    | string
+    | undefined;
+  /** The sender was the giver of that move, and has passed on all that this node had sent it before its mark. Since version 2. */
+  restOf?: string | undefined;
 }
 
 /**
@@ -583,7 +601,17 @@ export interface SessionPart {
     | number
     | undefined;
   /** With the state: the will that waits for its delay. */
-  will: SessionWill | undefined;
+  will:
+    | SessionWill
+    | undefined;
+  /** With the last part: nodes whose marks the giver has not got. Since version 2, like what follows. */
+  unmarked: string[];
+  /** With the last part: the giver passes on what those nodes send it before their marks. */
+  passesOn?:
+    | boolean
+    | undefined;
+  /** With the state: moves of this session before this one whose marks are not all there. */
+  earlier: EarlierCut[];
 }
 
 /** The will of a client that is away. That the client may publish it was seen to by the node where it was connected. */
@@ -4134,7 +4162,7 @@ export const TakeoverAck: MessageFns<TakeoverAck> = {
 };
 
 function createBaseTakeoverCut(): TakeoverCut {
-  return { move: 0, giver: "", nodes: [], routeVersion: 0 };
+  return { move: 0, giver: "", nodes: [], routeVersion: 0, absent: [], takesRest: undefined, earlier: [] };
 }
 
 export const TakeoverCut: MessageFns<TakeoverCut> = {
@@ -4150,6 +4178,15 @@ export const TakeoverCut: MessageFns<TakeoverCut> = {
     }
     if (message.routeVersion !== 0) {
       writer.uint32(32).uint64(message.routeVersion);
+    }
+    for (const v of message.absent) {
+      writer.uint32(42).string(v!);
+    }
+    if (message.takesRest !== undefined) {
+      writer.uint32(48).bool(message.takesRest);
+    }
+    for (const v of message.earlier) {
+      EarlierCut.encode(v!, writer.uint32(58).fork()).join();
     }
     return writer;
   },
@@ -4199,6 +4236,98 @@ export const TakeoverCut: MessageFns<TakeoverCut> = {
             message.routeVersion = longToNumber(reader.uint64());
             continue;
           }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.absent.push(reader.string());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.takesRest = reader.bool();
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.earlier.push(EarlierCut.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseEarlierCut(): EarlierCut {
+  return { move: 0, giver: "", taker: "" };
+}
+
+export const EarlierCut: MessageFns<EarlierCut> = {
+  encode(message: EarlierCut, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.move !== 0) {
+      writer.uint32(8).uint32(message.move);
+    }
+    if (message.giver !== "") {
+      writer.uint32(18).string(message.giver);
+    }
+    if (message.taker !== "") {
+      writer.uint32(26).string(message.taker);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): EarlierCut {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseEarlierCut();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.move = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.giver = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.taker = reader.string();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4213,7 +4342,7 @@ export const TakeoverCut: MessageFns<TakeoverCut> = {
 };
 
 function createBaseTakeoverMark(): TakeoverMark {
-  return { move: 0, taker: "", estate: undefined };
+  return { move: 0, taker: "", estate: undefined, restOf: undefined };
 }
 
 export const TakeoverMark: MessageFns<TakeoverMark> = {
@@ -4226,6 +4355,9 @@ export const TakeoverMark: MessageFns<TakeoverMark> = {
     }
     if (message.estate !== undefined) {
       writer.uint32(26).string(message.estate);
+    }
+    if (message.restOf !== undefined) {
+      writer.uint32(34).string(message.restOf);
     }
     return writer;
   },
@@ -4265,6 +4397,14 @@ export const TakeoverMark: MessageFns<TakeoverMark> = {
             }
 
             message.estate = reader.string();
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.restOf = reader.string();
             continue;
           }
         }
@@ -4694,6 +4834,9 @@ function createBaseSessionPart(): SessionPart {
     last: false,
     endsIn: undefined,
     will: undefined,
+    unmarked: [],
+    passesOn: undefined,
+    earlier: [],
   };
 }
 
@@ -4742,6 +4885,15 @@ export const SessionPart: MessageFns<SessionPart> = {
     }
     if (message.will !== undefined) {
       SessionWill.encode(message.will, writer.uint32(98).fork()).join();
+    }
+    for (const v of message.unmarked) {
+      writer.uint32(106).string(v!);
+    }
+    if (message.passesOn !== undefined) {
+      writer.uint32(112).bool(message.passesOn);
+    }
+    for (const v of message.earlier) {
+      EarlierCut.encode(v!, writer.uint32(122).fork()).join();
     }
     return writer;
   },
@@ -4873,6 +5025,30 @@ export const SessionPart: MessageFns<SessionPart> = {
             }
 
             message.will = SessionWill.decode(reader, reader.uint32());
+            continue;
+          }
+          case 13: {
+            if (tag !== 106) {
+              break;
+            }
+
+            message.unmarked.push(reader.string());
+            continue;
+          }
+          case 14: {
+            if (tag !== 112) {
+              break;
+            }
+
+            message.passesOn = reader.bool();
+            continue;
+          }
+          case 15: {
+            if (tag !== 122) {
+              break;
+            }
+
+            message.earlier.push(EarlierCut.decode(reader, reader.uint32()));
             continue;
           }
         }

@@ -1,0 +1,163 @@
+/**
+ * Which messages a session takes while it moves: at the node that it leaves those that a node has sent before its mark,
+ * at the node where it arrives those behind it. A mark may be late, since its node is silent or cut off: then the gate
+ * stays, the node that the session has left passes on what is before the mark, and what is behind it is held back until
+ * that is done. [docs/decisions/029]
+ */
+
+import type { DeliveryGate, DeliveryOptions, Hold } from '../mqtt/session/session.js'
+import type { Message } from '../mqtt/wire/message.js'
+import type { NodeId } from '../router/route-table.js'
+import type { DeliverySource } from './publish.js'
+import type { Subscriber } from './subscriber.js'
+
+/** Where messages go that a gate has held back. */
+type Destination = (message: Message, delivery: DeliveryOptions, pending: Hold | undefined) => void
+
+/** A message from behind a mark, while what is before it may still come; its sender is not answered. */
+interface HeldBack {
+  readonly message: Message
+  readonly delivery: DeliveryOptions
+  readonly pending: Hold | undefined
+}
+
+/** At the node that the session leaves. */
+export class LeavingGate implements DeliveryGate {
+  readonly cuts = new Set<NodeId>()
+
+  /** @param before the session has come from elsewhere, and not all of that move is over */
+  constructor(
+    private readonly source: DeliverySource,
+    readonly before: DeliveryGate | undefined,
+  ) {
+    source.watchers += 1
+  }
+
+  admits(message: Message, delivery: DeliveryOptions, pending: Hold | undefined): boolean {
+    const { node, estate, isPassedOn } = this.source
+    if (isPassedOn) return true
+    if (estate !== undefined || this.cuts.has(node)) return false
+    return this.before === undefined || this.before.admits(message, delivery, pending)
+  }
+
+  close(): void {
+    this.source.watchers -= 1
+  }
+}
+
+/** At the node where the session arrives. */
+export class ArrivalGate implements DeliveryGate {
+  private readonly cuts = new Set<NodeId>()
+  /** Those that are asked to say from when on; undefined while nobody is. */
+  private awaited: Set<NodeId> | undefined
+  /** Of these what is before their mark may come after what is behind it. */
+  private readonly late = new Set<NodeId>()
+  private readonly held = new Map<NodeId, HeldBack[]>()
+  private isClosed = false
+
+  /** @param estate the node, now down, from which the session was inherited */
+  constructor(
+    private readonly source: DeliverySource,
+    private destination: Destination,
+    private readonly estate?: NodeId,
+  ) {
+    source.watchers += 1
+  }
+
+  get isOpen(): boolean {
+    return this.isClosed
+  }
+
+  await(nodes: Iterable<NodeId>): void {
+    this.awaited = new Set(nodes)
+  }
+
+  cut(node: NodeId): void {
+    this.cuts.add(node)
+  }
+
+  /** What comes from behind its mark is held back until `release`. */
+  holdBack(node: NodeId): void {
+    this.late.add(node)
+  }
+
+  release(node: NodeId): void {
+    this.late.delete(node)
+    const held = this.held.get(node)
+    this.held.delete(node)
+    for (const { message, delivery, pending } of held ?? []) {
+      this.source.passOn(() => this.destination(message, delivery, pending))
+      pending?.resume?.()
+      pending?.release()
+    }
+  }
+
+  /** The session has gone on to another node: what is held back follows it. */
+  redirect(destination: Destination): void {
+    this.destination = destination
+  }
+
+  admits(message: Message, delivery: DeliveryOptions, pending: Hold | undefined): boolean {
+    const { node, estate, isPassedOn } = this.source
+    if (isPassedOn || this.isClosed) return true
+    // What was owed to the node that is down stands for what came here before the mark.
+    if (estate !== undefined) return estate === this.estate && !this.cuts.has(node)
+    if (this.awaited !== undefined && !this.awaited.has(node)) return true
+    if (!this.cuts.has(node)) return false
+    if (message.qos === 0 || !this.late.has(node)) return true
+    this.hold(node, { message: message.detach(), delivery, pending })
+    return false
+  }
+
+  /** From now on everything is admitted; idempotent. */
+  open(): void {
+    if (this.isClosed) return
+    this.isClosed = true
+    this.source.watchers -= 1
+    for (const node of [...this.late]) this.release(node)
+  }
+
+  /** As many as its sender may have unacknowledged on the link, at most: none of them is acknowledged. */
+  private hold(node: NodeId, item: HeldBack): void {
+    item.pending?.hold()
+    item.pending?.defer?.()
+    const held = this.held.get(node)
+    if (held === undefined) this.held.set(node, [item])
+    else held.push(item)
+  }
+}
+
+/** Stands for a session that has gone to another node, as long as messages may come here that are still to follow it. */
+export class RestSubscriber implements Subscriber {
+  readonly isAttached = false
+  readonly isBusy = false
+  /** The last that was passed on: with several subscriptions that match it comes several times. */
+  private last: WeakRef<Message> | undefined
+
+  /** @param nodes whose messages are still the session's by this node */
+  constructor(
+    private readonly nodes: Set<NodeId>,
+    private readonly before: DeliveryGate | undefined,
+    private readonly source: DeliverySource,
+    private readonly pass: (message: Message, pending: Hold | undefined) => void,
+  ) {
+    source.watchers += 1
+  }
+
+  deliver(message: Message, delivery: DeliveryOptions, pending: Hold | undefined): void {
+    const { node, estate, isPassedOn } = this.source
+    if (message.qos === 0 || isPassedOn || estate !== undefined || !this.nodes.has(node)) return
+    if (this.last?.deref() === message) return
+    if (this.before?.admits(message, delivery, pending) === false) return
+    this.last = new WeakRef(message)
+    this.pass(message, pending)
+  }
+
+  cut(node: NodeId): void {
+    this.nodes.delete(node)
+  }
+
+  close(): void {
+    this.source.watchers -= 1
+  }
+}
