@@ -18,6 +18,9 @@ const RETRY_INTERVAL_MS = 1_000
 /** Entries that are given back at a time while the store is loaded, before anything else has its turn. */
 const LOAD_SLICE = 5_000
 
+/** A file that is larger is opened anew when it has been read: see `Engine.reopen`. */
+const REOPENED_BYTES = 16 * 1024 * 1024
+
 /** ENOSPC, EDQUOT, MDB_MAP_FULL. */
 const FULL_CODES: ReadonlySet<unknown> = new Set([28, 122, -30792])
 
@@ -36,6 +39,10 @@ export type EmbeddedStoreModules = CommitQueueModules
 export class EmbeddedStore implements LocalStore {
   private readonly queue: CommitQueue<EmbeddedTable | EmbeddedShelf>
   private isStopped = false
+  /** A transaction that is on its way. */
+  private writing: Promise<number> | undefined
+  /** The file is not to be written before. */
+  private reopening: Promise<void> | undefined
 
   private constructor(
     private readonly engine: Engine,
@@ -44,7 +51,7 @@ export class EmbeddedStore implements LocalStore {
   ) {
     const place: CommitPlace<EmbeddedTable | EmbeddedShelf> = {
       logFields: { directory: options.directory },
-      write: (taken) => engine.write(writesOf(taken), options.durability === 'fsync'),
+      write: (taken) => this.write(taken),
       reasonOf: (error) => this.reasonOf(error),
     }
     // A disk that is full now will not have room in a moment: who waits is told at once.
@@ -84,6 +91,7 @@ export class EmbeddedStore implements LocalStore {
       }
       entries += table.restored()
     }
+    if (this.engine.bytes > REOPENED_BYTES) await this.reopen()
     const milliseconds = Math.round(performance.now() - startedAt)
     const fields = { entries, milliseconds, bytes: this.engine.bytes }
     if (entries > 0) this.modules.log.info(fields, 'store loaded')
@@ -105,6 +113,24 @@ export class EmbeddedStore implements LocalStore {
     await this.queue.stop()
     this.isStopped = true
     await this.engine.close()
+  }
+
+  private async write(taken: readonly TakenKeys<EmbeddedTable | EmbeddedShelf>[]): Promise<number> {
+    await this.reopening
+    this.writing = this.engine.write(writesOf(taken), this.options.durability === 'fsync')
+    try {
+      return await this.writing
+    } finally {
+      this.writing = undefined
+    }
+  }
+
+  private async reopen(): Promise<void> {
+    // What was restored may have begun a commit. One that fails is dealt with where it began.
+    while (this.writing !== undefined) await Promise.allSettled([this.writing])
+    this.reopening = this.engine.reopen()
+    await this.reopening
+    this.reopening = undefined
   }
 
   private reasonOf(error: Error & { code?: unknown }): CommitFailure {

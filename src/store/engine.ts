@@ -26,7 +26,13 @@ const BINARY = { encoding: 'binary', keyEncoding: 'binary', cache: false, compre
 /** LMDB's own batches of a turn have a promise that nobody sees, and that fails with a commit. */
 const OWN_BATCHES = { eventTurnBatching: false } as const
 
-export type EngineTable = Database<Buffer, Buffer>
+/** A named table. What LMDB knows it by is another when the file has been opened anew. */
+export class EngineTable {
+  constructor(
+    readonly name: string,
+    public database: Database<Buffer, Buffer>,
+  ) {}
+}
 
 export interface EngineWrite {
   readonly table: EngineTable
@@ -36,22 +42,23 @@ export interface EngineWrite {
 }
 
 export class Engine {
+  private readonly tables: EngineTable[] = []
+
   private constructor(
-    private readonly root: RootDatabase<Buffer, Buffer>,
+    private root: RootDatabase<Buffer, Buffer>,
     private readonly directory: string,
     private readonly file: string,
   ) {}
 
   /** @throws StoreError */
   static async open(directory: string): Promise<Engine> {
-    const path = join(resolve(directory), 'store')
+    const path = pathOf(directory)
     const file = join(path, 'data.mdb')
     let engine: Engine
     try {
       makeDirectory(path)
       prepareDataFile(directory, file)
-      const root = open<Buffer, Buffer>({ path, noSubdir: false, maxDbs: MAXIMUM_TABLES, ...OWN_BATCHES, ...BINARY })
-      engine = new Engine(root, directory, file)
+      engine = new Engine(openRoot(directory), directory, file)
     } catch (error) {
       throw failureOf(directory, 'opened as a store', error)
     }
@@ -72,7 +79,23 @@ export class Engine {
   /** Made when it is not there yet. @throws StoreError */
   table(name: string): EngineTable {
     try {
-      return this.root.openDB<Buffer, Buffer>({ name, ...BINARY })
+      const table = new EngineTable(name, this.openTable(name))
+      this.tables.push(table)
+      return table
+    } catch (error) {
+      throw failureOf(this.directory, 'opened as a store', error)
+    }
+  }
+
+  /**
+   * Opens the file anew: what was read of it is memory of this process as long as it is mapped. Nothing must be read or
+   * written meanwhile. @throws StoreError
+   */
+  async reopen(): Promise<void> {
+    await this.close()
+    try {
+      this.root = openRoot(this.directory)
+      for (const table of this.tables) table.database = this.openTable(table.name)
     } catch (error) {
       throw failureOf(this.directory, 'opened as a store', error)
     }
@@ -81,19 +104,15 @@ export class Engine {
   /** Every entry of a table, in the order of the keys' bytes. @throws StoreError STORE_DAMAGED */
   *entries(table: EngineTable): Generator<{ key: Buffer; value: Buffer }> {
     try {
-      yield* table.getRange()
+      yield* table.database.getRange()
     } catch (error) {
       throw failureOf(this.directory, 'read', error)
     }
   }
 
   /** One entry, in bytes of its own. @throws StoreError STORE_DAMAGED */
-  get(table: Pick<EngineTable, 'get'>, key: Buffer): Buffer | undefined {
-    try {
-      return table.get(key)
-    } catch (error) {
-      throw failureOf(this.directory, 'read', error)
-    }
+  get({ database }: EngineTable, key: Buffer): Buffer | undefined {
+    return this.read(database, key)
   }
 
   /**
@@ -105,8 +124,9 @@ export class Engine {
     const parts = new Set<Promise<boolean>>()
     const whole = this.root.batch(() => {
       for (const { table, key, value } of writes) {
+        const { database } = table
         bytes += key.length + (value?.length ?? 0)
-        parts.add(value === undefined ? table.remove(key) : table.put(key, value as Buffer))
+        parts.add(value === undefined ? database.remove(key) : database.put(key, value as Buffer))
       }
     })
     // All of them fail when one does, each with a promise of its own that has to be looked at.
@@ -126,8 +146,20 @@ export class Engine {
     await this.root.close()
   }
 
+  private openTable(name: string): Database<Buffer, Buffer> {
+    return this.root.openDB<Buffer, Buffer>({ name, ...BINARY })
+  }
+
+  private read(database: Pick<Database<Buffer, Buffer>, 'get'>, key: Buffer): Buffer | undefined {
+    try {
+      return database.get(key)
+    } catch (error) {
+      throw failureOf(this.directory, 'read', error)
+    }
+  }
+
   private checkSchema(): void {
-    const found = this.get(this.root, SCHEMA_KEY)
+    const found = this.read(this.root, SCHEMA_KEY)
     if (found === undefined) return this.begin()
     const version = found.length === 4 ? found.readUInt32BE(0) : 0
     if (version === SCHEMA_VERSION) return
@@ -147,6 +179,15 @@ export class Engine {
       throw unusable(this.directory, 'written', error)
     }
   }
+}
+
+function pathOf(directory: string): string {
+  return join(resolve(directory), 'store')
+}
+
+function openRoot(directory: string): RootDatabase<Buffer, Buffer> {
+  const path = pathOf(directory)
+  return open<Buffer, Buffer>({ path, noSubdir: false, maxDbs: MAXIMUM_TABLES, ...OWN_BATCHES, ...BINARY })
 }
 
 /** What LMDB or the system says while a store is opened or read. */

@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
 import { open } from 'lmdb'
 import { describeShelves, describeStore, OpenTable, untilReleased } from '../../contract/store.js'
+import { CountingHold } from '../mqtt/session/recording-outlet.js'
 import { type EmbeddedLife, embeddedBed, openEmbedded } from './store-bed.js'
 
 for (const durability of ['commit', 'fsync'] as const) {
@@ -26,6 +27,11 @@ async function writeSchema(directory: string, version: number): Promise<void> {
   const root = open<Buffer, Buffer>({ path, noSubdir: false, encoding: 'binary', keyEncoding: 'binary' })
   await root.put(Buffer.from('schema'), Buffer.from([0, 0, 0, version]))
   await root.close()
+}
+
+/** Megabytes of files that this process has in its memory. */
+function fileMemory(): number {
+  return Number(/RssFile:\s+(\d+) kB/.exec(readFileSync('/proc/self/status', 'utf8'))?.[1]) / 1024
 }
 
 describe('the embedded store', () => {
@@ -72,6 +78,40 @@ describe('the embedded store', () => {
     await assert.rejects(openEmbedded(directory), { code: 'STORE_NEWER', message: /has version 3; .* reads 2$/ })
     await writeSchema(directory, 1)
     await assert.rejects(openEmbedded(directory), { code: 'STORE_OLDER', message: /has version 1; .* reads 2$/ })
+  })
+
+  it('has not the pages of a large file in memory once it is loaded, and keeps what comes meanwhile', async (t) => {
+    const bed = embeddedBed(t, 'commit')
+    const first = await OpenTable.open(bed)
+    const keys = Array.from({ length: 24 }, (_, count) => `key ${count}`)
+    await untilReleased(...keys.map((key) => first.set(key, 'x'.repeat(1024 * 1024))))
+    await first.life.stop()
+
+    const before = fileMemory()
+    const second = await bed.open()
+    const late: CountingHold[] = []
+    const entries = new Map<string, Buffer>()
+    const table = second.store.table('words', {
+      read: (key) => entries.get(key),
+      restore: (key) => {
+        // Much shorter, by a commit that begins while the store is loaded.
+        entries.set(key, Buffer.from(`late ${key}`))
+        const hold = new CountingHold()
+        late.push(hold)
+        table.changed(key, hold)
+        hold.release()
+      },
+    })
+    await second.load()
+    assert.ok(fileMemory() - before < 12, `${fileMemory() - before} MB more of files`)
+    await untilReleased(...late)
+    assert.equal(late.length, keys.length)
+    await second.stop()
+
+    const third = await OpenTable.open(bed)
+    assert.deepEqual(third.table.content(), keys.map((key): [string, string] => [key, `late ${key}`]).sort())
+    await untilReleased(third.set('one more', 'kept'))
+    await third.life.stop()
   })
 
   it('says so when its directory cannot be made or is a file', async (t) => {
