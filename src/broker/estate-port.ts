@@ -73,7 +73,13 @@ export function isShared(store: Store): store is SharedStore {
 
 /**
  * What of a node's store is its estate: sessions, and how far they have come in what each peer has sent; messages with a
- * delay. Retained messages every node has.
+ * delay; what it has owed its peers. Retained messages every node has.
  */
-export const ESTATE_TABLES = ['sessions', 'session-progress', 'received-positions', 'delayed'] as const
-export const ESTATE_SHELVES = ['session-messages'] as const
+export const ESTATE_TABLES = [
+  'sessions',
+  'session-progress',
+  'received-positions',
+  'delayed',
+  'hint-receivers',
+] as const
+export const ESTATE_SHELVES = ['session-messages', 'hints'] as const

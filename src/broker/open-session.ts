@@ -306,6 +306,7 @@ export class SessionOpener implements SessionLifecycle, MovableSessions {
     }
     entry.connection = connection
     entry.epoch = epoch
+    this.directory.settle(clientId, epoch)
     entry.owner = owner
     entry.connectedWill = packet.will
     const isKeptLater = wasKept || entry.kept !== undefined
@@ -323,8 +324,9 @@ export class SessionOpener implements SessionLifecycle, MovableSessions {
   /** The claim of a connection that is closed already: it stands for the session that is here, if there is one. */
   private forgo(clientId: string, epoch: number): void {
     const entry = this.registry.get(clientId)
-    if (entry === undefined) this.directory.release(clientId, epoch)
-    else entry.epoch = epoch
+    if (entry === undefined) return this.directory.release(clientId, epoch)
+    entry.epoch = epoch
+    this.directory.settle(clientId, epoch)
   }
 
   /** The client is in: other nodes are to know its will. */

@@ -118,6 +118,12 @@ export interface Directory {
   /** Nothing of the client is left here; nothing happens when it has come again since that epoch. */
   release(clientId: string, epoch: number): void
 
+  /**
+   * The client has its session here: older ones end. Where there may have been one that nobody knew of, its claim alone has
+   * not ended anything.
+   */
+  settle(clientId: string, epoch: number): void
+
   /** The session that was to follow its client to another node stays here after all. */
   keep(clientId: string): void
 
@@ -158,6 +164,7 @@ export const LONE_DIRECTORY: Directory = {
     done(0, undefined)
   },
   release() {},
+  settle() {},
   keep() {},
   keepWill() {},
   dropWill() {},

@@ -10,7 +10,8 @@ import type { AlarmCondition } from '../telemetry/alarms.js'
 import { asError } from '../util/errors.js'
 import { TurnQueue } from '../util/turn.js'
 import { Adoptions } from './adoption/adoptions.js'
-import { handOn, writeOff } from './adoption/debts.js'
+import { sendOn } from './adoption/bequests.js'
+import { type DebtModules, handOn, writeOff } from './adoption/debts.js'
 import { isGone, lostNodes } from './adoption/lost-nodes.js'
 import { createAdoptionMetrics } from './adoption/metrics.js'
 import { alarmConditions } from './alarm-conditions.js'
@@ -71,6 +72,7 @@ export class Cluster {
   private readonly keptMembers: KeptMembers
   /** What peers are owed in the store. */
   private readonly hints: Hints | undefined
+  private readonly positions: ReceivedPositions
   private readonly seeds: SeedSource
   private readonly discovery: DiscoveryMetrics
   private readonly tlsMetrics: MeshTlsMetrics
@@ -108,6 +110,7 @@ export class Cluster {
     const sessionStore = modules.sessionStore
     this.keptMembers = new KeptMembers(sessionStore)
     this.hints = sessionStore && new Hints(sessionStore, modules.incarnation)
+    this.positions = new ReceivedPositions(sessionStore)
     this.clusterMetrics = registerClusterMetrics(modules.metrics, {
       peers: () => this.membership.peers.values(),
       maps: () => this.maps.byName.values(),
@@ -165,6 +168,7 @@ export class Cluster {
       isExpecting: () => this.membership.isExpecting,
       isSure: () => this.moves.isSure,
       onAlone: () => this.moves.doubt(),
+      mayBeLost: () => this.moves.mayBeLost,
       sink: modules.clients,
       turns: this.turns,
       metrics: modules.metrics,
@@ -203,7 +207,7 @@ export class Cluster {
       reader: new BatchReader(),
       maps: this.maps.byName,
       hints: this.hints,
-      positions: new ReceivedPositions(sessionStore),
+      positions: this.positions,
       members: this.keptMembers,
       clients: this.clients,
       moves: this.moves,
@@ -381,8 +385,9 @@ export class Cluster {
     this.moves.endHandover()
   }
 
-  /** Another node has taken this one for dead: publishers that wait for the store are told that nothing is kept. */
+  /** Another node has taken this one for dead, and has what the peers are owed from the store. */
   disown(): void {
+    for (const peer of this.membership.peers.values()) peer.exchange.kept.disown()
     this.hints?.disown()
   }
 
@@ -429,6 +434,11 @@ export class Cluster {
     if (store === undefined || !isShared(store)) return undefined
     const { peers } = membership
     const reader = new BatchReader()
+    const debtModules = (): DebtModules => ({
+      ...{ self: modules.node, incarnation: ownNode.incarnation },
+      ...{ peers, reader, sink: modules.sink, log: modules.log },
+      deliverTo: (clientId, message, pending) => modules.moves.deliverTo(clientId, message, pending),
+    })
     return new Adoptions({
       self: modules.node,
       incarnation: () => ownNode.incarnation,
@@ -443,12 +453,9 @@ export class Cluster {
       members: () => [modules.node, ...peers.keys()],
       peers: () => this.reachablePeers(),
       send: (to, body) => peers.get(to)?.send(body),
-      handOn: (dead, heir, positions) =>
-        handOn(dead, heir, positions, {
-          ...{ self: modules.node, incarnation: ownNode.incarnation },
-          ...{ peers, reader, sink: modules.sink, log: modules.log },
-          deliverTo: (clientId, message, pending) => modules.moves.deliverTo(clientId, message, pending),
-        }),
+      handOn: (dead, heir, positions) => handOn(dead, heir, positions, debtModules()),
+      receivedFrom: (node) => this.positions.read(node),
+      sendOn: (bequest, positions) => sendOn(bequest, positions, debtModules()),
       onSettled: (dead) => writeOff(dead, peers),
       mark: (to, mark) => peers.get(to)?.exchange.mark(mark),
       routeVersion: () => this.routeLog.version,

@@ -233,10 +233,13 @@ export class Exchange implements TurnTask {
     return this.kept.offer(frame, pending, head)
   }
 
-  /** Adds a message that another peer was owed: to the store first, so that it is there in one place or the other. */
-  owe(frame: Frame, head: Buffer): boolean {
+  /**
+   * Adds a message that another peer was owed, or has owed: to the store first, so that it is there in one place or the other.
+   * @param pending gets its release when the peer has it, or when it is in the store and the peer is down
+   */
+  owe(frame: Frame, head: Buffer, pending?: PendingPublish): boolean {
     this.wake()
-    return this.kept.hints?.offer(frame, head, undefined) === true || this.kept.offer(frame, undefined, head)
+    return this.kept.hints?.offer(frame, head, pending) === true || this.kept.offer(frame, pending, head)
   }
 
   mapWritten(map: ReplicatedMap, key: string): void {

@@ -46,8 +46,6 @@ export class HintsFor {
   owner: HintOwner | undefined
   /** Not yet kept: undefined while it is being filled. */
   private readonly fresh = new Map<number, Hint | undefined>()
-  /** Of those: publishers wait for the commit. */
-  private readonly awaited = new Set<number>()
   /** Dropped behind the first that is there. */
   private readonly dropped = new Set<number>()
   private byteCount = 0
@@ -109,7 +107,6 @@ export class HintsFor {
 
   /** In the turn in which it was filled, or while it is. @param pending is held until its commit, and refused when that fails */
   hold(number: number, pending: Hold): void {
-    this.awaited.add(number)
     this.parent.changed(this, number, pending)
   }
 
@@ -149,16 +146,6 @@ export class HintsFor {
     return messageCount
   }
 
-  /** Publishers that wait for a commit are told that nothing is kept: what they wait for is forgotten. */
-  disown(): void {
-    for (const number of [...this.awaited]) {
-      if (this.fresh.has(number) && this.fresh.get(number) === undefined) this.owner?.seal(number)
-      const hint = this.fresh.get(number)
-      if (hint !== undefined) this.drop(hint)
-    }
-    this.awaited.clear()
-  }
-
   // ── as the store asks ────────────────────────────────────────────────────────────────────────────────────────
 
   read(number: number): Hint | undefined {
@@ -169,7 +156,6 @@ export class HintsFor {
   kept(number: number): void {
     const hint = this.fresh.get(number)
     this.fresh.delete(number)
-    this.awaited.delete(number)
     if (number <= this.lastCommitted) return
     this.lastCommitted = number
     this.owner?.committed(number, hint)
@@ -210,10 +196,16 @@ export class HintsFor {
   }
 }
 
-interface StoredRow {
+/** As the store has it. */
+export interface StoredRow {
   readonly row: number
   readonly since: number
   readonly reservedTo: number
+}
+
+/** The row and the number of a hint on the shelf. */
+export function placeOf(place: number): { row: number; number: number } {
+  return { row: Math.floor(place / ROW_NUMBERS), number: place % ROW_NUMBERS }
 }
 
 /** What the rows ask of the whole. */
@@ -266,9 +258,12 @@ export class Hints implements ShelfContents, HintsParent {
     for (const hints of this.byReceiver.values()) if (hints.length > 0) yield hints
   }
 
-  /** See `HintsFor.disown`. */
+  /** What is in the store is another node's now: it is forgotten here, and the rows of numbers go on. */
   disown(): void {
-    for (const hints of this.byReceiver.values()) hints.disown()
+    for (const hints of this.byReceiver.values()) {
+      hints.dropAll()
+      this.rowChanged(hints)
+    }
   }
 
   changed(hints: HintsFor, number: number, pending: Hold | undefined): void {

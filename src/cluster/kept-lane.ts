@@ -236,6 +236,18 @@ export class KeptLane {
     return kept
   }
 
+  /** What the store has of it is another node's to send now. Publishers of that wait no longer. */
+  disown(): void {
+    const { hints } = this
+    if (hints === undefined) return
+    for (const batch of [...this.batches]) if (batch.origin !== undefined) this.take(batch)
+    const waiting = hints.takePendings()
+    hints.dropAll()
+    this.unblock(Infinity)
+    release(waiting)
+    this.onReady()
+  }
+
   /** Messages of which there is no copy in the store. */
   private countUnhinted(): number {
     let hinted = 0

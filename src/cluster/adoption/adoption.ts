@@ -2,7 +2,8 @@
  * The sessions of one node that is down, on their way into this one:
  *
  *   claim the client IDs ──► subscribed, with what was kept ──► EstateTaken to all ──what is owed, marks──► kept here
- *     └── its client has a later one: passed over                          removed from the estate ◄──────────┘
+ *     └── its client has a later one: passed over     what the node has owed others is sent ──────┘            │
+ *                                                                          removed from the estate ◄──────────┘
  *
  * Until a node's mark the sessions take what that node hands on of what it owes the node that is down, and pass over its
  * other messages; behind the mark the other way round. So each message is in them once, and in order. Nobody is told that a
@@ -16,6 +17,7 @@ import type { ArrivingSession, InheritedSession, SessionMoves } from '../../brok
 import type { NodeId } from '../../router/route-table.js'
 import { Deferred } from '../../util/deferred.js'
 import { NodeError } from '../../util/errors.js'
+import type { Bequest } from './bequests.js'
 import type { AdoptionMetrics } from './metrics.js'
 
 /** Claims on their way at a time: each is a message to a ring node and its answer. */
@@ -39,6 +41,8 @@ export interface AdoptionModules {
   readonly nodes: () => readonly NodeId[]
   /** Asks these nodes for what they owe, and for marks. */
   readonly askForMarks: (nodes: readonly NodeId[], positions: EstateContents['positions']) => void
+  /** Sends what the node that is down has owed another, see `sendOn`. */
+  readonly sendOn: (bequest: Bequest, positions: Uint8Array | undefined) => Promise<number>
   readonly metrics: AdoptionMetrics
   readonly log: Logger
 }
@@ -60,11 +64,14 @@ export class Adoption {
   private readonly followers = new Map<string, (() => void)[]>()
   private messages = 0
   private awaited: Set<NodeId> | undefined
+  /** How far nodes have come in what the one that is down has sent them. */
+  private readonly positions = new Map<NodeId, Uint8Array>()
   private readonly marks = new Deferred()
 
   constructor(
     readonly estate: Estate,
     private readonly contents: EstateContents,
+    private readonly bequests: readonly Bequest[],
     private readonly modules: AdoptionModules,
   ) {
     for (const { clientId } of contents.sessions) this.followers.set(clientId, [])
@@ -77,7 +84,8 @@ export class Adoption {
     try {
       await estate.remove(contents.ended)
       await this.claimAll()
-      if (this.adopted.length > 0) await this.collectMarks()
+      if (this.adopted.length > 0 || this.bequests.length > 0) await this.collectMarks()
+      await this.sendBequests()
       await this.becomeWhole()
       await modules.inheritDelayed(contents.delayed)
       await this.checkKept()
@@ -101,6 +109,11 @@ export class Adoption {
     if (this.awaited?.has(node) !== true) return
     for (const { session } of this.adopted) session.cut(node)
     this.excuse(node)
+  }
+
+  /** What that node has got from the one that is down. */
+  received(node: NodeId, positions: Uint8Array | undefined): void {
+    if (positions !== undefined) this.positions.set(node, positions)
   }
 
   /** Nobody waits for that node's mark. */
@@ -147,7 +160,8 @@ export class Adoption {
     const { metrics, log, nodes, askForMarks } = this.modules
     const asked = nodes()
     this.awaited = new Set(asked)
-    for (const { session } of this.adopted) session.await(asked)
+    // The sessions have all that their own node has published: what it has owed this one is for the others here.
+    for (const { session } of this.adopted) session.await([...asked, this.estate.node])
     askForMarks(asked, this.contents.positions)
     const timer = setTimeout(() => this.marks.resolve(), MARKS_TIMEOUT_MS)
     await this.marks.promise
@@ -160,6 +174,13 @@ export class Adoption {
       { peer: this.estate.node, peers: late },
       'adopted sessions are used before all nodes have handed on what they owe',
     )
+  }
+
+  private async sendBequests(): Promise<void> {
+    const { metrics, sendOn } = this.modules
+    for (const bequest of this.bequests) {
+      metrics.sentOn.value += await sendOn(bequest, this.positions.get(bequest.receiver))
+    }
   }
 
   /** What came meanwhile follows what was kept; once all of it is kept here, nobody else needs it. */

@@ -14,6 +14,7 @@ import type { NodeId } from '../../router/route-table.js'
 import { asError } from '../../util/errors.js'
 import type { LinkBody, LinkBodyOf, TakeoverMark } from '../wire.js'
 import { Adoption } from './adoption.js'
+import { type Bequest, readBequests } from './bequests.js'
 import type { AdoptionMetrics } from './metrics.js'
 import { OwnLife } from './own-life.js'
 import { PulseWatch } from './pulse-watch.js'
@@ -59,6 +60,10 @@ export interface AdoptionsModules {
   readonly send: (to: NodeId, body: LinkBody) => void
   /** Hands on to an heir, perhaps this node, what a node that is down is owed and has not got; returns how many messages. */
   readonly handOn: (dead: NodeLife, heir: NodeId, positions: Uint8Array | undefined) => number
+  /** How far this node has come in what a node has sent it, as it is kept. */
+  readonly receivedFrom: (node: NodeId) => Uint8Array | undefined
+  /** See `sendOn`. */
+  readonly sendOn: (bequest: Bequest, positions: Uint8Array | undefined) => Promise<number>
   /** Nothing that this life of a node had waits for it any more: it is owed nothing. */
   readonly onSettled: (dead: NodeLife) => void
   /** Puts a mark behind what was forwarded to a peer until now. */
@@ -169,6 +174,9 @@ export class Adoptions {
     switch (body.$case) {
       case 'estateTaken':
         this.owe(from, body.value)
+        return true
+      case 'estateReceived':
+        this.adoptions.get(body.value.number)?.received(from, body.value.positions)
         return true
       case 'estateSettled':
         if (body.value.node !== this.modules.self) this.settle(body.value)
@@ -283,10 +291,11 @@ export class Adoptions {
     const { estates, hasMore } = await store.inherit({ node, incarnation }, isGone, pulse)
     for (const estate of estates) {
       const contents = await sessions.readEstate(estate)
+      const bequests = await readBequests(estate, log)
       this.lastNumber += 1
       const number = this.lastNumber
-      const adoption = new Adoption(estate, contents, {
-        ...{ self, sessions, log, metrics: this.counters, claim: this.modules.claim },
+      const adoption = new Adoption(estate, contents, bequests, {
+        ...{ self, sessions, log, metrics: this.counters, claim: this.modules.claim, sendOn: this.modules.sendOn },
         nodes: () => [self, ...this.modules.peers()],
         inheritDelayed: (values) => this.inheritDelayed(estate.name, values),
         askForMarks: (nodes, positions) => this.askForMarks(nodes, positions, number, { node, incarnation }),
@@ -357,9 +366,16 @@ export class Adoptions {
   /** What the node that is down is owed, and behind it the mark: from here on the heir gets it as its own. */
   private pay(heir: NodeId, { number, node, incarnation, positions }: LinkBodyOf<'estateTaken'>['value']): void {
     const { self, handOn, mark } = this.modules
+    const received = this.modules.receivedFrom(node)
     this.counters.owed.value += handOn({ node, incarnation }, heir, positions)
-    if (heir === self) this.adoptions.get(number)?.marked(self)
-    else mark(heir, { move: number, taker: heir, estate: node })
+    if (heir === self) {
+      this.adoptions.get(number)?.received(self, received)
+      this.adoptions.get(number)?.marked(self)
+      return
+    }
+    const value = { number, ...(received && { positions: received }) }
+    this.modules.send(heir, { $case: 'estateReceived', value })
+    mark(heir, { move: number, taker: heir, estate: node })
   }
 
   private settle({ node, incarnation }: NodeLife): void {

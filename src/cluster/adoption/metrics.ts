@@ -24,6 +24,8 @@ export interface AdoptionMetrics {
   readonly messages: Counter
   /** Messages that nodes which are down were owed, and that came here. */
   readonly owed: Counter
+  /** Messages that a node which is down has owed others, and that this one has sent. */
+  readonly sentOn: Counter
   /** Nodes that have not handed on in time what they owed. */
   readonly marksMissed: Counter
   readonly failures: Counter
@@ -53,6 +55,10 @@ export function createAdoptionMetrics(registry: MetricRegistry): AdoptionMetrics
     owed: registry.counter({
       name: 'adopted_owed_messages_total',
       help: 'Messages that this node has owed a node that is down, and has handed on to the one that has adopted its sessions.',
+    }),
+    sentOn: registry.counter({
+      name: 'adopted_debts_messages_total',
+      help: 'Messages that a node which is down has owed others, and that this node has sent in its place.',
     }),
     marksMissed: registry.counter({
       name: 'adoption_marks_missed_total',

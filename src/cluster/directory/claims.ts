@@ -20,22 +20,30 @@ const RETURN_MS = 2_000
 /** Gets the epoch, or undefined when the client ID has come to another node meanwhile; and who else has a session of it. */
 export type ClaimCallback = (epoch: number | undefined, holder: NodeId | undefined) => void
 
-interface PendingClaim {
+/** What is asked for beside the client ID. */
+export interface ClaimTerms {
+  /** There is no client: a session of this node is to come here. Nothing is claimed without the ring node. */
+  readonly onlyFrom?: NodeId | undefined
+  /** Of a session that this node has inherited from `onlyFrom`. */
+  readonly inheritedEpoch?: number | undefined
+  /** See `DirectoryClaim.tentative`. */
+  readonly isTentative?: boolean
+}
+
+interface PendingClaim extends ClaimTerms {
   readonly clientId: string
   readonly discard: boolean
   readonly done: ClaimCallback
   readonly deadline: number
   ringNode: NodeId
-  /** There is no client: a session of this node is to come here. Nothing is claimed without the ring node. */
-  readonly onlyFrom: NodeId | undefined
-  /** Of a session that this node has inherited from `onlyFrom`. */
-  readonly inheritedEpoch: number | undefined
 }
 
 interface Holding {
   epoch: number
   /** Who has been told. */
   ringNode: NodeId
+  /** No session is here yet: nobody is told of it but who was asked. */
+  isTentative: boolean
 }
 
 /** A client has gone to another node, and its session waits here to follow. */
@@ -54,6 +62,7 @@ export interface ClaimsModules {
   readonly knowsOffers: (ringNode: NodeId) => boolean
   /** It was decided without the ring node. */
   readonly onAlone: () => void
+  readonly mayBeLost: () => boolean
   /** Its session is on its way to another node. */
   readonly isLeaving: (clientId: string) => boolean
   readonly metrics: DirectoryMetrics
@@ -81,14 +90,12 @@ export class Claims {
 
   /**
    * `done` is called once, perhaps at once.
-   * @param onlyFrom the claim is for a session of that node, without a client; lost where the client is elsewhere
-   * @param inheritedEpoch see `Directory.claim`
    */
-  claim(clientId: string, discard: boolean, done: ClaimCallback, onlyFrom?: NodeId, inheritedEpoch?: number): void {
+  claim(clientId: string, discard: boolean, done: ClaimCallback, terms: ClaimTerms = {}): void {
     const request = this.nextRequest()
     const ringNode = this.modules.ring().nodeOf(clientId)
     const deadline = performance.now() + CLAIM_TIMEOUT_MS
-    const claim = { clientId, discard, done, deadline, ringNode, onlyFrom, inheritedEpoch }
+    const claim = { ...terms, clientId, discard, done, deadline, ringNode }
     this.pending.set(request, claim)
     this.ask(request, claim)
   }
@@ -102,6 +109,15 @@ export class Claims {
     this.modules.send(holding.ringNode, { $case: 'directoryRelease', value: { clientId, epoch } })
   }
 
+  /** See `Directory.settle`. */
+  settle(clientId: string, epoch: number): void {
+    const holding = this.held.get(clientId)
+    if (holding?.isTentative !== true || holding.epoch !== epoch) return
+    holding.isTentative = false
+    holding.ringNode = this.modules.ring().nodeOf(clientId)
+    this.tell(holding.ringNode, [{ clientId, epoch }])
+  }
+
   /** A session that was to move stays here: the ring node is told soon, if nobody has come for it until then. */
   keep(clientId: string): void {
     const reservation = this.reserved.get(clientId)
@@ -113,7 +129,7 @@ export class Claims {
   /** A session from an earlier life of this node: ring nodes that know of a later one of its client say so. */
   restore(clientId: string, epoch: number): void {
     const ringNode = this.modules.ring().nodeOf(clientId)
-    this.held.set(clientId, { epoch, ringNode })
+    this.held.set(clientId, { epoch, ringNode, isTentative: false })
     this.tell(ringNode, [{ clientId, epoch }])
   }
 
@@ -165,7 +181,7 @@ export class Claims {
     const lists = new Map<NodeId, { clientId: string; epoch: number }[]>()
     for (const [clientId, holding] of this.held) {
       const ringNode = this.modules.ring().nodeOf(clientId)
-      if (ringNode !== holding.ringNode || forgetful.has(ringNode)) {
+      if (!holding.isTentative && (ringNode !== holding.ringNode || forgetful.has(ringNode))) {
         holding.ringNode = ringNode
         const list = lists.get(ringNode) ?? []
         lists.set(ringNode, list)
@@ -201,7 +217,7 @@ export class Claims {
 
   /** Of a session that is inherited: nobody waits for it, and without an answer it is not another's. */
   private claimAgain({ clientId, discard, done, onlyFrom, inheritedEpoch }: PendingClaim): void {
-    this.claim(clientId, discard, done, onlyFrom, inheritedEpoch)
+    this.claim(clientId, discard, done, { onlyFrom, inheritedEpoch })
   }
 
   /** Nobody is asked any more: whoever waits goes on. */
@@ -216,14 +232,16 @@ export class Claims {
   private hold(claim: PendingClaim, epoch: number, isAlone: boolean, holder: NodeId | undefined): void {
     const { clientId, ringNode: asked, done } = claim
     const ringNode = this.modules.ring().nodeOf(clientId)
-    this.held.set(clientId, { epoch, ringNode })
+    const isTentative = claim.isTentative === true || (isAlone && !claim.discard && this.modules.mayBeLost())
+    this.held.set(clientId, { epoch, ringNode, isTentative })
     this.reserved.delete(clientId)
     // Told before the client is let in, a ring node that knows of a higher epoch would find nobody to close.
     done(epoch, holder)
-    if (this.held.get(clientId)?.epoch !== epoch) return
+    const holding = this.held.get(clientId)
+    if (holding?.epoch !== epoch) return
     // The ring has changed since the claim, and what this node holds was announced to the new one before that.
     if (ringNode !== asked) this.modules.send(asked, { $case: 'directoryRelease', value: { clientId, epoch } })
-    if (ringNode !== asked || isAlone) this.tell(ringNode, [{ clientId, epoch }])
+    if ((ringNode !== asked || isAlone) && !holding.isTentative) this.tell(ringNode, [{ clientId, epoch }])
   }
 
   private leave(clientId: string, epoch: number, discard: boolean): boolean {
@@ -253,7 +271,7 @@ export class Claims {
   }
 
   private ask(request: number, claim: PendingClaim): void {
-    const { ringNode, clientId, discard, onlyFrom, inheritedEpoch, done } = claim
+    const { ringNode, clientId, discard, onlyFrom, inheritedEpoch, isTentative, done } = claim
     if (onlyFrom !== undefined && !this.modules.knowsOffers(ringNode)) {
       this.pending.delete(request)
       return done(undefined, undefined)
@@ -262,6 +280,7 @@ export class Claims {
       ...{ request, clientId, discard },
       ...(onlyFrom === undefined ? {} : { onlyFrom }),
       ...(inheritedEpoch === undefined ? {} : { inheritedEpoch }),
+      ...(isTentative === true ? { tentative: true } : {}),
     }
     this.modules.send(ringNode, { $case: 'directoryClaim', value })
   }

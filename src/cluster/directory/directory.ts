@@ -48,6 +48,8 @@ export interface DirectoryModules {
   readonly isSure: () => boolean
   /** It was decided alone who has a client ID. */
   readonly onAlone: () => void
+  /** There may be sessions that the ring does not know of, and a claim must not end them. */
+  readonly mayBeLost: () => boolean
   readonly sink: DirectorySink
   readonly turns: TurnQueue
   readonly metrics: MetricRegistry
@@ -109,6 +111,7 @@ export class ClientDirectory implements Directory, TurnTask {
       evict: (clientId, discard) => sink.evict(clientId, discard),
       isLeaving: (clientId) => sink.isLeaving(clientId),
       onAlone: modules.onAlone,
+      mayBeLost: modules.mayBeLost,
       knowsOffers: (node) => node === self || modules.knowsOffers(node),
     })
   }
@@ -132,7 +135,8 @@ export class ClientDirectory implements Directory, TurnTask {
   }
 
   claim(clientId: string, discard: boolean, done: ClaimCallback, onlyFrom?: NodeId, inheritedEpoch?: number): void {
-    this.claims.claim(clientId, discard, done, onlyFrom, inheritedEpoch)
+    const isTentative = !discard && onlyFrom === undefined && this.modules.mayBeLost()
+    this.claims.claim(clientId, discard, done, { onlyFrom, inheritedEpoch, isTentative })
     if (this.isStopped) this.claims.stop()
   }
 
@@ -146,6 +150,10 @@ export class ClientDirectory implements Directory, TurnTask {
 
   release(clientId: string, epoch: number): void {
     this.claims.release(clientId, epoch)
+  }
+
+  settle(clientId: string, epoch: number): void {
+    this.claims.settle(clientId, epoch)
   }
 
   keep(clientId: string): void {

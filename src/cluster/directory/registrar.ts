@@ -20,6 +20,8 @@ const EVICTION_TIMEOUT_MS = 700
 interface Entry {
   node: NodeId
   epoch: number
+  /** Its node does not know whether it has its session: nobody else's is ended for it. */
+  isTentative: boolean
   /** It is not answered yet: the connection before it is still being closed. */
   waiting: WaitingClaim | undefined
 }
@@ -67,6 +69,7 @@ export class Registrar {
 
   claim(from: NodeId, claim: LinkBodyOf<'directoryClaim'>['value']): void {
     const { request, clientId, discard, onlyFrom, inheritedEpoch } = claim
+    const isTentative = claim.tentative === true
     const before = this.entries.get(clientId)
     const mayBeNobodys = onlyFrom === undefined || inheritedEpoch !== undefined
     const { isSure, isCaughtUp } = this.modules
@@ -79,7 +82,7 @@ export class Registrar {
       const isOthers = before !== undefined && before.node !== onlyFrom && before.node !== from
       if ((isOthers && before.epoch > inheritedEpoch) || before?.waiting !== undefined)
         return this.answer(from, request, before?.epoch ?? 0, '', true)
-      this.entries.set(clientId, { node: from, epoch, waiting: undefined })
+      this.entries.set(clientId, { node: from, epoch, isTentative, waiting: undefined })
       if (before !== undefined && before.node !== from) this.evict(before.node, clientId, epoch, true)
       return this.answer(from, request, epoch)
     }
@@ -87,7 +90,7 @@ export class Registrar {
       return this.answer(from, request, before?.epoch ?? 0, '', true)
     }
     if (before === undefined) {
-      this.entries.set(clientId, { node: from, epoch, waiting: undefined })
+      this.entries.set(clientId, { node: from, epoch, isTentative, waiting: undefined })
       return this.answer(from, request, epoch)
     }
     // Who waited has nothing open: the holder before it is still the one to close its connection.
@@ -96,6 +99,7 @@ export class Registrar {
     this.waiting.delete(clientId)
     before.node = from
     before.epoch = epoch
+    before.isTentative = isTentative
     // A node that has the client already need not be asked, and one that is silent is told without being waited for: when it
     // is heard again on the same link, it does not know that it was suspected.
     if (holder === from) return this.answer(from, request, epoch)
@@ -123,9 +127,10 @@ export class Registrar {
   hold(from: NodeId, clientId: string, epoch: number): void {
     const entry = this.entries.get(clientId)
     if (entry === undefined) {
-      this.entries.set(clientId, { node: from, epoch, waiting: undefined })
+      this.entries.set(clientId, { node: from, epoch, isTentative: false, waiting: undefined })
     } else if (entry.node === from) {
       entry.epoch = Math.max(entry.epoch, epoch)
+      entry.isTentative = false
     } else if (isHigher(epoch, from, entry)) {
       const loser = entry.waiting === undefined ? entry.node : undefined
       const loserEpoch = entry.epoch
@@ -133,11 +138,12 @@ export class Registrar {
       this.waiting.delete(clientId)
       entry.node = from
       entry.epoch = epoch
+      entry.isTentative = false
       // What it has is older than what the client has now: a session that its client has left for another.
       if (loser !== undefined) this.evict(loser, clientId, Math.max(epoch, loserEpoch + 1), true)
     } else if (entry.waiting?.holder !== from) {
-      // One more: of two equal epochs one has to go.
-      this.evict(from, clientId, Math.max(entry.epoch, epoch + 1), true)
+      // One more: of two equal epochs one has to go. Its session may be what the other one is looking for.
+      this.evict(from, clientId, Math.max(entry.epoch, epoch + 1), !entry.isTentative)
     } else if (epoch === entry.epoch) {
       // It is being told to go already, but with an epoch that is not above its own.
       this.evict(from, clientId, epoch + 1, entry.waiting.discard)

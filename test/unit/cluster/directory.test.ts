@@ -33,6 +33,7 @@ class DirectoryNode {
       isExpecting: () => false,
       isSure: () => true,
       onAlone() {},
+      mayBeLost: () => false,
       log: pino({ level: 'silent' }),
       sink: {
         evict: (clientId) => {

@@ -85,6 +85,7 @@ export interface LinkMessage {
     /** Sessions of a node that is down, which another has taken from the store that all share. */
     { $case: "estateTaken"; value: EstateTaken }
     | { $case: "estateSettled"; value: EstateSettled }
+    | { $case: "estateReceived"; value: EstateReceived }
     | undefined;
 }
 
@@ -365,7 +366,14 @@ export interface DirectoryClaim {
    * With only_from, of a node that is down: the sender has inherited a session of this epoch from it. Good as well while
    * nobody holds the client ID. Since version 2.
    */
-  inheritedEpoch?: number | undefined;
+  inheritedEpoch?:
+    | number
+    | undefined;
+  /**
+   * There may be a session that the ring node does not know of yet: until the sender says that it holds the client ID, whoever
+   * else says so keeps what it has, and only closes the connection.
+   */
+  tentative?: boolean | undefined;
 }
 
 /** The sender is about to stop: the receiver is to take over these sessions, whose clients are away, as if they had come. */
@@ -537,6 +545,17 @@ export interface EstateTaken {
   /** The marks wait until the node that is asked has the sender's routes up to this version. */
   routeVersion: number;
   /** How far the sessions have come in what the node that is asked has sent; none when they have nothing from it. */
+  positions?: Uint8Array | undefined;
+}
+
+/**
+ * Goes before the mark that an EstateTaken asks for: how far the sender has come in what the node that is down has sent it. What
+ * that node has owed it beyond is the heir's to send.
+ */
+export interface EstateReceived {
+  /** Of the EstateTaken. */
+  number: number;
+  /** As the sender keeps it with its own sessions; none when it has got nothing. */
   positions?: Uint8Array | undefined;
 }
 
@@ -885,6 +904,9 @@ export const LinkMessage: MessageFns<LinkMessage> = {
         break;
       case "estateSettled":
         EstateSettled.encode(message.body.value, writer.uint32(690).fork()).join();
+        break;
+      case "estateReceived":
+        EstateReceived.encode(message.body.value, writer.uint32(746).fork()).join();
         break;
     }
     return writer;
@@ -1237,6 +1259,14 @@ export const LinkMessage: MessageFns<LinkMessage> = {
             }
 
             message.body = { $case: "estateSettled", value: EstateSettled.decode(reader, reader.uint32()) };
+            continue;
+          }
+          case 93: {
+            if (tag !== 746) {
+              break;
+            }
+
+            message.body = { $case: "estateReceived", value: EstateReceived.decode(reader, reader.uint32()) };
             continue;
           }
         }
@@ -3083,7 +3113,14 @@ export const MapCheck: MessageFns<MapCheck> = {
 };
 
 function createBaseDirectoryClaim(): DirectoryClaim {
-  return { request: 0, clientId: "", discard: false, onlyFrom: undefined, inheritedEpoch: undefined };
+  return {
+    request: 0,
+    clientId: "",
+    discard: false,
+    onlyFrom: undefined,
+    inheritedEpoch: undefined,
+    tentative: undefined,
+  };
 }
 
 export const DirectoryClaim: MessageFns<DirectoryClaim> = {
@@ -3102,6 +3139,9 @@ export const DirectoryClaim: MessageFns<DirectoryClaim> = {
     }
     if (message.inheritedEpoch !== undefined) {
       writer.uint32(40).uint64(message.inheritedEpoch);
+    }
+    if (message.tentative !== undefined) {
+      writer.uint32(48).bool(message.tentative);
     }
     return writer;
   },
@@ -3157,6 +3197,14 @@ export const DirectoryClaim: MessageFns<DirectoryClaim> = {
             }
 
             message.inheritedEpoch = longToNumber(reader.uint64());
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.tentative = reader.bool();
             continue;
           }
         }
@@ -4491,6 +4539,63 @@ export const EstateTaken: MessageFns<EstateTaken> = {
           }
           case 5: {
             if (tag !== 42) {
+              break;
+            }
+
+            message.positions = reader.bytes();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+};
+
+function createBaseEstateReceived(): EstateReceived {
+  return { number: 0, positions: undefined };
+}
+
+export const EstateReceived: MessageFns<EstateReceived> = {
+  encode(message: EstateReceived, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.number !== 0) {
+      writer.uint32(8).uint32(message.number);
+    }
+    if (message.positions !== undefined) {
+      writer.uint32(18).bytes(message.positions);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): EstateReceived {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseEstateReceived();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.number = reader.uint32();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
               break;
             }
 
