@@ -33,11 +33,13 @@ import { fromAedesPacket, type PublishRequest, publishProblem } from './aedes-pa
 import { CallbackPending } from './callback-pending.js'
 import { ClientHost } from './client-host.js'
 import { ClientList } from './client-list.js'
+import { ClientWills } from './client-wills.js'
 import { DelayedMessages } from './delayed.js'
 import { Hooks } from './hooks.js'
 import { KeptSessions } from './kept/kept-sessions.js'
 import { KeptWills } from './kept/kept-wills.js'
 import { ListenerSubscriber } from './listener-subscriber.js'
+import { LocalSessions } from './local-sessions.js'
 import type { BrokerGauges, BrokerMetrics } from './metrics.js'
 import { NO_TAKEOVERS, type SessionMoves, type Takeovers } from './move-ports.js'
 import { SessionOpener } from './open-session.js'
@@ -101,7 +103,8 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
   private readonly access: AccessDesk
   private readonly host: ClientHost
   private readonly router: Router<Subscriber, AedesPublishPacket>
-  private readonly sessions: SessionOpener
+  private readonly sessions: LocalSessions
+  private readonly opener: SessionOpener
   /** What the cluster asks when sessions move. */
   readonly moves: SessionMoves
   private readonly publisher: Publisher
@@ -170,21 +173,25 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
         timers,
       })
     const desk = new SubscriptionDesk(options.mqtt, { subscriptions, groups, retained: this.retained, sys: this.sys })
-    this.sessions = new SessionOpener(options.mqtt, {
-      timers,
-      metrics: metrics.session,
-      brokerMetrics: metrics,
-      publishWill: (armed) => {
+    const wills = new ClientWills({
+      publish: (armed) => {
         if (armed.isFromDisk === true) this.keptWills.add(armed)
         else this.host.publishing.publishWill(armed)
       },
-      mayPublishWill: (armed) => this.host.publishing.mayPublishWill(armed),
+      mayPublish: (armed) => this.host.publishing.mayPublishWill(armed),
+    })
+    this.sessions = new LocalSessions(options.mqtt, {
+      timers,
+      metrics: metrics.session,
+      expired: metrics.sessionsExpired,
+      wills,
       onEnding: (session) => {
         desk.unsubscribeAll(session)
         if (!this.closed) redispatch.sessionEnding(session)
       },
       onMoved: (session) => desk.unsubscribeAll(session),
     })
+    this.opener = new SessionOpener(options.mqtt, { sessions: this.sessions, takenOver: metrics.takeovers })
     this.keptWills = new KeptWills({
       timers,
       isReady: modules.isMeshReady ?? (() => true),
@@ -202,6 +209,7 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
       this.access.mayPublishAbsent(clientId, owner, willMessage(will, clientId))
     this.moves = new MovingSessions({
       sessions: this.sessions,
+      adopter: this.opener,
       desk,
       groups,
       source,
@@ -216,6 +224,7 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
       access: this.access,
       hooks: new Hooks(this, options.aedes ?? {}),
       sessions: this.sessions,
+      opener: this.opener,
       desk,
       redispatch,
       publisher: this.publisher,
@@ -250,7 +259,7 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
 
   /** From now on a client ID has one connection in the whole cluster. */
   claimThrough(directory: Directory, takeovers: Takeovers = NO_TAKEOVERS): void {
-    this.sessions.claimThrough(directory, takeovers)
+    this.opener.claimThrough(directory, takeovers)
   }
 
   publishWillOf(clientId: string, will: Will): void {
@@ -262,7 +271,7 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
   }
 
   evict(clientId: string, discard: boolean): boolean {
-    return this.sessions.evict(clientId, discard)
+    return this.opener.evict(clientId, discard)
   }
 
   isLeaving(clientId: string): boolean {

@@ -22,6 +22,7 @@ import { ClientPublishing } from './client-publish.js'
 import type { DelayedMessages } from './delayed.js'
 import { DeliveryReview } from './delivery-review.js'
 import type { Hooks } from './hooks.js'
+import type { LocalSessions } from './local-sessions.js'
 import type { BrokerMetrics } from './metrics.js'
 import type { OpenedSession, SessionOpener } from './open-session.js'
 import type { OverloadGate } from './overload.js'
@@ -35,7 +36,8 @@ export interface ClientHostModules {
   readonly aedes: Aedes
   readonly access: AccessDesk
   readonly hooks: Hooks
-  readonly sessions: SessionOpener
+  readonly sessions: LocalSessions
+  readonly opener: SessionOpener
   readonly desk: SubscriptionDesk
   readonly redispatch: Redispatch
   readonly publisher: Publisher
@@ -57,7 +59,8 @@ export class ClientHost implements Host, AccessReviewer {
   private readonly aedes: Aedes
   private readonly access: AccessDesk
   private readonly hooks: Hooks
-  private readonly sessions: SessionOpener
+  private readonly sessions: LocalSessions
+  private readonly opener: SessionOpener
   private readonly desk: SubscriptionDesk
   private readonly redispatch: Redispatch
   private readonly publisher: Publisher
@@ -78,6 +81,7 @@ export class ClientHost implements Host, AccessReviewer {
     access,
     hooks,
     sessions,
+    opener,
     desk,
     redispatch,
     publisher,
@@ -93,6 +97,7 @@ export class ClientHost implements Host, AccessReviewer {
     this.access = access
     this.hooks = hooks
     this.sessions = sessions
+    this.opener = opener
     this.desk = desk
     this.redispatch = redispatch
     this.publisher = publisher
@@ -158,7 +163,7 @@ export class ClientHost implements Host, AccessReviewer {
   }
 
   private enter(connection: Connection, packet: ConnectPacket, done: (outcome: OpenOutcome) => void): void {
-    this.sessions.open(connection, packet, (opened) => {
+    this.opener.open(connection, packet, (opened) => {
       if (opened === undefined) return done({ refusal: ReasonCode.QuotaExceeded, reason: 'too many sessions' })
       if (opened === 'away') return done({ refusal: ReasonCode.ServerUnavailable, reason: SESSION_AWAY })
       // Whoever heard of the end of the connection that was taken over may have closed this one.

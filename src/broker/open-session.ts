@@ -7,26 +7,21 @@
 import type { MqttOptions } from '../config/options.js'
 import type { Connection } from '../mqtt/connection.js'
 import { sessionExpiryOf } from '../mqtt/handshake.js'
-import { Session, type SessionModules, type SessionOptions } from '../mqtt/session/session.js'
-import type { ConnectPacket, Will } from '../mqtt/wire/packets.js'
+import type { Session } from '../mqtt/session/session.js'
+import type { ConnectPacket } from '../mqtt/wire/packets.js'
 import { ReasonCode } from '../mqtt/wire/reason-codes.js'
+import type { Counter } from '../telemetry/registry.js'
 import { provenUsername } from './access-desk.js'
-import type { SessionRecord } from './kept/session-record.js'
-import type { BrokerMetrics } from './metrics.js'
+import type { LocalSessions } from './local-sessions.js'
 import { NO_TAKEOVERS, type OfferedSession, type Takeovers } from './move-ports.js'
 import { type Directory, LONE_DIRECTORY, type NodeId } from './ports.js'
-import type { MovableSessions } from './session-moves.js'
-import { type ArmedWill, SessionEntry, type SessionLifecycle, SessionRegistry } from './session-registry.js'
+import type { SessionAdopter } from './session-moves.js'
+import type { SessionRegistry } from './session-registry.js'
 
-export interface SessionOpenerModules extends SessionModules {
-  readonly brokerMetrics: BrokerMetrics
-  readonly publishWill: (armed: ArmedWill) => void
-  /** Whether its client has the right to. */
-  readonly mayPublishWill: (armed: ArmedWill) => boolean
-  /** The session is about to end: its subscriptions go, and what others may have of its messages. */
-  readonly onEnding: (session: Session) => void
-  /** The session goes on at another node: its subscriptions here go. */
-  readonly onMoved: (session: Session) => void
+export interface SessionOpenerModules {
+  readonly sessions: LocalSessions
+  /** Connections that have given way to another one of their client ID. */
+  readonly takenOver: Counter
 }
 
 export interface OpenedSession {
@@ -34,12 +29,6 @@ export interface OpenedSession {
   readonly sessionPresent: boolean
   /** What is kept on disk of this client is not as it should be yet: its CONNACK waits for that (see `whenKept`). */
   readonly isKeptLater: boolean
-}
-
-/** The half of `KeptSessions` that sessions are opened with. */
-export interface SessionKeeper {
-  begin(entry: SessionEntry): void
-  whenKept(clientId: string, done: (isKept: boolean) => void): void
 }
 
 /**
@@ -76,43 +65,27 @@ interface Expectant {
   done: OpenedCallback
 }
 
-export class SessionOpener implements SessionLifecycle, MovableSessions {
-  readonly registry = new SessionRegistry()
+export class SessionOpener implements SessionAdopter {
+  private readonly registry: SessionRegistry
   private directory: Directory = LONE_DIRECTORY
   private takeovers: Takeovers = NO_TAKEOVERS
   /** By client ID; one each, the last to come. */
   private readonly expectants = new Map<string, Expectant>()
   /** Sessions that are claimed without their clients, and not decided on yet. */
   private adoptions = 0
-  private readonly sessionOptions: SessionOptions
-  private keeper: SessionKeeper | undefined
 
   constructor(
     private readonly options: MqttOptions,
     private readonly modules: SessionOpenerModules,
   ) {
-    this.sessionOptions = {
-      queue: { length: options.queueLength, bytes: options.queueBytes },
-      inFlightBytes: options.inflightBytes,
-      queueHoldTime: options.queueHoldTime,
-    }
+    this.registry = modules.sessions.registry
   }
 
   /** From now on one client ID has one connection in the whole cluster. */
   claimThrough(directory: Directory, takeovers: Takeovers): void {
     this.directory = directory
     this.takeovers = takeovers
-  }
-
-  /** From now on sessions that outlive their connection are kept on disk. */
-  keepIn(keeper: SessionKeeper): void {
-    this.keeper = keeper
-  }
-
-  /** Calls `done` when what is known of this client by now is kept, or cannot be; at once where nothing is. */
-  whenKept(clientId: string, done: (isKept: boolean) => void): void {
-    if (this.keeper === undefined) done(true)
-    else this.keeper.whenKept(clientId, done)
+    this.modules.sessions.tellThrough(directory, takeovers)
   }
 
   /**
@@ -176,13 +149,8 @@ export class SessionOpener implements SessionLifecycle, MovableSessions {
     if (expectant !== undefined) this.takeovers.discard(clientId)
     this.takeOver(clientId)
     const entry = this.registry.get(clientId)
-    if (entry !== undefined && discard) this.endSession(entry, 'discarded') // [MQTT-3.1.2-4]
+    if (entry !== undefined && discard) this.modules.sessions.discard(entry) // [MQTT-3.1.2-4]
     return entry !== undefined && !discard
-  }
-
-  isLeaving(clientId: string): boolean {
-    const entry = this.registry.get(clientId)
-    return entry?.isMoving === true && !entry.session.isArriving
   }
 
   private proceed(expectant: Expectant): void {
@@ -250,7 +218,7 @@ export class SessionOpener implements SessionLifecycle, MovableSessions {
     const { clientId, owner, epoch, holders, until } = expectant
     const holder = until - performance.now() < LEAST_FETCH_MS ? undefined : holders.shift()
     if (holder === undefined) return this.proceed(expectant)
-    if (this.registry.size >= this.options.maximumSessions && this.registry.get(clientId) === undefined) {
+    if (this.modules.sessions.isFull && this.registry.get(clientId) === undefined) {
       // The session stays where it is.
       this.directory.release(clientId, epoch)
       return expectant.done(undefined)
@@ -282,24 +250,23 @@ export class SessionOpener implements SessionLifecycle, MovableSessions {
     const { clientId } = connection
     this.takeOver(clientId)
     // The client is here and not where its session was on its way to.
-    if (this.isLeaving(clientId)) this.takeovers.reclaim(clientId)
+    if (this.modules.sessions.isLeaving(clientId)) this.takeovers.reclaim(clientId)
     const expiryInterval = sessionExpiryOf(packet, this.options)
     let entry = this.registry.get(clientId)
     const owner = provenUsername(connection)
     const wasKept = entry?.kept !== undefined
     // Another user must not get what waits for this one: to that user there is no such session.
     if (entry !== undefined && (packet.cleanStart || entry.owner !== owner)) {
-      this.endSession(entry, 'discarded') // [MQTT-3.1.2-4]
+      this.modules.sessions.discard(entry) // [MQTT-3.1.2-4]
       entry = undefined
     }
     const sessionPresent = entry !== undefined
     if (entry === undefined) {
-      if (this.registry.size >= this.options.maximumSessions) {
+      if (this.modules.sessions.isFull) {
         this.directory.release(clientId, epoch)
         return undefined
       }
-      entry = this.newEntry(clientId, expiryInterval)
-      if (expiryInterval > 0) this.keeper?.begin(entry)
+      entry = this.modules.sessions.begin(clientId, expiryInterval)
     } else {
       entry.resume() // [MQTT-3.1.2-5]
       entry.session.expiryInterval = expiryInterval
@@ -314,13 +281,6 @@ export class SessionOpener implements SessionLifecycle, MovableSessions {
     return { session: entry.session, sessionPresent, isKeptLater }
   }
 
-  private newEntry(clientId: string, expiryInterval: number): SessionEntry {
-    const session = new Session(clientId, expiryInterval, this.sessionOptions, this.modules)
-    const entry = new SessionEntry(session, this.modules.timers, this)
-    this.registry.add(entry)
-    return entry
-  }
-
   /** The claim of a connection that is closed already: it stands for the session that is here, if there is one. */
   private forgo(clientId: string, epoch: number): void {
     const entry = this.registry.get(clientId)
@@ -329,176 +289,11 @@ export class SessionOpener implements SessionLifecycle, MovableSessions {
     this.directory.settle(clientId, epoch)
   }
 
-  /** The client is in: other nodes are to know its will. */
-  opened(connection: Connection): void {
-    const { clientId, will } = connection
-    const entry = this.registry.get(clientId)
-    if (entry?.connection !== connection) return
-    const armed = will && { will, clientId, connection }
-    if (armed === undefined || !this.modules.mayPublishWill(armed)) return this.directory.dropWill(clientId)
-    const delay = Math.min(armed.will.delayInterval, entry.session.expiryInterval) * 1000
-    this.directory.keepWill(clientId, entry.epoch, { will: armed.will, delay, isLost: false })
-  }
-
-  /** A will waits for its delay from now on. */
-  keepWaiting(entry: SessionEntry): void {
-    const { will, willAt } = entry
-    if (will === undefined || !this.modules.mayPublishWill(will)) return this.directory.dropWill(entry.session.clientId)
-    const kept = { will: will.will, delay: Math.max(0, willAt - performance.now()), isLost: true }
-    this.directory.keepWill(entry.session.clientId, entry.epoch, kept)
-  }
-
-  publishWillOf(clientId: string, will: Will): void {
-    this.modules.publishWill({ will, clientId, connection: undefined })
-  }
-
-  voidWill(clientId: string): void {
-    const entry = this.registry.get(clientId)
-    entry?.takeWill()
-    if (entry?.connection !== undefined) entry.connection.will = undefined
-  }
-
-  /** The connection is gone: its will is published or waits, its session waits or ends. */
-  closed(connection: Connection): void {
-    const entry = this.registry.get(connection.clientId)
-    if (entry === undefined || entry.connection !== connection) return
-    entry.connection = undefined
-    const { will } = connection
-    const { expiryInterval } = entry.session
-    // The will is due after its delay or when the session ends, whichever comes first. [MQTT-3.1.3-9]
-    const isWillDue = will !== undefined && (will.delayInterval === 0 || expiryInterval === 0)
-    const armed = will === undefined ? undefined : { will, clientId: connection.clientId, connection }
-    if (isWillDue && armed !== undefined) this.modules.publishWill(armed)
-    if (expiryInterval === 0) this.endSession(entry, 'discarded')
-    else {
-      entry.wait(isWillDue ? undefined : armed)
-      this.keepWaiting(entry)
-    }
-  }
-
-  publishWill(armed: ArmedWill): void {
-    this.directory.dropWill(armed.clientId)
-    this.modules.publishWill(armed)
-  }
-
-  endSession(entry: SessionEntry, cause: 'expired' | 'discarded'): void {
-    const { session } = entry
-    this.registry.delete(session.clientId)
-    const armed = entry.takeWill()
-    entry.resume()
-    if (armed !== undefined) this.modules.publishWill(armed)
-    this.directory.dropWill(session.clientId)
-    this.modules.onEnding(session)
-    session.end()
-    // What still comes of it from another node is wanted no more.
-    if (entry.isMoving) this.takeovers.discard(session.clientId)
-    this.directory.release(session.clientId, entry.epoch)
-    if (cause === 'expired') this.modules.brokerMetrics.sessionsExpired.value++
-  }
-
-  // ── sessions that move, as `MovingSessions` asks ─────────────────────────────────────────────────────────────
-
-  find(clientId: string): SessionEntry | undefined {
-    return this.registry.get(clientId)
-  }
-
-  mayPublishWill(armed: ArmedWill): boolean {
-    return this.modules.mayPublishWill(armed)
-  }
-
-  all(): Iterable<SessionEntry> {
-    return this.registry.values()
-  }
-
-  make(clientId: string, epoch: number, owner: string | undefined): SessionEntry {
-    const before = this.registry.get(clientId)
-    if (before !== undefined) {
-      if (before.isMoving) this.takeovers.reclaim(clientId)
-      this.forget(before)
-    }
-    const entry = this.newEntry(clientId, 0)
-    entry.epoch = epoch
-    entry.owner = owner
-    if (this.keeper !== undefined) entry.session.awaitJournal()
-    return entry
-  }
-
-  arrived(entry: SessionEntry, done: (isKept: boolean) => void): void {
-    const { keeper } = this
-    const { session } = entry
-    if (keeper === undefined || session.isEnded) return done(true)
-    if (entry.kept === undefined) keeper.begin(entry)
-    keeper.whenKept(session.clientId, (isKept) => {
-      session.letAwaitingGo()
-      done(isKept)
-    })
-  }
-
-  // ── sessions that come back from the disk, as `KeptSessions` asks ────────────────────────────────────────────
-
-  restore(clientId: string, { epoch, owner, expiryInterval }: SessionRecord): SessionEntry {
-    const entry = this.newEntry(clientId, expiryInterval)
-    entry.epoch = epoch
-    entry.owner = owner
-    return entry
-  }
-
-  /** It waits on, or begins to: its client was connected when the node ended. */
-  restored(entry: SessionEntry, { isWaiting, willAt, endsAt, will, owner }: SessionRecord): void {
-    const { clientId } = entry.session
-    const armed = will && { will, connection: undefined, clientId, owner, isFromDisk: true }
-    if (isWaiting) entry.waitUntil({ willAt: fromWallClock(willAt), endsAt: fromWallClock(endsAt) }, armed)
-    else entry.wait(armed)
-    this.directory.restore(clientId, entry.epoch)
-  }
-
-  forget(entry: SessionEntry): void {
-    const { session } = entry
-    if (this.registry.get(session.clientId) !== entry) return
-    this.registry.delete(session.clientId)
-    entry.resume()
-    this.directory.dropWill(session.clientId)
-    this.modules.onMoved(session)
-    session.endMoved()
-  }
-
-  /** Another node has taken this one for dead: the sessions that are kept are its, and so are their wills. */
-  endAdopted(): void {
-    for (const entry of [...this.registry.values()]) {
-      if (!entry.session.isKept) continue
-      const { connection } = entry
-      entry.connection = undefined
-      if (entry.isMoving) this.takeovers.discard(entry.session.clientId)
-      this.moved(entry)
-      if (connection === undefined) continue
-      connection.will = undefined
-      connection.close('session_adopted', ReasonCode.UseAnotherServer, 'another node has the session now')
-    }
-  }
-
-  moved(entry: SessionEntry): void {
-    this.forget(entry)
-    this.directory.release(entry.session.clientId, entry.epoch)
-  }
-
-  discard(entry: SessionEntry): void {
-    this.endSession(entry, 'discarded')
-  }
-
-  keep(entry: SessionEntry): void {
-    this.directory.keep(entry.session.clientId)
-  }
-
-  /** Sessions and wills wait no longer: the broker is closed. */
-  stop(): void {
-    for (const entry of this.registry.values()) entry.pause()
-  }
-
   /** [MQTT-3.1.4-3]: the connection that the client ID has already is closed. */
   private takeOver(clientId: string): void {
     const old = this.registry.get(clientId)?.connection
     if (old === undefined) return
-    this.modules.brokerMetrics.takeovers.value++
+    this.modules.takenOver.value++
     old.close('taken_over', ReasonCode.SessionTakenOver, 'the client ID has connected again')
   }
 }
@@ -515,9 +310,4 @@ function watchTime(until: number, late: () => void): () => boolean {
     clearTimeout(timer)
     return !isLate
   }
-}
-
-/** A time of `performance.now()`; Infinity for never. */
-function fromWallClock(time: number | undefined): number {
-  return time === undefined ? Number.POSITIVE_INFINITY : performance.now() + time - Date.now()
 }

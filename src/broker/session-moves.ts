@@ -25,12 +25,16 @@ import type { ArmedWill, SessionEntry } from './session-registry.js'
 import type { SubscriptionDesk } from './subscribe.js'
 import type { Subscriber } from './subscriber.js'
 
-/** What moves ask of the sessions by client ID; see `SessionOpener`. */
+/** Has sessions of other nodes come here without their clients; see `SessionOpener`. */
+export interface SessionAdopter {
+  /** See `SessionMoves.adopt`. */
+  adopt(session: OfferedSession, from: NodeId): boolean
+}
+
+/** What moves ask of the sessions by client ID; see `LocalSessions`. */
 export interface MovableSessions {
   find(clientId: string): SessionEntry | undefined
   all(): Iterable<SessionEntry>
-  /** See `SessionMoves.adopt`. */
-  adopt(session: OfferedSession, from: NodeId): boolean
   publishWill(armed: ArmedWill): void
   /** Its client stays away: other nodes are to know the will that waits, if one does. */
   keepWaiting(entry: SessionEntry): void
@@ -53,6 +57,7 @@ export interface MovableSessions {
 
 export interface SessionMovesModules {
   readonly sessions: MovableSessions
+  readonly adopter: SessionAdopter
   readonly desk: SubscriptionDesk
   readonly groups: SharedGroups<Subscriber>
   readonly source: DeliverySource
@@ -91,7 +96,7 @@ export class MovingSessions implements SessionMoves {
   }
 
   adopt(session: OfferedSession, from: NodeId): boolean {
-    return this.modules.sessions.adopt(session, from)
+    return this.modules.adopter.adopt(session, from)
   }
 
   leave(clientId: string, epoch: number, owner: string | undefined): LeavingSession | undefined {

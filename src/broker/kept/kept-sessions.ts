@@ -26,7 +26,7 @@ import {
 } from './session-record.js'
 import { type Extras, FLAG_BITS, hasExtras, qosOf, retainOf } from './stored-message.js'
 
-/** What the sessions of a disk become; see `SessionOpener`. */
+/** What the sessions of a disk become; see `LocalSessions`. */
 export interface SessionRestorer {
   /** A session as it was, without its messages. */
   restore(clientId: string, record: SessionRecord): SessionEntry

@@ -84,6 +84,7 @@ export class ModelNode implements MovableSessions {
       turns: { add: (task) => network.run(task) },
       sessions: new MovingSessions({
         sessions: this,
+        adopter: this,
         desk: this.desk,
         groups: this.groups,
         source: this.source,
