@@ -64,8 +64,8 @@ export class CuttableProxy {
   /** Cuts every connection, in both directions at once. Bytes under way are lost. */
   cut(): void {
     for (const { near, far } of this.pairs) {
-      near.resetAndDestroy()
-      far.resetAndDestroy()
+      reset(near)
+      reset(far)
     }
     this.pairs.clear()
   }
@@ -158,4 +158,10 @@ export class CuttableProxy {
       this.frozen.add(from)
     }
   }
+}
+
+/** Node.js cannot reset a socket that says goodbye: its process would never end. */
+function reset(socket: Socket): void {
+  if (socket.writableEnded) socket.destroy()
+  else socket.resetAndDestroy()
 }

@@ -267,6 +267,11 @@ describe('sessions that cannot be', () => {
       'session from nowhere: c is told by n1 that its session is there, and it never had one',
     ])
   })
+
+  test('a CONNECT that was not answered may have begun one', () => {
+    const story = new Story().add({ kind: 'connect', client: 'c', connection: 1, node: 'n1' }).closes('c', 1)
+    assert.deepEqual(verdict(story.connects('c', 2, 'n2')), [])
+  })
 })
 
 describe('faults with which nodes hear each other', () => {

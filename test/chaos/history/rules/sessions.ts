@@ -23,6 +23,8 @@ export class ClientSession {
   connection: number | undefined
   /** Attempts that have no answer: the session may be on its way. */
   readonly attempts = new Map<number, EventOf<'connect'>>()
+  /** A CONNECT came to its end without an answer: a node may have begun a session all the same. */
+  mayHaveBegun = false
   /** It may be gone with its node: nothing is promised until the client is back. */
   mayBeGone = false
 
@@ -136,8 +138,8 @@ export class Sessions implements Rule {
     session.arrive(event)
   }
 
-  private judgePresent({ began }: ClientSession, event: EventOf<'connected'>): void {
-    if (!event.sessionPresent || (!event.clean && began !== undefined)) return
+  private judgePresent({ began, mayHaveBegun }: ClientSession, event: EventOf<'connected'>): void {
+    if (!event.sessionPresent || (!event.clean && (began !== undefined || mayHaveBegun))) return
     const why = event.clean ? 'it wants none' : 'it never had one'
     this.found({
       kind: 'session from nowhere',
@@ -149,8 +151,9 @@ export class Sessions implements Rule {
 
   private closed({ client, connection }: EventOf<'closed'>): void {
     const session = this.sessions.get(client)
-    session?.attempts.delete(connection)
-    if (session?.connection === connection) session.connection = undefined
+    if (session === undefined) return
+    if (session.attempts.delete(connection)) session.mayHaveBegun = true
+    if (session.connection === connection) session.connection = undefined
   }
 
   private healed(event: EventOf<'healed'>): void {
