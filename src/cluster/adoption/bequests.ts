@@ -6,10 +6,11 @@
 import type { Logger } from 'pino'
 import type { Estate } from '../../broker/estate-port.js'
 import type { NodeId, PendingPublish } from '../../broker/ports.js'
+import type { Message } from '../../mqtt/wire/message.js'
 import { Deferred } from '../../util/deferred.js'
 import { asError } from '../../util/errors.js'
 import { BatchAssembler } from '../batch.js'
-import { EntryHeads, inheritedHead, markOf } from '../entry-extension.js'
+import { EntryHeads, inheritedHead, markOf, passedOnHead } from '../entry-extension.js'
 import { type Hint, placeOf, type StoredRow } from '../hints.js'
 import { KnownBatches } from '../received-positions.js'
 import { decodeHint } from '../stored-hint.js'
@@ -72,7 +73,7 @@ class Sending implements PendingPublish {
 export async function sendOn(
   { node, receiver, since, hints }: Bequest,
   positions: Uint8Array | undefined,
-  { self, peers, reader, sink, log }: DebtModules,
+  { self, peers, reader, sink, deliverTo, log }: DebtModules,
 ): Promise<number> {
   const exchange = peers.get(receiver)?.exchange
   const known = new KnownBatches(positions)
@@ -81,11 +82,16 @@ export async function sendOn(
   const heads = new EntryHeads()
   const sending = new Sending()
   let messages = 0
+  const headOf = ({ publisherId }: Message): Buffer => {
+    const { estate, addressee } = reader
+    if (addressee !== undefined) return passedOnHead(publisherId, { ...addressee, move: 0 })
+    return estate === undefined ? heads.headOf(publisherId) : inheritedHead(publisherId, estate)
+  }
   const send = (entries: Buffer, waited: number): void => {
     if (markOf(entries) !== undefined) return
     reader.read(entries, waited, (message, targets) => {
       if (message.qos === 0) return
-      const { estate } = reader
+      const { estate, addressee } = reader
       // Nobody else gives it to members: what the node had in custody has ended with it.
       for (let index = 0; index < (targets?.count ?? 0); index += 1) {
         const key = targets?.keys[index]
@@ -94,10 +100,9 @@ export async function sendOn(
       if (targets?.isOnly === true) return
       messages += 1
       if (receiver !== self) {
-        const head =
-          estate === undefined ? heads.headOf(message.publisherId) : inheritedHead(message.publisherId, estate)
-        exchange?.owe(message.frame(true, message.qos, message.retain), head, sending)
-      } else if (estate === undefined) sink.deliverForwarded(message, node, sending, undefined)
+        exchange?.owe(message.frame(true, message.qos, message.retain), headOf(message), sending)
+      } else if (addressee !== undefined) deliverTo(addressee.clientId, message, sending)
+      else if (estate === undefined) sink.deliverForwarded(message, node, sending, undefined)
       else sink.deliverInherited(message, node, sending, estate)
     })
   }

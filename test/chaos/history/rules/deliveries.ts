@@ -8,6 +8,8 @@ import type { ClientSession, Sessions } from './sessions.js'
 
 /** Timers and clocks of two processes are this close, in milliseconds. */
 const EARLY_MS = 50
+/** What a client has acknowledged in the moments before its node stands still is not kept yet, in milliseconds. */
+const UNWRITTEN_MS = 500
 
 interface Sent {
   readonly first: EventOf<'send'>
@@ -43,6 +45,8 @@ export class DeliveryRule implements Rule {
   private readonly begun = new Map<string, number>()
   /** When each node was killed or drained last. */
   private readonly ended = new Map<string, number>()
+  /** From when to when a node stood still whose sessions others may have adopted. */
+  private frozen = { from: Infinity, to: -Infinity }
   /** When a clock was wrong for the last time. */
   private clockWrongAt = -Infinity
   private isClockWrong = false
@@ -80,8 +84,11 @@ export class DeliveryRule implements Rule {
           for (const node of event.nodes) this.ended.set(node, event.at)
         }
         if (event.fault === 'clock') this.isClockWrong = true
+        if (event.fault === 'frozen' && this.guarantees.sessionsAreAdopted)
+          this.frozen = { from: event.at - UNWRITTEN_MS, to: Infinity }
         break
       case 'healed':
+        if (this.frozen.to === Infinity) this.frozen = { ...this.frozen, to: event.at }
         if (this.isClockWrong) this.clockWrongAt = event.at
         this.isClockWrong = false
         break
@@ -155,7 +162,9 @@ export class DeliveryRule implements Rule {
     const isReconnected = times.every((one) => one === event || one.connection !== event.connection)
     // What its node had sent in the moments before it was killed is sent as if for the first time.
     const endedAt = this.ended.get(this.sessions.of(event.client)?.node ?? '') ?? -Infinity
-    const hasEnded = times.some((one) => one.at <= endedAt)
+    const { from, to } = this.frozen
+    // So is what was acknowledged to a node that did not know yet that its sessions were another's.
+    const hasEnded = times.some(({ at }) => at <= endedAt || (from <= at && at <= to))
     if (isReconnected && (event.dup || hasEnded)) return
     this.report('repeat', event, `${event.client} gets ${messageKey(event)} again without a reason`, evidence)
   }
