@@ -7,6 +7,7 @@ import type { NodeProcess } from '../../support/node-process.js'
 import { HistoryClient } from './client.js'
 import type { Happening } from './events.js'
 import { Recorder } from './recorder.js'
+import { ReturningClient } from './returning-client.js'
 import type { Whereabouts } from './whereabouts.js'
 
 const CLIENT_ID = 'hoarder'
@@ -22,13 +23,12 @@ const OPTIONS = { clientId: CLIENT_ID, clean: false, receiveMaximum: RECEIVE_MAX
 
 export class Hoard {
   private hoarder: HistoryClient | undefined
-  private feeder: HistoryClient | undefined
+  private readonly feeder: ReturningClient
   private isSubscribed = false
   private isAnswered = true
   private lastConnection: number | undefined
   private readonly timer: NodeJS.Timeout
   private reconnect: NodeJS.Timeout | undefined
-  private reconnectFeeder: NodeJS.Timeout | undefined
   private isStopped = false
   isPaused = false
 
@@ -39,7 +39,16 @@ export class Hoard {
   ) {
     this.timer = setInterval(() => this.feed(), SEND_EVERY_MS)
     this.visit()
-    this.openFeeder()
+    // Its connection is no part of the history.
+    this.feeder = new ReturningClient(home, { clientId: 'hoard-feeder', clean: true }, new Recorder(), whereabouts, {
+      connected: () => undefined,
+      packet: () => {
+        this.isAnswered = true
+      },
+      closed: () => {
+        this.isAnswered = true
+      },
+    })
   }
 
   /** Its client is not on its way. */
@@ -94,33 +103,12 @@ export class Hoard {
     this.isStopped = true
     clearInterval(this.timer)
     clearTimeout(this.reconnect)
-    clearTimeout(this.reconnectFeeder)
     this.hoarder?.end('the run is over')
-    this.feeder?.end('the run is over')
-  }
-
-  /** Its connection is no part of the history. */
-  private openFeeder(): void {
-    const client = new HistoryClient(
-      this.whereabouts.again(this.whereabouts.any()),
-      { clientId: 'hoard-feeder', clean: true },
-      new Recorder(),
-      {
-        connected: () => undefined,
-        packet: () => {
-          this.isAnswered = true
-        },
-        closed: () => {
-          this.isAnswered = true
-          if (!this.isStopped) this.reconnectFeeder = setTimeout(() => this.openFeeder(), RECONNECT_MS)
-        },
-      },
-    )
-    this.feeder = client
+    this.feeder.stop()
   }
 
   private feed(): void {
-    if (this.isPaused || !this.isAnswered || this.feeder?.isOpen !== true) return
+    if (this.isPaused || !this.isAnswered || !this.feeder.isOpen) return
     this.isAnswered = false
     const payload = Buffer.alloc(HOARDED_BYTES)
     this.feeder.send({ cmd: 'publish', topic: TOPIC, payload, qos: 1, dup: false, retain: false, messageId: 1 })

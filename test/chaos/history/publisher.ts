@@ -6,15 +6,14 @@
 
 import type { Packet } from 'mqtt-packet'
 import type { NodeProcess } from '../../support/node-process.js'
-import { HistoryClient } from './client.js'
 import type { Stream } from './events.js'
 import type { Recorder } from './recorder.js'
+import { ReturningClient } from './returning-client.js'
 import type { Whereabouts } from './whereabouts.js'
 
 const PUBLISH_EVERY_MS = 25
 /** Those with a delay. */
 const PUBLISH_LATE_EVERY_MS = 150
-const RECONNECT_MS = 100
 const WINDOW = 8
 /** Of the packets sent without an answer most are lost here, as often as this. */
 const BOUNCE_ONE_IN = 60
@@ -27,7 +26,7 @@ interface Outstanding {
 }
 
 export class HistoryPublisher {
-  private client: HistoryClient | undefined
+  private readonly client: ReturningClient
   private readonly streams: readonly [Stream, Stream]
   /** The last number sent, by QoS. */
   private readonly numbers = { 1: 0, 2: 0 }
@@ -37,14 +36,12 @@ export class HistoryPublisher {
   private dueAt = 0
   private turn: 0 | 1 = 0
   private readonly timer: NodeJS.Timeout
-  private reconnect: NodeJS.Timeout | undefined
-  private isStopped = false
   /** Says nothing new. */
   isPaused = false
 
   constructor(
     readonly name: string,
-    private home: NodeProcess,
+    home: NodeProcess,
     private readonly recorder: Recorder,
     private readonly whereabouts: Whereabouts,
     /** Of its messages, in seconds; 0: none. */
@@ -53,18 +50,22 @@ export class HistoryPublisher {
     const own = (qos: 1 | 2): Stream => ({ publisher: name, topic: `load/${name}/${qos}`, qos })
     const late = (qos: 1 | 2): Stream => ({ ...own(qos), topic: `later/${name}/${qos}`, delay: delay * 1_000 })
     this.streams = delay === 0 ? [own(1), own(2)] : [late(1), late(2)]
+    this.client = new ReturningClient(home, { clientId: name, clean: false }, recorder, whereabouts, {
+      connected: ({ sessionPresent }) => this.resume(sessionPresent),
+      packet: (packet) => this.take(packet),
+      closed: () => undefined,
+    })
     this.timer = setInterval(() => this.tick(), delay === 0 ? PUBLISH_EVERY_MS : PUBLISH_LATE_EVERY_MS)
-    this.open()
   }
 
   /** The node that has its session, or is asked for it. */
   get node(): NodeProcess {
-    return this.home
+    return this.client.node
   }
 
   /** It waits for no acknowledgement. */
   get isSettled(): boolean {
-    return this.outstanding.size === 0 && this.client?.isOpen === true
+    return this.outstanding.size === 0 && this.client.isOpen
   }
 
   /** All that it has sent should be on its way to its subscribers. */
@@ -73,7 +74,7 @@ export class HistoryPublisher {
   }
 
   get connection(): number | undefined {
-    return this.client?.isOpen === true ? this.client.connection : undefined
+    return this.client.connection
   }
 
   /** Up to where everything was sent. */
@@ -83,38 +84,24 @@ export class HistoryPublisher {
 
   /** Goes to another node, with what is in flight. */
   move(): void {
-    this.home = this.whereabouts.any()
-    this.client?.end('it goes to another node')
+    this.client.goElsewhere()
   }
 
   stop(): void {
-    this.isStopped = true
     clearInterval(this.timer)
-    clearTimeout(this.reconnect)
-    this.client?.end('the run is over')
-  }
-
-  private open(): void {
-    this.home = this.whereabouts.again(this.home)
-    this.client = new HistoryClient(this.home, { clientId: this.name, clean: false }, this.recorder, {
-      connected: ({ sessionPresent }) => this.resume(sessionPresent),
-      packet: (packet) => this.take(packet),
-      closed: () => {
-        if (!this.isStopped) this.reconnect = setTimeout(() => this.open(), RECONNECT_MS)
-      },
-    })
+    this.client.stop()
   }
 
   private resume(sessionPresent: boolean): void {
     if (!sessionPresent) return this.outstanding.clear()
     for (const [packetId, one] of this.outstanding) {
-      if (one.isReleased) this.client?.send({ cmd: 'pubrel', messageId: packetId })
+      if (one.isReleased) this.client.send({ cmd: 'pubrel', messageId: packetId })
       else this.send(packetId, one, true)
     }
   }
 
   private tick(): void {
-    if (this.isPaused || this.client?.isOpen !== true || this.outstanding.size >= WINDOW) return
+    if (this.isPaused || !this.client.isOpen || this.outstanding.size >= WINDOW) return
     const stream = this.streams[this.turn]
     this.turn = this.turn === 0 ? 1 : 0
     this.numbers[stream.qos] += 1
@@ -123,12 +110,12 @@ export class HistoryPublisher {
     this.outstanding.set(packetId, one)
     this.send(packetId, one, false)
     // With its message on the way the connection goes: the acknowledgement is lost, and the session is not.
-    if (this.whereabouts.random.oneIn(BOUNCE_ONE_IN)) setImmediate(() => this.client?.end('it loses its connection'))
+    if (this.whereabouts.random.oneIn(BOUNCE_ONE_IN)) setImmediate(() => this.client.loseConnection())
   }
 
   private send(packetId: number, { stream, number }: Outstanding, again: boolean): void {
-    this.recorder.note({ kind: 'send', stream, number, again, node: this.home.name })
-    this.client?.send({
+    this.recorder.note({ kind: 'send', stream, number, again, node: this.node.name })
+    this.client.send({
       cmd: 'publish',
       topic: this.delay === 0 ? stream.topic : `$delayed/${this.delay}/${stream.topic}`,
       payload: `${stream.publisher} ${number}`,
@@ -152,7 +139,7 @@ export class HistoryPublisher {
     if (packet.cmd === 'puback' || code >= 0x80) this.outstanding.delete(packetId)
     else {
       one.isReleased = true
-      this.client?.send({ cmd: 'pubrel', messageId: packetId })
+      this.client.send({ cmd: 'pubrel', messageId: packetId })
     }
   }
 

@@ -6,13 +6,13 @@ import type { NodeProcess } from '../../support/node-process.js'
 import { HistoryClient } from './client.js'
 import type { Happening } from './events.js'
 import { Recorder } from './recorder.js'
+import { ReturningClient } from './returning-client.js'
 import type { Whereabouts } from './whereabouts.js'
 
 /** To one topic, so that writes are on their way when anything happens. */
 const WRITE_EVERY_MS = 80
 /** To many topics by turns: what was written last to one of them is still so when it is read after a fault. */
 const WRITE_MANY_EVERY_MS = 400
-const RECONNECT_MS = 150
 const READ_LIMIT_MS = 5_000
 /** What the topics begin with. */
 export const STATE = 'state/'
@@ -22,27 +22,32 @@ const MOVE_ONE_IN = 6
 
 /** Writes values that are never the same, one after the other, to its topics by turns. */
 export class RetainedWriter {
-  private client: HistoryClient | undefined
+  private readonly client: ReturningClient
   private count = 0
   private waitsFor: { readonly topic: string; readonly value: string } | undefined
   private readonly timer: NodeJS.Timeout
-  private reconnect: NodeJS.Timeout | undefined
-  private isStopped = false
   isPaused = false
 
   constructor(
     readonly name: string,
     readonly topics: readonly string[],
-    private home: NodeProcess,
+    home: NodeProcess,
     private readonly recorder: Recorder,
     private readonly whereabouts: Whereabouts,
   ) {
+    this.client = new ReturningClient(home, { clientId: name, clean: true }, recorder, whereabouts, {
+      connected: () => undefined,
+      packet: (packet) => this.take(packet),
+      // Whether it was taken nobody knows; it is not sent again.
+      closed: () => {
+        this.waitsFor = undefined
+      },
+    })
     this.timer = setInterval(() => this.write(), topics.length > 1 ? WRITE_MANY_EVERY_MS : WRITE_EVERY_MS)
-    this.open()
   }
 
   get node(): NodeProcess {
-    return this.home
+    return this.client.node
   }
 
   get isSettled(): boolean {
@@ -50,34 +55,19 @@ export class RetainedWriter {
   }
 
   stop(): void {
-    this.isStopped = true
     clearInterval(this.timer)
-    clearTimeout(this.reconnect)
-    this.client?.end('the run is over')
-  }
-
-  private open(): void {
-    this.home = this.whereabouts.again(this.home)
-    this.client = new HistoryClient(this.home, { clientId: this.name, clean: true }, this.recorder, {
-      connected: () => undefined,
-      packet: (packet) => this.take(packet),
-      closed: () => {
-        // Whether it was taken nobody knows; it is not sent again.
-        this.waitsFor = undefined
-        if (!this.isStopped) this.reconnect = setTimeout(() => this.open(), RECONNECT_MS)
-      },
-    })
+    this.client.stop()
   }
 
   private write(): void {
-    if (this.isPaused || this.waitsFor !== undefined || this.client?.isOpen !== true) return
+    if (this.isPaused || this.waitsFor !== undefined || !this.client.isOpen) return
     const { random } = this.whereabouts
     this.count += 1
     const value = random.oneIn(REMOVE_ONE_IN) ? '' : `${this.name} ${this.count}`
     const { name, topics } = this
     const topic = topics[this.count % topics.length] ?? ''
     this.waitsFor = { topic, value }
-    this.recorder.note({ kind: 'write', writer: name, node: this.home.name, topic, value })
+    this.recorder.note({ kind: 'write', writer: name, node: this.node.name, topic, value })
     this.client.send({ cmd: 'publish', topic, payload: value, qos: 1, dup: false, retain: true, messageId: 1 })
   }
 
@@ -87,9 +77,7 @@ export class RetainedWriter {
     const { topic, value } = this.waitsFor
     this.waitsFor = undefined
     if ((packet.reasonCode ?? 0) < 0x80) this.recorder.note({ kind: 'written', writer: name, topic, value })
-    if (!this.whereabouts.random.oneIn(MOVE_ONE_IN)) return
-    this.home = this.whereabouts.any()
-    this.client?.end('it goes to another node')
+    if (this.whereabouts.random.oneIn(MOVE_ONE_IN)) this.client.goElsewhere()
   }
 }
 
