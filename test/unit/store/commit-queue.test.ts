@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { pino } from 'pino'
 import type { Postponed } from '../../../src/broker/store-port.js'
 import { CommitQueue, type TakenKeys } from '../../../src/store/commit-queue.js'
@@ -91,6 +93,25 @@ describe('what may wait for its commit', () => {
     assert.deepEqual(place.commits.flat(), [1], 'it stays due')
     await untilReleased(change(3))
     assert.equal(metrics.refused.value, 1)
+    await queue.stop()
+  })
+
+  it('is let go when it is settled, while its period goes on', async () => {
+    setFlagsFromString('--expose-gc')
+    const collectGarbage = runInNewContext('gc') as () => void
+    const { queue, numbers, postpone } = setUp()
+    const owed = postpone(1)
+    const settled = Array.from({ length: 100 }, (_, count) => {
+      const entry = postpone(2 + count)
+      numbers.settle(entry)
+      return new WeakRef(entry)
+    })
+    // What a WeakRef was made of lives until its turn is over.
+    await new Promise(setImmediate)
+    collectGarbage()
+    assert.equal(settled.filter((entry) => entry.deref() !== undefined).length, 0)
+    await untilReleased(owed.pending)
+    assert.deepEqual(numbers.kept, [1])
     await queue.stop()
   })
 
