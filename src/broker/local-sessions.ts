@@ -14,9 +14,10 @@ import type { SessionRecord } from './kept/session-record.js'
 import { NO_TAKEOVERS, type Takeovers } from './move-ports.js'
 import { type Directory, LONE_DIRECTORY } from './ports.js'
 import type { MovableSessions } from './session-moves.js'
-import { type ArmedWill, SessionEntry, type SessionLifecycle, SessionRegistry } from './session-registry.js'
+import { type ArmedWill, SessionEntry, type SessionLifecycle, type SessionRegistry } from './session-registry.js'
 
 export interface LocalSessionsModules extends SessionModules {
+  readonly registry: SessionRegistry
   readonly wills: ClientWills
   readonly expired: Counter
   /** The session is about to end: its subscriptions go, and what others may have of its messages. */
@@ -32,7 +33,7 @@ export interface SessionKeeper {
 }
 
 export class LocalSessions implements SessionLifecycle, MovableSessions {
-  readonly registry = new SessionRegistry()
+  readonly registry: SessionRegistry
   private readonly maximum: number
   private readonly sessionOptions: SessionOptions
   private directory: Directory = LONE_DIRECTORY
@@ -43,6 +44,7 @@ export class LocalSessions implements SessionLifecycle, MovableSessions {
     options: MqttOptions,
     private readonly modules: LocalSessionsModules,
   ) {
+    this.registry = modules.registry
     this.maximum = options.maximumSessions
     this.sessionOptions = {
       queue: { length: options.queueLength, bytes: options.queueBytes },
