@@ -6,6 +6,7 @@ import { CuttableProxy } from '../support/cuttable-proxy.js'
 import { eventually } from '../support/eventually.js'
 import { deliveryFaults, NO_FAULTS } from '../support/numbered.js'
 import { PacketClient } from '../support/packet-client.js'
+import { shoalmq } from '../support/shoalmq-command.js'
 import { publishSteadily } from '../support/steady-publisher.js'
 
 /** Publishes in flight at a time of each publisher. */
@@ -210,4 +211,73 @@ test('a client ID that came to both sides of a split has the later connection 2 
   await eventually(() => assert.equal(older.filter(({ isClosed }) => !isClosed).length, 0), { within: 2_000 })
   for (const client of older) await client.closedFor(0x8e)
   for (const client of newer) await client.expectNothing()
+})
+
+test('what a third node has acknowledged for a session that moved while it was cut off follows it, once and in order', {
+  timeout: 90_000,
+}, async (t) => {
+  const proxies = [1, 2, 3].map((number) => new CuttableProxy(() => cluster.node(number).ports.cluster))
+  for (const proxy of proxies) await proxy.start()
+  const seeds = proxies.map(({ address }) => address)
+  const through = (number: number) => ({
+    seeds: seeds.filter((_, index) => index !== number - 1),
+    config: { cluster: { advertise: seeds[number - 1] as string } },
+  })
+  const cluster = await TestCluster.create({ nodes: 3, perNode: { 1: through(1), 2: through(2), 3: through(3) } })
+  t.after(async () => {
+    if ((t as { passed?: boolean }).passed === false) process.stderr.write(`${await cluster.report()}\n`)
+    await cluster.stop()
+    for (const proxy of proxies) await proxy.stop()
+  })
+  await cluster.start()
+  const [n1, n2, n3] = [cluster.node(1), cluster.node(2), cluster.node(3)]
+  // These two know a way past the proxies, so that the third one can be cut off alone.
+  await shoalmq(['cluster', 'join', `127.0.0.1:${n2.ports.cluster}`, '--admin', n1.adminAddress])
+  const session = { clientId: 'moves-in-a-split', clean: false, properties: { sessionExpiryInterval: 600 } }
+  const before = await PacketClient.connect(t, n2.ports.mqtt, 5, session)
+  for (const qos of [1, 2] as const) await before.subscribe(`third/${qos}`, qos)
+  await before.disconnect()
+  const publisher = await PacketClient.connect(t, n3.ports.mqtt)
+  const sent = { 1: 0, 2: 0 }
+  const publish = async (count: number): Promise<void> => {
+    for (let index = 0; index < count; index += 1) {
+      for (const qos of [1, 2] as const) {
+        assert.ok((await publisher.publishAcked({ topic: `third/${qos}`, payload: `${sent[qos]++}`, qos })) < 0x80)
+      }
+    }
+  }
+  await publish(5)
+  for (const proxy of proxies) proxy.split()
+  await eventually(
+    async () => {
+      assert.equal((await n1.statusOf(n2.name)).state, 'running')
+      for (const node of [n1, n2]) assert.equal((await node.statusOf(n3.name)).state, 'stopped')
+      for (const node of [n1, n2]) assert.equal((await n3.statusOf(node.name)).state, 'stopped')
+    },
+    { within: 20_000 },
+  )
+  await publish(20)
+  const current = await PacketClient.connect(t, n1.ports.mqtt, 5, session)
+  assert.equal(current.connack?.sessionPresent, true)
+  await publish(20)
+  const received: string[] = []
+  const take = async (count: number): Promise<void> => {
+    for (const { topic, payload } of await current.receive(count)) received.push(`${topic} ${payload}`)
+  }
+  await take(10)
+  for (const proxy of proxies) proxy.heal()
+  await publish(20)
+  await take(120)
+  // The way from the first node is as good as any by now, and nothing waits for the other any more.
+  await eventually(async () => assert.equal((await n2.metrics()).value('shoalmq_session_rests'), 0), { within: 20_000 })
+  await publish(5)
+  await take(10)
+  for (const qos of [1, 2] as const) {
+    const expected = Array.from({ length: sent[qos] }, (_, number) => `third/${qos} ${number}`)
+    assert.deepEqual(
+      received.filter((one) => one.startsWith(`third/${qos}`)),
+      expected,
+    )
+  }
+  await current.expectNothing()
 })
