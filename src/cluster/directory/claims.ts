@@ -66,6 +66,8 @@ export interface ClaimsModules {
   /** Its session is on its way to another node. */
   readonly isLeaving: (clientId: string) => boolean
   readonly metrics: DirectoryMetrics
+  /** The session that was here has ended, since its client had to begin anew at another node. */
+  readonly onOutdated: (clientId: string) => void
 }
 
 export class Claims {
@@ -147,14 +149,17 @@ export class Claims {
     }
   }
 
-  evicted(from: NodeId, { clientId, epoch, discard }: LinkBodyOf<'directoryEviction'>['value']): void {
+  evicted(from: NodeId, { clientId, epoch, discard, outdated }: LinkBodyOf<'directoryEviction'>['value']): void {
     const holding = this.held.get(clientId)
     let hasSession = false
     if (holding !== undefined && holding.epoch < epoch) {
       const reservation = this.reserved.get(clientId)
       // Old news: what is to go is on its way to the client already.
       if (discard && reservation !== undefined && reservation.epoch >= epoch) hasSession = true
-      else hasSession = this.leave(clientId, epoch, discard)
+      else {
+        if (outdated === true) this.modules.onOutdated(clientId)
+        hasSession = this.leave(clientId, epoch, discard)
+      }
     }
     this.modules.send(from, { $case: 'directoryEvicted', value: { clientId, epoch, session: hasSession } })
   }

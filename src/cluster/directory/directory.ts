@@ -110,6 +110,10 @@ export class ClientDirectory implements Directory, TurnTask {
       metrics,
       evict: (clientId, discard) => sink.evict(clientId, discard),
       isLeaving: (clientId) => sink.isLeaving(clientId),
+      onOutdated: (clientId) => {
+        metrics.outdated.value++
+        modules.log.debug({ clientId }, 'session ends, its client has begun anew at another node')
+      },
       onAlone: modules.onAlone,
       mayBeLost: modules.mayBeLost,
       knowsOffers: (node) => node === self || modules.knowsOffers(node),

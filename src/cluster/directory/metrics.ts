@@ -18,6 +18,7 @@ export interface DirectoryGauges {
 export interface DirectoryMetrics {
   readonly claims: Record<ClaimResult, Counter>
   readonly evictions: Counter
+  readonly outdated: Counter
 }
 
 export function createDirectoryMetrics(registry: MetricRegistry, gauges: DirectoryGauges): DirectoryMetrics {
@@ -37,6 +38,10 @@ export function createDirectoryMetrics(registry: MetricRegistry, gauges: Directo
     evictions: registry.counter({
       name: 'directory_evictions_total',
       help: 'Clients closed here because their client ID connected to another node.',
+    }),
+    outdated: registry.counter({
+      name: 'sessions_outdated_total',
+      help: 'Sessions that ended here because their client has a later one on another node: it had to begin anew there while this node was out of reach, or their move was given up.',
     }),
   }
 }

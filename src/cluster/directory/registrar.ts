@@ -140,10 +140,11 @@ export class Registrar {
       entry.epoch = epoch
       entry.isTentative = false
       // What it has is older than what the client has now: a session that its client has left for another.
-      if (loser !== undefined) this.evict(loser, clientId, Math.max(epoch, loserEpoch + 1), true)
+      if (loser !== undefined) this.evict(loser, clientId, Math.max(epoch, loserEpoch + 1), true, true)
     } else if (entry.waiting?.holder !== from) {
       // One more: of two equal epochs one has to go. Its session may be what the other one is looking for.
-      this.evict(from, clientId, Math.max(entry.epoch, epoch + 1), !entry.isTentative)
+      const isOutdated = !entry.isTentative
+      this.evict(from, clientId, Math.max(entry.epoch, epoch + 1), isOutdated, isOutdated)
     } else if (epoch === entry.epoch) {
       // It is being told to go already, but with an epoch that is not above its own.
       this.evict(from, clientId, epoch + 1, entry.waiting.discard)
@@ -229,8 +230,9 @@ export class Registrar {
     this.modules.send(to, { $case: 'directoryAnswer', value: { request, epoch, superseded, holder } })
   }
 
-  private evict(holder: NodeId, clientId: string, epoch: number, discard: boolean): void {
-    this.modules.send(holder, { $case: 'directoryEviction', value: { clientId, epoch, discard } })
+  private evict(holder: NodeId, clientId: string, epoch: number, discard: boolean, outdated = false): void {
+    const value = { clientId, epoch, discard, ...(outdated ? { outdated } : {}) }
+    this.modules.send(holder, { $case: 'directoryEviction', value })
   }
 }
 

@@ -3,6 +3,7 @@
 import type { NodeProcess } from '../../support/node-process.js'
 import type { Random } from '../../support/random.js'
 import type { Bystanders } from '../mesh/nemesis.js'
+import type { WireRule } from '../mesh/network.js'
 import type { Happening } from './events.js'
 import type { Guarantees } from './guarantees.js'
 import { Hoard } from './hoard.js'
@@ -86,6 +87,10 @@ export class HistoryLoad implements Bystanders {
   /** Before a fault: sessions stay where they are. */
   stay(): void {
     this.whereabouts.mayMove = false
+  }
+
+  divide(rules: readonly WireRule[]): void {
+    this.whereabouts.divide(rules)
   }
 
   /** Whose session may be on its way to another node. */

@@ -67,7 +67,7 @@ export class HistorySubscriber {
   call(): void {
     if (this.isWanted) return
     this.isWanted = true
-    if (this.whereabouts.mayMove) this.home = this.whereabouts.any()
+    if (this.whereabouts.mayRoam) this.home = this.whereabouts.near(this.home)
     this.open()
   }
 
@@ -151,8 +151,8 @@ export class HistorySubscriber {
   private roam(): void {
     const { random } = this.whereabouts
     this.after(MINIMUM_STAY_MS + random.below(MAXIMUM_STAY_MS - MINIMUM_STAY_MS), () => {
-      if (this.whereabouts.mayMove && this.isThere) {
-        const node = this.whereabouts.any()
+      if (this.whereabouts.mayRoam && this.isThere) {
+        const node = this.whereabouts.near(this.home)
         if (random.oneIn(2)) this.client?.end('it goes to another node')
         // Or the old connection is taken over: its end is not waited for.
         this.home = node

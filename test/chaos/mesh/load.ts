@@ -106,6 +106,9 @@ export class Load {
     this.muted.clear()
   }
 
+  /** Nobody moves here. */
+  divide(): void {}
+
   /** No subscription comes or goes until `resume`, so that routes can be compared. */
   pause(): void {
     this.isChurning = false

@@ -11,6 +11,12 @@ import type { Fault, MeshFaultKind } from './schedule.js'
 /** A link that flaps is cut and whole by turns of this length. */
 const FLAP_MS = 300
 
+/** All nodes have noticed a cut by then (`cluster.downAfter`). */
+const NOTICED_AFTER_MS = 5_500
+
+/** How long sessions move on each side of a split. */
+const MOVING_MS = 4_000
+
 /** What stands between the nodes. */
 export interface Wires {
   /** Replaces all rules; takes effect at once. */
@@ -24,6 +30,8 @@ export interface Bystanders {
   unmute(): void
   /** Whether its publishers wait for no acknowledgement. */
   isSettled(node: NodeProcess): boolean
+  /** Nodes are cut off from each other so, and know it: who moves does so on its side. Without rules nobody moves. */
+  divide(rules: readonly WireRule[]): void
   /** The node ends now. */
   vacate(node: NodeProcess, how: 'killed' | 'drained'): void
 }
@@ -59,6 +67,12 @@ export class Nemesis {
   private async cut({ kind, rules, lasts }: Fault): Promise<void> {
     const since = Date.now()
     await this.network.set(rules)
+    if ((kind === 'halves' || kind === 'alone') && lasts > NOTICED_AFTER_MS) {
+      await delay(NOTICED_AFTER_MS)
+      this.load.divide(rules)
+      await delay(MOVING_MS)
+      this.load.divide([])
+    }
     await delay(lasts)
     // Seen from either side, and from a third one.
     if (kind === 'pair') await eventually(() => assertViewsDiffer(this.nodes), { within: 5_000 })

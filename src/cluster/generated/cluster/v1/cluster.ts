@@ -436,6 +436,8 @@ export interface DirectoryEviction {
   clientId: string;
   epoch: number;
   discard: boolean;
+  /** With discard: the client has a later session on another node, where it had to begin anew. Since version 2. */
+  outdated?: boolean | undefined;
 }
 
 /** The connection is closed, or was not there. */
@@ -3699,7 +3701,7 @@ export const DirectoryAnswer: MessageFns<DirectoryAnswer> = {
 };
 
 function createBaseDirectoryEviction(): DirectoryEviction {
-  return { clientId: "", epoch: 0, discard: false };
+  return { clientId: "", epoch: 0, discard: false, outdated: undefined };
 }
 
 export const DirectoryEviction: MessageFns<DirectoryEviction> = {
@@ -3712,6 +3714,9 @@ export const DirectoryEviction: MessageFns<DirectoryEviction> = {
     }
     if (message.discard !== false) {
       writer.uint32(24).bool(message.discard);
+    }
+    if (message.outdated !== undefined) {
+      writer.uint32(32).bool(message.outdated);
     }
     return writer;
   },
@@ -3751,6 +3756,14 @@ export const DirectoryEviction: MessageFns<DirectoryEviction> = {
             }
 
             message.discard = reader.bool();
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.outdated = reader.bool();
             continue;
           }
         }
