@@ -57,6 +57,7 @@ export class Cluster {
   readonly takeovers: Takeovers
   private readonly clients: ClientDirectory
   private readonly moves: SessionTakeover
+  private readonly adoptions: Adoptions | undefined
   private readonly peerForwarder: PeerForwarder
   private readonly membership: Membership
   private readonly peerFactory: PeerFactory
@@ -175,6 +176,7 @@ export class Cluster {
       log,
     })
     this.directory = this.clients
+    this.adoptions = this.createAdoptions()
     this.moves = new SessionTakeover({
       self: modules.node,
       send: (to, body) => this.membership.peers.get(to)?.send(body),
@@ -189,7 +191,7 @@ export class Cluster {
       sessions: modules.moves,
       isTaking: () => !this.isStopping && modules.isDraining?.() !== true,
       takers: () => this.takers(),
-      adoptions: this.createAdoptions(),
+      adoptions: this.adoptions,
       metrics: modules.metrics,
       log,
     })
@@ -430,7 +432,7 @@ export class Cluster {
   private createAdoptions(): Adoptions | undefined {
     const { membership, modules, clients, ownNode } = this
     const { store, adoptAfter = 0 } = modules
-    const metrics = createAdoptionMetrics(modules.metrics)
+    const metrics = createAdoptionMetrics(modules.metrics, () => this.adoptions?.withheldNodes ?? 0)
     if (store === undefined || !isShared(store)) return undefined
     const { peers } = membership
     const reader = new BatchReader()

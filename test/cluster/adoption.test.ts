@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { type TestContext, test } from 'node:test'
+import { Redis } from 'ioredis'
 import { clusterFor, type TestCluster } from '../support/cluster.js'
+import { CuttableProxy } from '../support/cuttable-proxy.js'
 import { eventually } from '../support/eventually.js'
 import { kept } from '../support/kept-session.js'
 import type { ConfigTree, NodeProcess } from '../support/node-process.js'
@@ -244,3 +246,85 @@ test('a node that is killed leaves wills and messages with a delay to another, e
   assert.deepEqual([...seen.got].sort(), wanted)
   await Promise.all([...receivers, seen].map((receiver) => receiver.stop()))
 })
+
+test('a split ends no session while its node gives signs of life: who comes to the other side waits for the network', async (t) => {
+  const { url } = await redisFor(t)
+  const proxies = [1, 2].map((number) => new CuttableProxy(() => cluster.node(number).ports.cluster))
+  for (const proxy of proxies) await proxy.start()
+  t.after(() => Promise.all(proxies.map((proxy) => proxy.stop())))
+  const [first = '', second = ''] = proxies.map((proxy) => proxy.address)
+  const silence = { heartbeatInterval: '250ms', suspectAfter: '750ms', downAfter: '1500ms' }
+  const cluster = await clusterFor(t, {
+    nodes: 2,
+    start: false,
+    config: storeIn({ url }),
+    perNode: {
+      1: { seeds: [second], config: { cluster: { ...silence, advertise: first } } },
+      2: { seeds: [first], config: { cluster: { ...silence, advertise: second } } },
+    },
+  })
+  await cluster.start()
+  const [one, two] = [cluster.node(1), cluster.node(2)]
+  await leaveSession(t, two, 'away')
+  const stays = await PacketClient.connect(t, two.ports.mqtt, 5, kept(5, 'stays'))
+  await stays.subscribe([
+    { topic: 'stays/one', qos: 1 },
+    { topic: 'stays/two', qos: 2 },
+  ])
+  const staying = new Receiver('stays', stays)
+  const sender = new Sender(await PacketClient.connect(t, one.ports.mqtt), 'sender', ['away', 'stays'])
+  await sender.send(2)
+  for (const proxy of proxies) proxy.split()
+  // Both see that the other one is down, and that it lives.
+  for (const node of cluster.nodes) {
+    await eventually(async () => assert.equal((await node.metrics()).value('shoalmq_adoption_withheld_nodes'), 1), LONG)
+  }
+  await sender.send(2)
+  const next = await PacketClient.open(t, one.ports.mqtt, 5)
+  next.sendConnect(kept(5, 'away'))
+  assert.equal((await next.next('connack')).reasonCode, 0x88)
+  for (const proxy of proxies) proxy.heal()
+  const away = await reconnect(t, one, 'away')
+  await sender.send(2)
+  for (const receiver of [away, staying]) await receiver.assertAll([sender])
+  assert.equal(await adopted(cluster, two), 0)
+  await Promise.all([away.stop(), staying.stop()])
+})
+
+test('one of three nodes that is left adopts what both others had, and what the first heir was at when it was killed', async (t) => {
+  const { url, port } = await redisFor(t)
+  const cluster = await clusterFor(t, { nodes: 3, config: storeIn({ url }) })
+  const dead = cluster.node(1)
+  const names = Array.from({ length: 30 }, (_, index) => `client-${index}`)
+  for (const name of names) await leaveSession(t, dead, name)
+  for (const node of cluster.nodes.slice(1)) await leaveSession(t, node, `at ${node.name}`)
+  const sender = new Sender(await PacketClient.connect(t, dead.ports.mqtt), 'sender', names)
+  await sender.send(1)
+  await dead.kill()
+  const heir = await heirOf(port, cluster)
+  await heir.kill()
+  const last = cluster.nodes.find((node) => node.isRunning) as NodeProcess
+  const receivers = await Promise.all(names.map((name) => reconnect(t, last, name)))
+  for (const receiver of receivers) await receiver.assertAll([sender])
+  const others = await Promise.all([heir, last].map((node) => reconnect(t, last, `at ${node.name}`)))
+  await Promise.all([...receivers, ...others].map((receiver) => receiver.stop()))
+})
+
+/** Who has taken an estate, as soon as somebody has. */
+async function heirOf(port: number, cluster: TestCluster): Promise<NodeProcess> {
+  const redis = new Redis({ host: '127.0.0.1', port })
+  try {
+    return await eventually(
+      async () => {
+        const [key = ''] = await redis.keys('*:estates')
+        const [holder = ''] = await redis.hvals(key)
+        const heir = cluster.nodes.find(({ name }) => holder.startsWith(`${name} `))
+        assert.ok(heir !== undefined, 'nobody has taken the estate yet')
+        return heir
+      },
+      { within: 30_000, every: 2 },
+    )
+  } finally {
+    redis.disconnect()
+  }
+}

@@ -157,6 +157,16 @@ export class Adoptions {
     this.life.whenSure(until, done)
   }
 
+  /** Nodes that are down as far as the links tell, and live as far as the store does. */
+  get withheldNodes(): number {
+    const now = performance.now()
+    let count = 0
+    for (const { node, downSince } of this.modules.lost()) {
+      if (now >= downSince && this.watch.isBeating(node, now)) count += 1
+    }
+    return count
+  }
+
   /** The directory did not know, or who has a session does not give it: the store is asked for a while. */
   doubt(): void {
     this.doubtedUntil = performance.now() + DOUBT_MS

@@ -34,7 +34,15 @@ export interface AdoptionMetrics {
   readonly awaited: { readonly back: Counter; readonly away: Counter }
 }
 
-export function createAdoptionMetrics(registry: MetricRegistry): AdoptionMetrics {
+/** @param withheldNodes how many nodes are down as far as the links tell, and live as far as the store does */
+export function createAdoptionMetrics(registry: MetricRegistry, withheldNodes: () => number): AdoptionMetrics {
+  registry.gauge(
+    {
+      name: 'adoption_withheld_nodes',
+      help: 'Nodes that cannot be heard and give signs of life in the store that all share: their sessions stay with them.',
+    },
+    withheldNodes,
+  )
   return {
     adoptions: registry.counter({
       name: 'adoptions_total',

@@ -20,6 +20,8 @@ interface Pulse {
   /** Since when it is the same, as far as was watched, and when that was looked at last, as `performance.now` tells. */
   readonly since: number
   readonly seenAt: number
+  /** It has changed while it was watched. */
+  readonly hasBeaten: boolean
 }
 
 export class PulseWatch {
@@ -47,6 +49,11 @@ export class PulseWatch {
     return stands ? pulse.text : undefined
   }
 
+  /** Whether a node gives signs of life. */
+  isBeating(node: NodeId, now: number): boolean {
+    return this.pulses.get(node)?.hasBeaten === true && this.stillPulse(node, now) === undefined
+  }
+
   private async lookAtAll(nodes: readonly NodeId[]): Promise<void> {
     const next = new Map<NodeId, Pulse>()
     try {
@@ -66,6 +73,7 @@ export class PulseWatch {
   private seen(node: NodeId, text: string, now: number): Pulse {
     const before = this.pulses.get(node)
     const isSame = before?.text === text && now - before.seenAt < LONGEST_GAP_MS
-    return { text, since: isSame ? before.since : now, seenAt: now }
+    const hasBeaten = before !== undefined && (before.hasBeaten || before.text !== text)
+    return { text, since: isSame ? before.since : now, seenAt: now, hasBeaten }
   }
 }
