@@ -105,7 +105,7 @@ export abstract class DueNumbers extends DueKeys<number> {
   override ripen(): void {
     const ripe = this.postponed.upTo(this.lastRipening)
     this.lastRipening = this.lastPostponed
-    for (const entry of ripe) this.hurry(entry)
+    for (const entry of ripe) if (entry.isPostponed) this.hurry(entry)
   }
 }
 
