@@ -23,12 +23,14 @@ return answer
 `)
 
 /**
- * A sign of life. KEYS: the state of the node. ARGV: its incarnation and token. Answers 1, or 0 when the state is not that
- * of this life: it was taken for dead, another process has its name, or Redis has lost the state.
+ * A sign of life. KEYS: the state of the node. ARGV: its incarnation and token, the last step that was acknowledged. Answers 1,
+ * or 0 when the state is not that of this life: it was taken for dead, another process has its name, or Redis has lost the
+ * state, or the last of it, as a replica may have that became the master.
  */
 export const BEAT = script(`
-local state = redis.call('HMGET', KEYS[1], 'incarnation', 'token')
+local state = redis.call('HMGET', KEYS[1], 'incarnation', 'token', 'step')
 if state[1] ~= ARGV[1] or state[2] ~= ARGV[2] then return 0 end
+if tonumber(state[3] or '0') < tonumber(ARGV[3]) then return 0 end
 redis.call('HINCRBY', KEYS[1], 'beat', 1)
 return 1
 `)

@@ -31,8 +31,6 @@ export interface RedisClientEvents {
   onReady(): void
   /** It has broken. */
   onLost(error: RedisStoreError): void
-  /** Of a Redis Cluster: a node of it is gone, which may have been the master that has what we keep. */
-  onNodeGone(): void
 }
 
 export class RedisClient {
@@ -51,9 +49,6 @@ export class RedisClient {
     this.client.on('error', (error: unknown) => this.noteError(error))
     // Of a Redis Cluster: what one of its nodes says.
     this.client.on('node error', (error: unknown) => this.noteError(error))
-    this.client.on('-node', () => {
-      if (!this.isClosed) events.onNodeGone()
-    })
     this.client.on('close', () => {
       if (!this.isClosed) events.onLost(this.away)
     })

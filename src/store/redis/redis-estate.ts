@@ -90,10 +90,14 @@ export async function pulse(office: EstateOffice, node: string): Promise<string>
 }
 
 /** See `SharedStore.beat`. @throws RedisStoreError */
-export async function beat(office: EstateOffice, node: string, token: string): Promise<boolean> {
+export async function beat(
+  office: EstateOffice,
+  node: string,
+  life: { token: string; step: number },
+): Promise<boolean> {
   const { incarnation } = office.heir()
   const { client, within } = office
-  const parameters = [String(incarnation), token]
+  const parameters = [String(incarnation), life.token, String(life.step)]
   return Number(await client.run(BEAT, [office.keysOf(node).state], parameters, { within, replicas: 0 })) === 1
 }
 

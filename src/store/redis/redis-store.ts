@@ -98,8 +98,6 @@ export class RedisStore implements LocalStore, SharedStore {
     const client = await RedisClient.connect(options.redis, {
       onReady: () => store?.found(),
       onLost: (error) => store?.queue.lost(error),
-      // A commit tells whether the replica that takes its place has everything, also when nothing is due.
-      onNodeGone: () => store?.queue.demand(),
     })
     try {
       store = new RedisStore(client, options, modules)
@@ -163,7 +161,7 @@ export class RedisStore implements LocalStore, SharedStore {
   }
 
   async beat(): Promise<boolean> {
-    const isOurs = await beat(this.office, this.options.node, this.writer.token)
+    const isOurs = await beat(this.office, this.options.node, { token: this.writer.token, step: this.acknowledged })
     // A commit finds out why, and does what is to be done.
     if (!isOurs) this.queue.demand()
     return isOurs

@@ -84,6 +84,8 @@ describe('the store in a Redis Cluster whose masters have replicas', () => {
     await master.kill()
     replica.thaw()
     await eventually(() => isPromoted(replica), LONG)
+    // Nothing is due; its next sign of life tells.
+    await eventually(async () => assert.equal(await store.beat(), false), LONG)
     await eventually(() => assert.equal(metrics.redis.losses.value, 1), LONG)
     await eventually(() => assert.equal(store.isFailing, false), LONG)
     const after = open.set('new', '3')

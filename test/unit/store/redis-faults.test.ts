@@ -206,6 +206,23 @@ describe('the store in Redis, when Redis has lost what it had', () => {
     assert.deepEqual([restored.length, restored[0], restored.at(-1)], [5_998, [2, 'another'], [6_000, 'entry 6000']])
   })
 
+  it('finds that with its next sign of life, when nothing is due', async (t) => {
+    const server = await redisFor(t)
+    const bed = redisBed(t, () => ({ url: server.url }))
+    const open = await OpenTable.open(bed)
+    const { store, metrics } = lifeOf(open)
+    await untilReleased(open.set('kept', '1'))
+    const keys = ['state', 'table:words'].map((key) => `shoalmq:{test/${bed.name}}:${key}`)
+    for (const key of keys) await server.ask('copy', key, `${key}:earlier`)
+    await untilReleased(open.set('kept', '2'))
+    assert.equal(await store.beat(), true)
+    for (const key of keys) await server.ask('copy', `${key}:earlier`, key, 'replace')
+    assert.equal(await store.beat(), false)
+    await eventually(async () => assert.equal(await server.ask('hget', keys[1] ?? '', 'kept'), '2'), LONG)
+    assert.equal(metrics.redis.losses.value, 1)
+    await eventually(async () => assert.equal(await store.beat(), true), LONG)
+  })
+
   it('removes what has come back, after a return to an earlier state', async (t) => {
     const server = await redisFor(t)
     const bed = redisBed(t, () => ({ url: server.url }))
