@@ -91,12 +91,14 @@ export class RedisBacking {
     await this.untilPromoted(node, before)
   }
 
-  /** Resolves when every node has all that it keeps in Redis, and Redis works. */
+  /** Resolves when Redis works for every node: each has committed, since a store fails only when its patience is over. */
   async whenContent(nodes: readonly NodeProcess[]): Promise<void> {
+    const before = await Promise.all(nodes.map(commitsOf))
     await eventually(
       async () => {
-        for (const node of nodes) {
+        for (const [index, node] of nodes.entries()) {
           assert.equal((await node.metrics()).value('shoalmq_store_failing'), 0, `the store of ${node.name}`)
+          assert.notEqual(await commitsOf(node), before[index], `${node.name} has committed nothing`)
         }
       },
       { within: CONTENT_WITHIN_MS, every: 100 },
@@ -130,6 +132,10 @@ export class RedisBacking {
     if (this.replicated === undefined) throw new Error('there is only one Redis')
     return this.replicated
   }
+}
+
+async function commitsOf(node: NodeProcess): Promise<number> {
+  return (await node.metrics()).value('shoalmq_store_commits_total')
 }
 
 function ofSentinels(sentinels: RedisSentinels): Replicated {
