@@ -92,13 +92,16 @@ export class WaitingGroups implements ShelfContents, TurnTask {
   isOpen = false
   /** In the order of their numbers. */
   private readonly entries = new Map<number, Waiting>()
-  /** How many wait for each group. */
-  private readonly counts = new Map<string, number>()
+  /** Those that wait for each group, in the same order. */
+  private readonly byKey = new Map<string, Set<Waiting>>()
   private readonly shelf: StoreShelf
   private byteCount = 0
   private lastNumber = 0
   /** Nodes that have not told their groups; undefined before it is known who is to be expected. */
   private untold: number | undefined
+  /** Some node has told its groups: how far those that wait for unknown ones have been looked at, and where that ends. */
+  private looking: Iterator<Waiting> | undefined
+  private lookTo = 0
   private readonly matched: SharedGroup<Subscriber>[] = []
 
   /** Before the store is loaded. */
@@ -118,9 +121,9 @@ export class WaitingGroups implements ShelfContents, TurnTask {
     return this.byteCount
   }
 
-  /** Whether messages wait for this group. */
+  /** Whether messages wait for this group, or may. */
   has(key: string): boolean {
-    return this.counts.size > 0 && this.counts.has(key)
+    return this.looking !== undefined || (this.byKey.size > 0 && this.byKey.has(key))
   }
 
   /**
@@ -129,7 +132,7 @@ export class WaitingGroups implements ShelfContents, TurnTask {
    */
   keep(key: string, message: Message, pending: Hold | undefined): boolean {
     if (!this.isOpen && this.untold !== undefined && this.modules.groups.get(key) === undefined) return false
-    if (this.add(message, key, [], pending)) this.counts.set(key, (this.counts.get(key) ?? 0) + 1)
+    this.add(message, key, [], pending)
     return true
   }
 
@@ -149,8 +152,10 @@ export class WaitingGroups implements ShelfContents, TurnTask {
     this.untold = untold
     this.isOpen = untold > 0
     if (this.entries.size === 0) return
-    // Before anything that is published from now on, which goes to the groups at once.
-    if (before === undefined || untold < before) this.giveToUntold()
+    if (before === undefined || untold < before) {
+      this.looking = this.entries.values()
+      this.lookTo = this.lastNumber
+    }
     this.modules.turn.add(this)
   }
 
@@ -158,20 +163,16 @@ export class WaitingGroups implements ShelfContents, TurnTask {
   runTurn(): void {
     if (this.untold === undefined) return
     this.dropOld()
-    let left = SLICE
-    if (this.counts.size === 0) return
-    for (const entry of this.entries.values()) {
-      const { key, given } = entry
-      if (key === undefined || given !== undefined) continue
+    let left = this.giveToFound(SLICE)
+    for (const [key, waiting] of this.byKey) {
       const group = this.modules.groups.get(key)
-      if (group === undefined) {
-        if (!this.isOpen) this.drop(entry, 'group_ended')
-        continue
+      if (group === undefined ? this.isOpen : !group.isWithinReach) continue
+      for (const entry of waiting) {
+        if (left === 0) return this.modules.turn.add(this)
+        left -= 1
+        if (group === undefined) this.drop(entry, 'group_ended')
+        else this.give(entry, group)
       }
-      if (!group.isWithinReach) continue
-      if (left === 0) return this.modules.turn.add(this)
-      left -= 1
-      this.give(entry, group)
     }
   }
 
@@ -180,20 +181,28 @@ export class WaitingGroups implements ShelfContents, TurnTask {
     key: string | undefined,
     served: readonly string[],
     pending: Hold | undefined,
-  ): boolean {
-    const at = Date.now()
+    at = Date.now(),
+  ): void {
     const bytes = encodeWaiting({ at, key, served, message })
     if (this.byteCount + bytes.length > this.options.bytes) {
       this.modules.dropped.full.value += 1
-      return false
+      return
     }
     this.lastNumber += 1
-    const entry = new Waiting(this.lastNumber, key, bytes.length, at)
+    const entry = this.enter(new Waiting(this.lastNumber, key, bytes.length, at))
     entry.fresh = bytes
-    this.entries.set(entry.number, entry)
-    this.byteCount += bytes.length
     this.shelf.changed(entry.number, pending)
-    return true
+  }
+
+  private enter(entry: Waiting): Waiting {
+    const { number, key, size } = entry
+    this.entries.set(number, entry)
+    this.byteCount += size
+    if (key === undefined) return entry
+    const others = this.byKey.get(key)
+    if (others === undefined) this.byKey.set(key, new Set([entry]))
+    else others.add(entry)
+    return entry
   }
 
   private give(entry: Waiting, group: SharedGroup<Subscriber>): void {
@@ -204,36 +213,46 @@ export class WaitingGroups implements ShelfContents, TurnTask {
     else this.modules.place(group, message, given)
   }
 
-  /** To groups that have turned out to be there. */
-  private giveToUntold(): void {
-    const { groups, place } = this.modules
-    for (const entry of [...this.entries.values()]) {
-      if (entry.key !== undefined || entry.given !== undefined) continue
-      const { at, served, message } = decodeWaiting(this.bytesOf(entry))
-      message.isAged = true
-      groups.matchInto(message.topic, this.matched)
-      const found = this.matched.splice(0).filter(({ key }) => !served.includes(key))
-      if (found.length === 0 && this.isOpen) continue
-      const given = this.leave(entry)
-      const isPast = message.isExpired(Date.now())
-      for (const group of found) {
-        if (isPast) continue
-        if (group.isWithinReach && !this.has(group.key)) place(group, message, given)
-        else this.keep(group.key, message, undefined)
+  /** To groups that have turned out to be there; returns what is left of the slice. */
+  private giveToFound(slice: number): number {
+    const { looking } = this
+    if (looking === undefined) return slice
+    for (let left = slice; left > 0; left -= 1) {
+      const { done, value } = looking.next()
+      if (done === true || value.number > this.lookTo) {
+        this.looking = undefined
+        return left
       }
-      if (this.isOpen && !isPast) this.keepLonger(at, [...served, ...found.map(({ key }) => key)], message)
+      if (value.key === undefined && value.given === undefined) this.lookAt(value)
     }
+    this.modules.turn.add(this)
+    return 0
   }
 
-  /** In place of the one that has left: other groups may turn out to be there. */
-  private keepLonger(at: number, served: readonly string[], message: Message): void {
-    const bytes = encodeWaiting({ at, key: undefined, served, message })
-    this.lastNumber += 1
-    const entry = new Waiting(this.lastNumber, undefined, bytes.length, at)
-    entry.fresh = bytes
-    this.entries.set(entry.number, entry)
-    this.byteCount += bytes.length
-    this.shelf.changed(entry.number, undefined)
+  private lookAt(entry: Waiting): void {
+    const { groups, dropped, place } = this.modules
+    const { at, served, message } = decodeWaiting(this.bytesOf(entry))
+    message.isAged = true
+    groups.matchInto(message.topic, this.matched)
+    const found = this.matched.splice(0).filter(({ key }) => !served.includes(key))
+    if (found.length === 0 && this.isOpen) return
+    const given = this.leave(entry)
+    if (message.isExpired(Date.now())) {
+      dropped.too_old.value += 1
+      return
+    }
+    for (const group of found) {
+      if (group.isWithinReach && !this.isBehind(group.key)) place(group, message, given)
+      else this.add(message, group.key, [], undefined, at)
+    }
+    // Other groups may turn out to be there.
+    if (this.isOpen) this.add(message, undefined, [...served, ...found.map(({ key }) => key)], undefined, at)
+  }
+
+  /** Messages wait for this group since before it turned out that it is there. */
+  private isBehind(key: string): boolean {
+    const first = this.byKey.get(key)?.values().next().value
+    return first !== undefined && first.number <= this.lookTo
   }
 
   /** It is somebody else's from the next commit on, unless they say that they cannot keep it yet. */
@@ -259,12 +278,12 @@ export class WaitingGroups implements ShelfContents, TurnTask {
     }
   }
 
-  private uncount({ key, size }: Waiting): void {
+  private uncount(entry: Waiting): void {
+    const { key, size } = entry
     this.byteCount -= size
-    if (key === undefined) return
-    const count = (this.counts.get(key) ?? 1) - 1
-    if (count === 0) this.counts.delete(key)
-    else this.counts.set(key, count)
+    const others = key === undefined ? undefined : this.byKey.get(key)
+    others?.delete(entry)
+    if (key !== undefined && others?.size === 0) this.byKey.delete(key)
   }
 
   private bytesOf({ fresh, number }: Waiting): Buffer {
@@ -288,8 +307,6 @@ export class WaitingGroups implements ShelfContents, TurnTask {
   restore(number: number, value: Buffer): void {
     this.lastNumber = Math.max(this.lastNumber, number)
     const { at, key } = decodeWaiting(value)
-    this.entries.set(number, new Waiting(number, key, value.length, at))
-    this.byteCount += value.length
-    if (key !== undefined) this.counts.set(key, (this.counts.get(key) ?? 0) + 1)
+    this.enter(new Waiting(number, key, value.length, at))
   }
 }

@@ -184,15 +184,24 @@ describe('messages that wait for a member of their group', () => {
     node.tell(1)
     node.tell(1, known)
     node.publisher.groupsChanged(1)
+    await node.turnOver()
     assert.deepEqual(node.forwarded.got, [`one for ${KEY} on ${PEER}`])
     node.publish('two', 2)
     const later = '$share/later/a/+'
     node.groups.place('n3@test', { filter: later, id: 8, connected: 1, members: 1 })
     node.publisher.groupsChanged(0)
+    // Before those have been given out: it comes behind them.
+    node.publish('new', 2)
     await node.turnOver()
-    const atLater = node.forwarded.got.filter((text) => text.includes(later))
-    assert.deepEqual(atLater, [`one for ${later} on n3@test`, `two for ${later} on n3@test`])
-    assert.equal(node.forwarded.got.filter((text) => text.includes(KEY)).length, 2, 'each once')
+    for (const [key, at] of [
+      [later, 'n3@test'],
+      [KEY, PEER],
+    ]) {
+      assert.deepEqual(
+        node.forwarded.got.filter((text) => text.includes(`${key}`)),
+        ['one', 'two', 'new'].map((payload) => `${payload} for ${key} on ${at}`),
+      )
+    }
     node.store.commit()
     assert.deepEqual([node.waiting.length, node.store.entries('group-messages')], [0, 0])
     node.publish('three', 2)
