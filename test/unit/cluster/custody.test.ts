@@ -5,6 +5,7 @@ import { Custody } from '../../../src/cluster/custody.js'
 import { Receipts } from '../../../src/cluster/receipts.js'
 import { Message } from '../../../src/mqtt/wire/message.js'
 import type { QoS } from '../../../src/mqtt/wire/packets.js'
+import { CountingHold } from '../mqtt/session/recording-outlet.js'
 
 const KEY = '$share/g/t'
 
@@ -98,6 +99,54 @@ describe('receipts', () => {
       [2, 3, 4, 5].map((receipt) => receipts.admit(receipt)),
       [false, true, false, true],
     )
+  })
+
+  it('stay with a peer whose disk outlives it, but for what was with members that end with it', () => {
+    const { custody, placed, place } = setUp()
+    const take = (payload: string, qos: QoS = 1): { receipt: number; acknowledge(): void } => {
+      const copy = custody.take(message(payload, qos), KEY)
+      assert.ok(copy)
+      copy.hold()
+      return { receipt: copy.receipt, acknowledge: () => copy.release() }
+    }
+    const onDisk = take('on its disk')
+    const ended = take('with a member that has ended')
+    const unsent = take('not sent to such a member', 2)
+    take('not acknowledged', 2)
+    for (const copy of [onDisk, ended, unsent]) copy.acknowledge()
+    custody.noteKept(onDisk.receipt)
+    custody.passOn(place)
+    assert.deepEqual(placed, ['with a member that has ended', 'not sent to such a member'])
+    assert.deepEqual([custody.length, custody.bytes], [0, 0])
+    assert.equal(take('next').receipt, 5, 'numbers go on')
+  })
+
+  it('are not acknowledged by a commit of this node', () => {
+    const lane = { isShelved: true }
+    const custody = new Custody(1_000_000, { unguarded: 0 }, lane)
+    const copy = custody.take(message('one'), KEY)
+    copy?.hold()
+    copy?.release()
+    assert.equal(copy?.isAcknowledged, false)
+    lane.isShelved = false
+    copy?.hold()
+    copy?.release()
+    assert.equal(copy?.isAcknowledged, true)
+  })
+
+  it('hold their publisher as one would who has them, and refuse as it can be refused', () => {
+    const { custody } = setUp()
+    const publisher = new CountingHold()
+    const copy = custody.take(message('one', 2), KEY, Object.assign(publisher, { isRemembered: true }))
+    assert.equal(copy?.isRemembered, true)
+    copy?.hold()
+    assert.equal(publisher.holds, 2)
+    assert.ok(copy !== undefined && 'refuse' in copy)
+    ;(copy as unknown as { refuse(): void }).refuse()
+    copy.release()
+    assert.deepEqual([publisher.isRefused, publisher.holds], [true, 1])
+    const calm = custody.take(message('two'), KEY, { hold() {}, release() {} })
+    assert.ok(calm !== undefined && !('refuse' in calm))
   })
 
   it('leave nothing in custody, and lose nothing, whatever links break and whoever goes', () => {

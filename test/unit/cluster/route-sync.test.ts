@@ -376,3 +376,31 @@ describe('routes in a cluster', () => {
     assert.equal(longestTurn < 250, true, `the event loop was blocked for ${longestTurn} ms`)
   })
 })
+
+it('the groups of a peer that is back in another life stay, without their numbers, until it has told them anew', () => {
+  const groups = new GroupRoutes()
+  const table = new RouteTable()
+  const former = new RouteMirror(OWNER, table, counters(), groups)
+  const group = { id: 4, connected: 1, total: 2 }
+  const filter = '$share/g/a'
+  const change = { filter, withdrawn: false, group }
+  const snapshot = { version: 3, first: true, last: true, filters: [] }
+  assert.equal(former.hasTold, false)
+  former.takeSnapshot({ ...snapshot, groups: [change] })
+  assert.equal(former.hasTold, true)
+  former.passOn()
+  const mirror = new RouteMirror(OWNER, table, counters(), groups)
+  assert.deepEqual([mirror.hasTold, mirror.count], [false, 1])
+  mirror.open()
+  assert.deepEqual(mirror.next(), { $case: 'routeRequest', value: { haveVersion: 0, snapshot: true } })
+  mirror.takeSnapshot({ ...snapshot, groups: [] })
+  assert.deepEqual([mirror.hasTold, mirror.count], [true, 0])
+})
+
+it('a peer that has told nothing has told it when its digest says so', () => {
+  const mirror = new RouteMirror(OWNER, new RouteTable(), counters())
+  mirror.open()
+  assert.equal(mirror.hasTold, false)
+  mirror.takeCheck({ version: 0, count: 0, high: 0, low: 0 })
+  assert.equal(mirror.hasTold, true)
+})
