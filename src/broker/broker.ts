@@ -134,6 +134,7 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
   endAdopted(): void {
     this.parts.sessions.endAdopted()
     this.delayed.disown()
+    this.waiting?.disown()
   }
 
   /** A peer has set or removed a retained message. */
@@ -169,6 +170,10 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
 
   groupsChanged(untold: number): void {
     this.publisher.groupsChanged(untold)
+  }
+
+  inheritWaiting(values: readonly Buffer[]): Promise<void> {
+    return this.publisher.inheritWaiting(values)
   }
 
   /** Makes a Connection of a socket; beyond the limit of connections, and when closed, it is ended at once. */

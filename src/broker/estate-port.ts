@@ -82,4 +82,4 @@ export const ESTATE_TABLES = [
   'delayed',
   'hint-receivers',
 ] as const
-export const ESTATE_SHELVES = ['session-messages', 'hints'] as const
+export const ESTATE_SHELVES = ['session-messages', 'hints', 'group-messages'] as const

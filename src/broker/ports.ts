@@ -78,6 +78,9 @@ export interface ForwardedSink {
    * @param untold how many nodes that keep sessions have not said yet which groups they have members of
    */
   groupsChanged(untold: number): void
+
+  /** What has waited for members of groups on a node that is down waits here; resolves when it is kept. */
+  inheritWaiting(values: readonly Buffer[]): Promise<void>
 }
 
 /** What a peer wants to know of the messages that it keeps until they are settled (see `GroupTargets.receipts`). */

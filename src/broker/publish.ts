@@ -269,6 +269,10 @@ export class Publisher implements ForwardedSink {
     this.waiting?.groupsChanged(untold)
   }
 
+  inheritWaiting(values: readonly Buffer[]): Promise<void> {
+    return this.waiting?.inherit(values) ?? Promise.resolve()
+  }
+
   /** There is nobody to have it: it waits, if there may be somebody, and is dropped and counted otherwise. */
   private strand(key: string, message: Message, pending: Hold | undefined): void {
     if (key !== '' && message.qos > 0 && this.waiting?.keep(key, message, pending) === true) return

@@ -12,6 +12,7 @@ import type { Message } from '../mqtt/wire/message.js'
 import type { SharedGroup } from '../router/shared-group.js'
 import type { SharedGroups } from '../router/shared-groups.js'
 import type { Counter } from '../telemetry/registry.js'
+import { Deferred } from '../util/deferred.js'
 import type { TurnQueue, TurnTask } from '../util/turn.js'
 import type { PendingPublish } from './ports.js'
 import type { Hold, LocalStore, ShelfContents, StoreShelf } from './store-port.js'
@@ -146,16 +147,43 @@ export class WaitingGroups implements ShelfContents, TurnTask {
     )
   }
 
+  /** What has waited on a node that is down; resolves when it is kept here. */
+  inherit(values: readonly Buffer[]): Promise<void> {
+    const kept = new Deferred()
+    let holds = 1
+    const release = (): void => {
+      holds -= 1
+      if (holds === 0) kept.resolve()
+    }
+    const pending: Hold = { hold: () => void (holds += 1), release }
+    for (const value of values) {
+      const { at, key, served, message } = decodeWaiting(value)
+      this.add(message, key, served, pending, at)
+    }
+    release()
+    this.lookAgain()
+    return kept.promise
+  }
+
+  /** Another node has taken this one for dead, and has what waited here. */
+  disown(): void {
+    for (const entry of this.entries.values()) if (entry.given === undefined) this.leave(entry)
+  }
+
   /** See `ForwardedSink.groupsChanged`. */
   groupsChanged(untold: number): void {
     const before = this.untold
     this.untold = untold
     this.isOpen = untold > 0
     if (this.entries.size === 0) return
-    if (before === undefined || untold < before) {
-      this.looking = this.entries.values()
-      this.lookTo = this.lastNumber
-    }
+    if (before === undefined || untold < before) this.lookAgain()
+    else this.modules.turn.add(this)
+  }
+
+  /** At all that waits for groups that were not known. */
+  private lookAgain(): void {
+    this.looking = this.entries.values()
+    this.lookTo = this.lastNumber
     this.modules.turn.add(this)
   }
 

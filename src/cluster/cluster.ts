@@ -458,6 +458,7 @@ export class Cluster {
       handOn: (dead, heir, positions) => handOn(dead, heir, positions, debtModules()),
       receivedFrom: (node) => this.positions.read(node),
       sendOn: (bequest, positions) => sendOn(bequest, positions, debtModules()),
+      inheritWaiting: (values) => modules.sink.inheritWaiting(values),
       onSettled: (dead) => writeOff(dead, peers),
       mark: (to, mark) => peers.get(to)?.exchange.mark(mark),
       routeVersion: () => this.routeLog.version,

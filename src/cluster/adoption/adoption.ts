@@ -37,6 +37,8 @@ export interface AdoptionModules {
   readonly claim: (clientId: string, from: NodeId, epoch: number, done: (epoch: number | undefined) => void) => void
   /** Messages with a delay: resolves when they are kept here. */
   readonly inheritDelayed: (values: readonly Buffer[]) => Promise<void>
+  /** Messages that have waited there for members of groups: resolves when they are kept here. */
+  readonly inheritWaiting: () => Promise<void>
   /** This node, and those that can be reached. */
   readonly nodes: () => readonly NodeId[]
   /** Asks these nodes for what they owe, and for marks. */
@@ -89,6 +91,8 @@ export class Adoption {
       await this.becomeWhole()
       await modules.inheritDelayed(contents.delayed)
       await this.checkKept()
+      // Last, since a try that fails is made again as a whole, and these would come twice.
+      await modules.inheritWaiting()
       await estate.close()
     } finally {
       // What is here is used, although it is in the estate as well: the next try finds it here.

@@ -14,7 +14,7 @@ import type { NodeId } from '../../router/route-table.js'
 import { asError } from '../../util/errors.js'
 import type { LinkBody, LinkBodyOf, TakeoverMark } from '../wire.js'
 import { Adoption } from './adoption.js'
-import { type Bequest, readBequests } from './bequests.js'
+import { type Bequest, readBequests, readWaiting } from './bequests.js'
 import type { AdoptionMetrics } from './metrics.js'
 import { OwnLife } from './own-life.js'
 import { PulseWatch } from './pulse-watch.js'
@@ -64,6 +64,8 @@ export interface AdoptionsModules {
   readonly receivedFrom: (node: NodeId) => Uint8Array | undefined
   /** See `sendOn`. */
   readonly sendOn: (bequest: Bequest, positions: Uint8Array | undefined) => Promise<number>
+  /** See `ForwardedSink.inheritWaiting`. */
+  readonly inheritWaiting: (values: readonly Buffer[]) => Promise<void>
   /** Nothing that this life of a node had waits for it any more: it is owed nothing. */
   readonly onSettled: (dead: NodeLife) => void
   /** Puts a mark behind what was forwarded to a peer until now. */
@@ -302,12 +304,14 @@ export class Adoptions {
     for (const estate of estates) {
       const contents = await sessions.readEstate(estate)
       const bequests = await readBequests(estate, log)
+      const waiting = await readWaiting(estate)
       this.lastNumber += 1
       const number = this.lastNumber
       const adoption = new Adoption(estate, contents, bequests, {
         ...{ self, sessions, log, metrics: this.counters, claim: this.modules.claim, sendOn: this.modules.sendOn },
         nodes: () => [self, ...this.modules.peers()],
         inheritDelayed: (values) => this.inheritDelayed(estate.name, values),
+        inheritWaiting: () => this.modules.inheritWaiting(waiting),
         askForMarks: (nodes, positions) => this.askForMarks(nodes, positions, number, { node, incarnation }),
       })
       this.adoptions.set(number, adoption)

@@ -50,6 +50,13 @@ export async function readBequests(estate: Estate, log: Logger): Promise<Bequest
   return owed.map((one) => ({ node: estate.node, ...one }))
 }
 
+/** What has waited there for members of groups, oldest first. @throws Error when the store does not answer */
+export async function readWaiting(estate: Estate): Promise<Buffer[]> {
+  const entries: [number, Buffer][] = []
+  for await (const [number, value] of estate.shelf('group-messages')) entries.push([number, Buffer.from(value)])
+  return entries.sort(([one], [other]) => one - other).map(([, value]) => value)
+}
+
 /** Until everyone has what it is owed. */
 class Sending implements PendingPublish {
   readonly sent = new Deferred()

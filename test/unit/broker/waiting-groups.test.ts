@@ -228,6 +228,41 @@ describe('messages that wait for a member of their group', () => {
     assert.deepEqual([member.got, node.store.entries('group-messages')], [['one'], 0])
   })
 
+  it('of a node that is down wait here, and of one that was taken for dead there no more', async () => {
+    const disk: MemoryDisk = new Map()
+    const dead = begin(disk)
+    dead.publisher.groupsChanged(1)
+    dead.publish('for unknown groups', 2)
+    dead.tell(1)
+    dead.groups.setReach(PEER, 'lost')
+    dead.publisher.groupsChanged(1)
+    dead.publish('for one', 2)
+    dead.store.commit()
+    const values = [...(disk.get('group-messages') ?? [])].map(([, value]) => Buffer.from(value))
+    assert.equal(values.length, 3, 'one of them for one group, and for those that may turn out to be there')
+    const heir = begin(new Map())
+    heir.publisher.groupsChanged(0)
+    heir.tell(1)
+    let isKept = false
+    void heir.publisher.inheritWaiting(values).then(() => {
+      isKept = true
+    })
+    await heir.turnOver()
+    assert.equal(isKept, false)
+    heir.store.commit()
+    await heir.turnOver()
+    assert.equal(isKept, true)
+    assert.deepEqual(heir.forwarded.got.sort(), [
+      `for one for ${KEY} on ${PEER}`,
+      `for unknown groups for ${KEY} on ${PEER}`,
+    ])
+    dead.waiting.disown()
+    dead.groups.setReach(PEER, 'reachable')
+    dead.publisher.groupsChanged(0)
+    await dead.turnOver()
+    assert.deepEqual(dead.forwarded.got, [])
+  })
+
   it('are dropped and counted when the group has ended everywhere, when they are too old, and beyond the bound', async (t) => {
     const node = begin(new Map(), { bytes: 1_000, retention: 600_000 })
     const { waitingDropped } = node.metrics

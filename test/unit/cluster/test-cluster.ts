@@ -104,6 +104,7 @@ export class TestNode {
           deliverInherited() {},
           placeAgain: () => false,
           groupsChanged() {},
+          inheritWaiting: () => Promise.resolve(),
         },
         log: this.createLog(),
         metrics: this.metrics,
