@@ -134,7 +134,7 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
   endAdopted(): void {
     this.parts.sessions.endAdopted()
     this.delayed.disown()
-    this.waiting?.disown()
+    this.publisher.disownWaiting()
   }
 
   /** A peer has set or removed a retained message. */

@@ -273,6 +273,11 @@ export class Publisher implements ForwardedSink {
     return this.waiting?.inherit(values) ?? Promise.resolve()
   }
 
+  /** What waits for members of groups here is another node's. */
+  disownWaiting(): void {
+    this.waiting?.disown()
+  }
+
   /** There is nobody to have it: it waits, if there may be somebody, and is dropped and counted otherwise. */
   private strand(key: string, message: Message, pending: Hold | undefined): void {
     if (key !== '' && message.qos > 0 && this.waiting?.keep(key, message, pending) === true) return

@@ -151,16 +151,20 @@ export class WaitingGroups implements ShelfContents, TurnTask {
   inherit(values: readonly Buffer[]): Promise<void> {
     const kept = new Deferred()
     let holds = 1
-    const release = (): void => {
-      holds -= 1
-      if (holds === 0) kept.resolve()
+    const pending: Hold = {
+      hold: () => {
+        holds += 1
+      },
+      release: () => {
+        holds -= 1
+        if (holds === 0) kept.resolve()
+      },
     }
-    const pending: Hold = { hold: () => void (holds += 1), release }
     for (const value of values) {
       const { at, key, served, message } = decodeWaiting(value)
       this.add(message, key, served, pending, at)
     }
-    release()
+    pending.release()
     this.lookAgain()
     return kept.promise
   }
