@@ -186,6 +186,9 @@ export class BrokerParts {
       desk,
       groups,
       source,
+      onSpareDropped: () => {
+        metrics.sparesDropped.value++
+      },
       deliverPassedOn: (session, message, pending) => this.publisher.deliverPassedOn(session, message, pending),
       timers,
       delayed: this.delayed,

@@ -5,7 +5,7 @@ import type { Message } from '../mqtt/wire/message.js'
 import type { SubscriptionOptions } from '../mqtt/wire/packets.js'
 import type { NodeId } from '../router/route-table.js'
 import { SharedGroup } from '../router/shared-group.js'
-import { LeavingGate, RestSubscriber } from './move-gates.js'
+import { LeavingGate, RestSubscriber, SpareMessages, SpareSubscriber } from './move-gates.js'
 import type {
   LeavingSession,
   MovedInFlight,
@@ -23,6 +23,10 @@ export class Leaving implements LeavingSession {
   private readonly session: Session
   private readonly will: ArmedWill | undefined
   private readonly waits: Deadlines
+  private readonly spares: SpareMessages
+  private readonly spareSubscriber: SpareSubscriber
+  /** What the session was subscribed to when all of it was sent. */
+  private closedWith: ReadonlyMap<string, SubscriptionOptions> | undefined
   private isOver = false
 
   constructor(
@@ -30,7 +34,9 @@ export class Leaving implements LeavingSession {
     private readonly modules: SessionMovesModules,
   ) {
     this.session = entry.session
-    this.gate = new LeavingGate(modules.source, this.session.gate)
+    this.spares = new SpareMessages(modules.onSpareDropped)
+    this.gate = new LeavingGate(modules.source, this.session.gate, this.spares)
+    this.spareSubscriber = new SpareSubscriber(modules.source, this.gate, this.spares)
     this.session.gate = this.gate
     entry.isMoving = true
     this.waits = entry.deadlines
@@ -86,6 +92,9 @@ export class Leaving implements LeavingSession {
   }
 
   close(): void {
+    if (this.closedWith !== undefined) return
+    this.closedWith = new Map(this.session.subscriptions)
+    this.modules.desk.follow(this.spareSubscriber, this.closedWith)
     this.modules.desk.unsubscribeAll(this.session)
   }
 
@@ -110,7 +119,7 @@ export class Leaving implements LeavingSession {
     this.modules.sessions.moved(this.entry)
   }
 
-  abort(): void {
+  abort(takesSpares = false): void {
     if (!this.leaveGate() || this.session.isEnded) return
     this.session.gate = this.gate.before
     // Those that `close` has taken away; the others are there already.
@@ -118,6 +127,7 @@ export class Leaving implements LeavingSession {
       this.modules.desk.restore(this.session, filter, options)
     }
     this.entry.waitUntil(this.waits, this.will)
+    if (takesSpares) for (const message of this.spares.take()) this.take(message, undefined)
     this.modules.sessions.keep(this.entry)
   }
 
@@ -134,6 +144,7 @@ export class Leaving implements LeavingSession {
   private leaveGate(): boolean {
     if (this.isOver) return false
     this.isOver = true
+    if (this.closedWith !== undefined) this.modules.desk.unfollow(this.spareSubscriber, this.closedWith)
     this.gate.close()
     this.entry.isMoving = false
     return true

@@ -40,6 +40,7 @@ export interface BrokerMetrics {
   readonly retainedRefused: Record<RetainedRefusal, Counter>
   readonly delayedPublished: Counter
   readonly takeovers: Counter
+  readonly sparesDropped: Counter
   readonly wills: Counter
   readonly sessionsExpired: Counter
   readonly accessWithdrawn: Record<(typeof WITHDRAWALS)[number], Counter>
@@ -118,6 +119,10 @@ export function createBrokerMetrics(registry: MetricRegistry): BrokerMetrics {
     delayedPublished: registry.counter({
       name: 'delayed_published_total',
       help: 'Messages with a delay whose time has come, those that have expired until then included.',
+    }),
+    sparesDropped: registry.counter({
+      name: 'session_move_spares_dropped_total',
+      help: 'Messages for sessions on their way to another node of which no copy was kept here, for lack of room: lost if that node ends before it has the session.',
     }),
     takeovers: registry.counter({
       name: 'takeovers_total',

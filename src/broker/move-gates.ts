@@ -21,6 +21,39 @@ interface HeldBack {
   readonly pending: Hold | undefined
 }
 
+/** Messages, and bytes of their payloads, that are kept for a session that leaves, at most. */
+const SPARE_MESSAGES = 10_000
+const SPARE_BYTES = 8 * 1024 * 1024
+
+/**
+ * Copies of what is the taker's, as long as the session is still here, in the order in which it came: should the taker
+ * end before it has said that it has the session, nobody else has them for it.
+ */
+export class SpareMessages {
+  private messages: Message[] = []
+  private bytes = 0
+  private last: WeakRef<Message> | undefined
+
+  /** @param onDropped there is no room for one more */
+  constructor(private readonly onDropped: () => void) {}
+
+  add(message: Message): void {
+    // With several subscriptions that match it comes several times.
+    if (message.qos === 0 || this.last?.deref() === message) return
+    this.last = new WeakRef(message)
+    const size = message.payloadEnd - message.payloadStart
+    if (this.messages.length >= SPARE_MESSAGES || this.bytes + size > SPARE_BYTES) return this.onDropped()
+    this.bytes += size
+    this.messages.push(message.detach())
+  }
+
+  take(): Message[] {
+    const { messages } = this
+    this.messages = []
+    return messages
+  }
+}
+
 /** At the node that the session leaves. */
 export class LeavingGate implements DeliveryGate {
   readonly cuts = new Set<NodeId>()
@@ -29,6 +62,7 @@ export class LeavingGate implements DeliveryGate {
   constructor(
     private readonly source: DeliverySource,
     readonly before: DeliveryGate | undefined,
+    private readonly spares: SpareMessages,
   ) {
     source.watchers += 1
   }
@@ -36,7 +70,11 @@ export class LeavingGate implements DeliveryGate {
   admits(message: Message, delivery: DeliveryOptions, pending: Hold | undefined): boolean {
     const { node, estate, isPassedOn } = this.source
     if (isPassedOn) return true
-    if (estate !== undefined || this.cuts.has(node)) return false
+    if (estate !== undefined) return false
+    if (this.cuts.has(node)) {
+      this.spares.add(message)
+      return false
+    }
     return this.before === undefined || this.before.admits(message, delivery, pending)
   }
 
@@ -124,6 +162,23 @@ export class ArrivalGate implements DeliveryGate {
     const held = this.held.get(node)
     if (held === undefined) this.held.set(node, [item])
     else held.push(item)
+  }
+}
+
+/** Stands for a session of which all is sent, until the node that it goes to has it. */
+export class SpareSubscriber implements Subscriber {
+  readonly isAttached = false
+  readonly isBusy = false
+
+  constructor(
+    private readonly source: DeliverySource,
+    private readonly gate: LeavingGate,
+    private readonly spares: SpareMessages,
+  ) {}
+
+  deliver(message: Message): void {
+    const { node, estate, isPassedOn } = this.source
+    if (!isPassedOn && estate === undefined && this.gate.cuts.has(node)) this.spares.add(message)
   }
 }
 

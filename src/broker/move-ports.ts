@@ -80,8 +80,11 @@ export interface LeavingSession {
   commit(): void
   /** It has ended before its client got it: its will is due. */
   end(): void
-  /** It stays here: gets messages again and waits for its client. */
-  abort(): void
+  /**
+   * It stays here: gets messages again and waits for its client.
+   * @param takesSpares the taker is gone: what was the taker's meanwhile is the session's here
+   */
+  abort(takesSpares?: boolean): void
   /** After `abort`: a message that was to follow it. */
   take(message: Message, pending: Hold | undefined): void
 }

@@ -63,6 +63,8 @@ export interface SessionMovesModules {
   readonly source: DeliverySource
   /** To one session, whatever its gate says. */
   readonly deliverPassedOn: (session: Session, message: Message, pending: Hold | undefined) => void
+  /** Of what is kept for a session that leaves a message had no room. */
+  readonly onSpareDropped: () => void
   readonly timers: TimerWheel
   readonly delayed: Pick<DelayedMessages, 'inherit'>
   /** Whether a client that is away may publish its will. */

@@ -168,7 +168,7 @@ export class Giver implements TurnTask {
 
   nodeGone(node: NodeId): void {
     for (const giving of this.givings.values()) {
-      if (giving.taker === node) this.abort(giving)
+      if (giving.taker === node) this.abort(giving, true)
       else giving.excuse(node)
     }
     this.wake()
@@ -226,11 +226,12 @@ export class Giver implements TurnTask {
       : { unmarked: rest.unmarked, passesOn: true }
   }
 
-  private abort(giving: Giving): void {
+  /** @param isTakerGone what was the taker's meanwhile is the session's here */
+  private abort(giving: Giving, isTakerGone = false): void {
     const { taker, move, session, rest } = giving
     this.givings.delete(keyOf(taker, move))
     this.refuse(taker, move)
-    session.abort()
+    session.abort(isTakerGone)
     rest?.giveBack()
     this.modules.log.info({ clientId: session.clientId, peer: taker }, 'session stays, its move came to nothing')
   }

@@ -88,6 +88,7 @@ export class ModelNode implements MovableSessions {
         desk: this.desk,
         groups: this.groups,
         source: this.source,
+        onSpareDropped() {},
         deliverPassedOn: (session, message, pending) => {
           this.source.passOn(() => this.deliver(message, session, pending))
         },
@@ -257,6 +258,7 @@ export class Network {
   private readonly broken = new Set<string>()
   /** `one>other`: the one has not heard the other for a while, and does not count on it. */
   readonly suspicions = new Set<string>()
+  readonly killed = new Set<string>()
 
   constructor(readonly names: readonly string[]) {
     this.nodes = names.map((name) => new ModelNode(name, this))
@@ -306,6 +308,21 @@ export class Network {
   doubt(one: string, other: string): void {
     const pair = `${one}>${other}`
     if (!this.suspicions.delete(pair)) this.suspicions.add(pair)
+  }
+
+  /** A node is killed, and the others have found out: what was under way to and from it is lost. */
+  kill(name: string): void {
+    this.killed.add(name)
+    for (const key of [...this.lines.keys()]) {
+      const [from, to] = key.split('>')
+      if (from === name || to === name) this.lines.delete(key)
+    }
+    for (const other of this.names) {
+      if (other === name) continue
+      this.suspicions.add(`${other}>${name}`)
+      this.broken.add(`${other}>${name}`)
+      this.node(other).takeover.nodeGone(name)
+    }
   }
 
   /** The link between two nodes breaks: words are lost from now on, messages and routes wait. */
@@ -406,7 +423,7 @@ export class RoamingClient {
     if (holder === undefined) return expectant.enter()
     this.expectants.set(name, expectant)
     // Without the node that has it there would be a new session, which is not what is looked at here.
-    this.network.suspicions.delete(`${name}>${holder}`)
+    if (!this.network.killed.has(holder)) this.network.suspicions.delete(`${name}>${holder}`)
     this.network
       .node(name)
       .takeover.fetch({ clientId: CLIENT, epoch, holder, owner: undefined, until: Infinity }, (isHere) => {

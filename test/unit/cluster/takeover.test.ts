@@ -104,4 +104,55 @@ describe('a session that moves while messages are under way', () => {
       { numRuns: 300 },
     )
   })
+
+  it('has everything at the giver when the taker is killed before it has the session', () => {
+    const step = fc.oneof(
+      {
+        weight: 2,
+        arbitrary: fc.record({ kind: fc.constant('publish' as const), node: fc.constantFrom('n1@a', 'n3@c') }),
+      },
+      { weight: 5, arbitrary: fc.record({ kind: fc.constant('deliver' as const), choice: fc.nat(24) }) },
+    )
+    // Most of what there is to lose is between the marks and the end of the move.
+    const delivery = fc.record({ kind: fc.constant('deliver' as const), choice: fc.nat(24) })
+    const steps = fc
+      .tuple(fc.array(delivery, { minLength: 8, maxLength: 40 }), fc.array(step, { maxLength: 12 }))
+      .map(([first, then]) => [...first, ...then])
+    fc.assert(
+      fc.property(steps, fc.boolean(), (before, isSuspected) => {
+        const network = new Network(NAMES)
+        try {
+          for (const topic of TOPICS) network.node('n1@a').begin(topic, 1)
+          network.settle()
+          const client = new RoamingClient(network, 'n1@a', 10)
+          client.connect('n2@b')
+          if (isSuspected) network.doubt('n1@a', 'n3@c')
+          const sent = new Map(TOPICS.map((topic) => [topic, 0]))
+          const publish = (name: string): void => {
+            const number = sent.get(`t/${name}`) ?? 0
+            sent.set(`t/${name}`, number + 1)
+            network.node(name).publish(`t/${name}`, `${number}`, 1)
+          }
+          for (const one of before) {
+            if (one.kind === 'publish') publish(one.node)
+            else network.deliverOne(one.choice)
+          }
+          // Once it has it, the session is where the node is, and comes back with it.
+          fc.pre(network.node('n1@a').session !== undefined)
+          network.kill('n2@b')
+          client.connect('n1@a')
+          while (network.deliverOne(0));
+          for (const name of ['n1@a', 'n3@c']) publish(name)
+          while (network.deliverOne(0) || client.step());
+          for (const [topic, count] of sent) {
+            const expected = Array.from({ length: count }, (_, number) => `${number}`)
+            assert.deepEqual(client.received.get(topic) ?? [], expected, topic)
+          }
+        } finally {
+          network.stop()
+        }
+      }),
+      { numRuns: 500, includeErrorInReport: true },
+    )
+  })
 })
