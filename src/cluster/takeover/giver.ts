@@ -30,8 +30,6 @@ export interface GiverModules {
   readonly self: NodeId
   /** Nodes with a link: those that can mark soon. */
   readonly peers: () => readonly NodeId[]
-  /** Other nodes that are or may come back. */
-  readonly members: () => readonly NodeId[]
   readonly passOn: RestModules['passOn']
   readonly mark: RestModules['mark']
   /** What is still to come for a session that came here before; undefined for nearly every session. */
@@ -71,10 +69,7 @@ export class Giver implements TurnTask {
     }
     const session = this.modules.sessions.leave(clientId, epoch, owner)
     if (session === undefined) return this.refuse(from, move)
-    const { peers, members, earlierCuts } = this.modules
-    const inReach = peers()
-    const unmarked = members().filter((node) => !inReach.includes(node))
-    const stateEnd = { unmarked, earlier: earlierCuts(clientId) }
+    const stateEnd = { earlier: this.modules.earlierCuts(clientId) }
     const close = (): Closing => this.close(giving)
     const giving: Giving = new Giving(from, move, epoch, session, this.modules.send, stateEnd, close)
     this.givings.set(keyOf(from, move), giving)

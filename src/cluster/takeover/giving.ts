@@ -55,7 +55,7 @@ export class Giving {
     readonly session: LeavingSession,
     private readonly send: (to: NodeId, body: LinkBody) => void,
     /** What is said with the last part of the state. */
-    private readonly stateEnd: Pick<SessionPart, 'unmarked' | 'earlier'>,
+    private readonly stateEnd: Pick<SessionPart, 'earlier'>,
     /** Called when the queue is sent and no more is waited for. */
     private readonly close: () => Closing,
   ) {

@@ -92,7 +92,7 @@ export class SessionTakeover implements Takeovers {
     const aftermaths = new Aftermaths({ self, send })
     this.aftermaths = aftermaths
     this.giver = new Giver({
-      ...{ self, send, isGone, turns, sessions, peers, members, passOn, mark, metrics, log },
+      ...{ self, send, isGone, turns, sessions, peers, passOn, mark, metrics, log },
       aftermathOf: (clientId) => aftermaths.of(clientId),
       earlierCuts: (clientId) => aftermaths.earlierCuts(clientId),
     })

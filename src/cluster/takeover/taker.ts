@@ -210,10 +210,7 @@ export class Taker {
   nodeGone(node: NodeId): void {
     for (const arrival of this.arrivals.values()) {
       if (arrival.request.holder === node) this.breakOff(arrival, 'unreachable')
-      else {
-        if (arrival.unmarked.has(node)) this.expectLate(arrival, node)
-        this.excuse(arrival, node)
-      }
+      else this.excuse(arrival, node)
     }
   }
 
@@ -227,7 +224,6 @@ export class Taker {
         this.fail(arrival, 'timed_out')
       } else if (arrival.done !== undefined && (age > FETCH_TIMEOUT_MS || isDue)) {
         const late = [...(arrival.awaited ?? [])]
-        for (const node of late) this.expectLate(arrival, node)
         this.modules.metrics.marksMissed.value += late.length
         this.moveLog.note('marks_missing', arrival.request.clientId, late)
         this.letIn(arrival)
@@ -259,7 +255,6 @@ export class Taker {
       arrival.isStateHere = true
       session.restore(decodeState(part), arrival.inFlight)
       this.askForMarks(arrival, session)
-      for (const node of part.unmarked) this.expectLate(arrival, node)
     }
     if (part.last) {
       arrival.isQueueHere = true
@@ -284,14 +279,15 @@ export class Taker {
     arrival.awaited = new Set(nodes)
     arrival.unmarked = new Set([...nodes, ...absent])
     session.await(arrival.unmarked)
-    for (const node of absent) this.expectLate(arrival, node)
+    // Until the last part says what the giver may still pass on: it may lose any of them meanwhile.
+    for (const node of arrival.unmarked) if (node !== self && node !== holder) this.expectLate(arrival, node)
     const value = { move, giver: holder, nodes, routeVersion: routeVersion(), absent, takesRest: true, earlier }
     const cut: LinkBodyOf<'takeoverCut'> = { $case: 'takeoverCut', value }
     arrival.cut = cut
     for (const node of [...arrival.unmarked]) send(node, cut)
   }
 
-  /** The client does not wait for that node's mark, and what is before the mark may come late, by the giver. */
+  /** What is before that node's mark may come by the giver, and late. */
   private expectLate(arrival: Arrival, node: NodeId): void {
     arrival.late.add(node)
     arrival.session?.holdBack(node)
