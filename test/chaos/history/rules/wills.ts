@@ -57,7 +57,10 @@ export class WillRule implements Rule {
         break
       case 'goodbye': {
         const life = this.lives.get(event.client)
-        if (life !== undefined) life.goodbye = event
+        if (life === undefined) break
+        life.goodbye = event
+        // Nobody reads it: the client has not heard yet that its node is gone.
+        if (this.killed.has(life.will.node)) life.isDisturbed = true
         break
       }
       case 'closed': {
