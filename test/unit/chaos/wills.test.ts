@@ -54,7 +54,14 @@ test('a node that is killed takes no will with it, unless it had only just come 
   assert.deepEqual(verdict(killed(begun()).mourns('m', 'c').quiet()), [])
   const early = new Story().begins('m', 1, 'n3', 'wills/#').wills('c', 2)
   assert.deepEqual(verdict(killed(early).quiet()), [])
-  assert.deepEqual(verdict(killed(begun().add({ kind: 'goodbye', client: 'c' })).mourns('m', 'c').quiet()), [])
+  assert.deepEqual(
+    verdict(
+      killed(begun().add({ kind: 'goodbye', client: 'c' }))
+        .mourns('m', 'c')
+        .quiet(),
+    ),
+    [],
+  )
   assert.deepEqual(verdict(goodbye(begun().fault('killed', 'n1')).heals().mourns('m', 'c').quiet()), [])
 })
 
