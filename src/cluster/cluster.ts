@@ -28,6 +28,7 @@ import { GroupWatch } from './group-watch.js'
 import type { HandshakeOptions } from './handshake.js'
 import { Hints } from './hints.js'
 import { KeptMembers } from './kept-members.js'
+import type { Link } from './link.js'
 import { Membership } from './membership.js'
 import { Mesh } from './mesh.js'
 import { MeshTls } from './mesh-tls.js'
@@ -143,7 +144,7 @@ export class Cluster {
     this.tlsMetrics = registerMeshTlsMetrics(modules.metrics)
     this.mesh = new Mesh({
       handshake: () => this.handshakeOptions(),
-      onLink: (link) => this.membership.admitLink(link),
+      onLink: (link) => this.admitWhenSure(link),
       tls: options.tls.certFile === '' ? undefined : new MeshTls(options.tls, { metrics: this.tlsMetrics, log }),
       metrics: this.clusterMetrics,
       log,
@@ -481,6 +482,18 @@ export class Cluster {
     })
   }
 
+  /**
+   * Peers that hear this node again send it what is for its sessions. Were these another's by now, it would be lost here: so it
+   * knows first, if it can within a moment.
+   */
+  private admitWhenSure(link: Link): void {
+    const admit = (): void => {
+      if (link.state !== 'closed') this.membership.admitLink(link)
+    }
+    if (this.adoptions === undefined || this.adoptions.isSure) admit()
+    else this.adoptions.whenSure(performance.now() + LINK_WAIT_MS, admit, true)
+  }
+
   private handshakeOptions(): HandshakeOptions {
     const { protocolVersion } = this.modules
     return {
@@ -545,6 +558,9 @@ export class Cluster {
     )
   }
 }
+
+/** How long a link waits for the store that all share to say that this node's sessions are its own, in milliseconds. */
+const LINK_WAIT_MS = 1_500
 
 /** What one node knows is known to all after so many beats: each view goes out with the next one. */
 const VIEW_SETTLE_BEATS = 2

@@ -56,7 +56,7 @@ export class EmbeddedStore implements LocalStore {
     }
     // A disk that is full now will not have room in a moment: who waits is told at once.
     this.queue = new CommitQueue(place, { patience: 0, retryDelay: () => RETRY_INTERVAL_MS }, modules)
-    modules.metrics.bind({ bytes: () => engine.bytes, ...this.queue.gauges })
+    modules.metrics.bind({ bytes: () => engine.bytes, copies: () => 0, ...this.queue.gauges })
   }
 
   /** @throws StoreError */

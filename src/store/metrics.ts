@@ -13,6 +13,8 @@ export type CommitFailure = (typeof COMMIT_FAILURES)[number]
 export interface StoreGauges {
   /** Of the data file. */
   bytes(): number
+  /** Of what is in memory as well as in the store. */
+  copies(): number
   /** Entries that wait for a commit. */
   pendingEntries(): number
   /** Publishers that wait for a commit. */
@@ -52,6 +54,11 @@ export function createStoreMetrics(registry: MetricRegistry): StoreMetrics {
     registry.gauge({ name, help }, () => (gauges === undefined ? 0 : read(gauges)))
   }
   gauge('store_file_bytes', 'Size of the data file of the store.', (from) => from.bytes())
+  gauge(
+    'store_redis_copies_bytes',
+    'Bytes of messages that are in memory as well as in Redis: of queues, and of what nodes that are down are owed.',
+    (from) => from.copies(),
+  )
   gauge('store_pending_entries', 'Entries that wait for a commit of the store.', (from) => from.pendingEntries())
   gauge('store_pending_publishes', 'Publishers that wait for a commit of the store.', (from) => from.pendingPublishes())
   gauge('store_failing', '1 while commits of the store fail, such as on a full disk.', (from) =>

@@ -310,6 +310,22 @@ test('one of three nodes that is left adopts what both others had, and what the 
   await Promise.all([...receivers, ...others].map((receiver) => receiver.stop()))
 })
 
+test('what a node that stops could not hand over is adopted once it is gone', async (t) => {
+  const { url } = await redisFor(t)
+  const cluster = await clusterFor(t, { nodes: 2, config: { ...storeIn({ url }), drain: { offer: '0' } } })
+  const [one, two] = [cluster.node(1), cluster.node(2)]
+  await leaveSession(t, two, 'away')
+  const sender = new Sender(await PacketClient.connect(t, two.ports.mqtt), 'sender', ['away'])
+  await sender.send(2)
+  const publisher = await PacketClient.connect(t, two.ports.mqtt)
+  await publisher.publishAcked({ topic: '$delayed/2/away/one', payload: 'due', qos: 1 })
+  assert.deepEqual(await two.stop(), { code: 0, signal: null })
+  const away = await reconnect(t, one, 'away')
+  await eventually(() => assert.ok(away.got.includes('away/one due')), LONG)
+  await away.assertAll([sender])
+  await away.stop()
+})
+
 /** Who has taken an estate, as soon as somebody has. */
 async function heirOf(port: number, cluster: TestCluster): Promise<NodeProcess> {
   const redis = new Redis({ host: '127.0.0.1', port })

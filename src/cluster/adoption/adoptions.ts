@@ -15,6 +15,7 @@ import { asError } from '../../util/errors.js'
 import type { LinkBody, LinkBodyOf, TakeoverMark } from '../wire.js'
 import { Adoption } from './adoption.js'
 import { type Bequest, readBequests, readWaiting } from './bequests.js'
+import type { LostNode } from './lost-nodes.js'
 import type { AdoptionMetrics } from './metrics.js'
 import { OwnLife } from './own-life.js'
 import { PulseWatch } from './pulse-watch.js'
@@ -31,12 +32,6 @@ const RETURN_MS = 30_000
 /** An heir whose routes have not come for so long has asked again or is gone, in milliseconds. */
 const ROUTES_TIMEOUT_MS = 10_000
 
-/** A node that was there, and cannot be reached. */
-export interface LostNode extends NodeLife {
-  /** As `performance.now` tells; Infinity while it may only be late. */
-  readonly downSince: number
-}
-
 export interface AdoptionsModules {
   readonly self: NodeId
   readonly incarnation: () => number
@@ -49,7 +44,7 @@ export interface AdoptionsModules {
   readonly isHeirOf: (node: NodeId) => boolean
   /** Whether this node takes sessions: it is in its mesh, and goes on. */
   readonly isTaking: () => boolean
-  /** Nodes that cannot be reached, and have not said that they leave. */
+  /** Nodes that cannot be reached, and have not left the cluster. */
   readonly lost: () => Iterable<LostNode>
   /** Whether that life of a node is down, or over. */
   readonly isGone: (life: NodeLife) => boolean
@@ -110,7 +105,7 @@ export class Adoptions {
   constructor(private readonly modules: AdoptionsModules) {
     const { self, store, metrics, log, lost, members } = modules
     this.counters = metrics
-    this.life = new OwnLife({ store, hearsAll: () => [...lost()].length === 0, log })
+    this.life = new OwnLife({ store, hearsAll: () => [...lost()].every(({ hasStopped }) => hasStopped), log })
     this.watch = new PulseWatch(store, log)
     const lostLifeOf = (node: NodeId): NodeLife | undefined => [...lost()].find((life) => life.node === node)
     const isReachable = (node: NodeId): boolean => modules.peers().includes(node)
@@ -155,8 +150,8 @@ export class Adoptions {
     return this.life.isSure
   }
 
-  whenSure(until: number, done: (isSure: boolean) => void): void {
-    this.life.whenSure(until, done)
+  whenSure(until: number, done: (isSure: boolean) => void, isPatient?: boolean): void {
+    this.life.whenSure(until, done, isPatient)
   }
 
   /** Nodes that are down as far as the links tell, and live as far as the store does. */
@@ -255,7 +250,7 @@ export class Adoptions {
     // What an heir has left of this node's own, which may be down as well by now.
     if (!this.isOwnDue || this.running.has(this.modules.self)) return
     this.isOwnDue = false
-    this.begin({ node: this.modules.self, incarnation: 0, downSince: now }, now, '')
+    this.begin({ node: this.modules.self, incarnation: 0, downSince: now, hasStopped: false }, now, '')
   }
 
   /**

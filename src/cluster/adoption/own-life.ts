@@ -27,6 +27,8 @@ export interface OwnLifeModules {
 
 interface Waiter {
   readonly until: number
+  /** It waits while the store is away, too. */
+  readonly isPatient: boolean
   readonly done: (isSure: boolean) => void
 }
 
@@ -52,11 +54,14 @@ export class OwnLife {
     return this.modules.hearsAll()
   }
 
-  /** `done` is called once: with true when it is sure, with false when it is not by `until`, or cannot be. */
-  whenSure(until: number, done: (isSure: boolean) => void): void {
+  /**
+   * `done` is called once: with true when it is sure, with false when it is not by `until`; unless it is patient also as soon as
+   * the store is away.
+   */
+  whenSure(until: number, done: (isSure: boolean) => void, isPatient = false): void {
     if (this.isSure) done(true)
-    else if (this.modules.store.isFailing) done(false)
-    else this.waiters.push({ until, done })
+    else if (this.modules.store.isFailing && !isPatient) done(false)
+    else this.waiters.push({ until, isPatient, done })
   }
 
   /** To be called several times a second. */
@@ -71,7 +76,7 @@ export class OwnLife {
   /** Idempotent; nobody waits any more. */
   stop(): void {
     this.isStopped = true
-    this.answer(performance.now())
+    this.answer(Infinity)
   }
 
   private hasStoodStill(now: number): boolean {
@@ -95,8 +100,9 @@ export class OwnLife {
   private answer(now: number): void {
     const { waiters, isSure } = this
     if (waiters.length === 0) return
-    const isHopeless = !isSure && this.modules.store.isFailing
-    this.waiters = isSure || isHopeless ? [] : waiters.filter(({ until }) => until > now)
+    const { isFailing } = this.modules.store
+    const waits = ({ until, isPatient }: Waiter): boolean => until > now && (isPatient || !isFailing)
+    this.waiters = isSure ? [] : waiters.filter(waits)
     for (const waiter of waiters) if (!this.waiters.includes(waiter)) waiter.done(isSure)
   }
 }

@@ -11,6 +11,8 @@ import type { RedisPart } from './redis-part.js'
 export class RedisShelf extends DueNumbers implements StoreShelf, RedisPart {
   /** What the last commits have left in Redis. */
   private readonly copies = new Map<number, Buffer>()
+  /** Of `copies`. */
+  copiedBytes = 0
   /** Numbers that Redis is to have as `copies` says, although their owner has not changed them. */
   private again = new Set<number>()
   /** Of the commit that is on its way: what the owner has changed, and what is written there. */
@@ -91,6 +93,7 @@ export class RedisShelf extends DueNumbers implements StoreShelf, RedisPart {
   }
 
   private copy(number: number, value: Uint8Array | undefined): void {
+    this.copiedBytes += (value?.length ?? 0) - (this.copies.get(number)?.length ?? 0)
     if (value === undefined) this.copies.delete(number)
     else if (Buffer.isBuffer(value)) this.copies.set(number, value)
     else this.copies.set(number, Buffer.from(value.buffer, value.byteOffset, value.byteLength))

@@ -86,7 +86,7 @@ export class RedisStore implements LocalStore, SharedStore {
       within: redis.waitTime,
       replicas: redis.waitReplicas,
     }
-    modules.metrics.bind({ bytes: () => 0, ...this.queue.gauges })
+    modules.metrics.bind({ bytes: () => 0, copies: () => this.copiedBytes, ...this.queue.gauges })
   }
 
   /**
@@ -200,6 +200,12 @@ export class RedisStore implements LocalStore, SharedStore {
     await this.queue.stop()
     this.isStopped = true
     this.client.close()
+  }
+
+  private get copiedBytes(): number {
+    let bytes = 0
+    for (const part of this.queue.tables()) if (part instanceof RedisShelf) bytes += part.copiedBytes
+    return bytes
   }
 
   private found(): void {

@@ -140,7 +140,11 @@ export class DeliveryRule implements Rule {
 
   /** Its node has ended since: a message with a delay is published again when that was interrupted. */
   private isOfEndedNode({ stream, node, at }: EventOf<'send'>): boolean {
-    return stream.delay !== undefined && (this.ended.get(node) ?? -1) > at
+    if (stream.delay === undefined) return false
+    const due = at + stream.delay
+    // Or it stood still just then, and another has published it.
+    const isInterrupted = this.frozen.from <= due && due <= this.frozen.from + 2 * UNWRITTEN_MS
+    return isInterrupted || (this.ended.get(node) ?? -1) > at
   }
 
   private judgeRepeat(event: EventOf<'receive'>, times: readonly EventOf<'receive'>[], log: StreamLog): void {
