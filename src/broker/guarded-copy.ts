@@ -7,59 +7,60 @@ import type { DeliveryOptions, Hold, Share } from '../mqtt/session/session.js'
 import type { QoS } from '../mqtt/wire/packets.js'
 import type { Receipts } from './ports.js'
 
-export class GuardedCopy implements Share, Hold {
+export class GuardedCopy implements Share {
   private isSettled = false
-  private pending: Hold | undefined
-  private holds = 0
 
-  /** @param isOnce of QoS 2: it must not come to two members */
   constructor(
     readonly group: object,
     private readonly receipt: number,
     private readonly receipts: Receipts,
-    private readonly isOnce: boolean,
   ) {}
-
-  /**
-   * It goes to a session that is kept: from the moment when that has been done it need not be in custody for the sake of this
-   * node, and one of QoS 2 is settled.
-   * @returns who is to be held in place of `pending`
-   */
-  keptWith(pending: Hold): Hold {
-    this.pending = pending
-    return this
-  }
-
-  hold(): void {
-    this.holds += 1
-    this.pending?.hold()
-  }
-
-  release(): void {
-    this.holds -= 1
-    if (this.holds === 0 && !this.isSettled) {
-      if (this.isOnce) this.settle()
-      else this.receipts.keep(this.receipt)
-    }
-    this.pending?.release()
-  }
-
-  defer(): void {
-    this.pending?.defer?.()
-  }
-
-  resume(): void {
-    this.pending?.resume?.()
-  }
-
-  get isExact(): boolean {
-    return this.pending?.isExact === true
-  }
 
   settle(): void {
     if (this.isSettled) return
     this.isSettled = true
     this.receipts.settle(this.receipt)
+  }
+
+  /** A session has it that outlives this node. @param isOnce it must not come to two members, so no other needs it any more */
+  keep(isOnce: boolean): void {
+    if (isOnce) this.settle()
+    else if (!this.isSettled) this.receipts.keep(this.receipt)
+  }
+}
+
+/** Stands for who waits for a message that goes to a session which is kept: once it is, the peer is told. */
+export class KeptCopy implements Hold {
+  private holds = 0
+
+  /** @param isOnce of QoS 2 */
+  constructor(
+    private readonly copy: GuardedCopy,
+    private readonly isOnce: boolean,
+    private readonly pending: Hold,
+  ) {}
+
+  get isExact(): boolean {
+    return this.pending.isExact === true
+  }
+
+  hold(): void {
+    this.holds += 1
+    this.pending.hold()
+  }
+
+  release(): void {
+    this.holds -= 1
+    if (this.holds === 0) this.copy.keep(this.isOnce)
+    this.pending.release()
+  }
+
+  defer(): void {
+    this.pending.defer?.()
+  }
+
+  resume(): void {
+    this.pending.resume?.()
   }
 }
 

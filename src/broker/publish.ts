@@ -10,7 +10,7 @@ import type { Match, MatchCache } from '../router/match-cache.js'
 import { Membership } from '../router/membership.js'
 import type { Choice, SharedGroup } from '../router/shared-group.js'
 import type { SharedGroups } from '../router/shared-groups.js'
-import { GuardedCopy, GuardedDelivery } from './guarded-copy.js'
+import { GuardedCopy, GuardedDelivery, KeptCopy } from './guarded-copy.js'
 import type { BrokerMetrics } from './metrics.js'
 import type { ForwardedSink, Forwarder, NodeId, PendingPublish, Receipts } from './ports.js'
 import type { RetainedMessages } from './retained.js'
@@ -238,7 +238,7 @@ export class Publisher implements ForwardedSink {
       guard?.receipts.settle(guard.receipt)
       return
     }
-    const copy = guard && new GuardedCopy(group, guard.receipt, guard.receipts, message.qos === 2)
+    const copy = guard && new GuardedCopy(group, guard.receipt, guard.receipts)
     if (membership !== undefined) {
       this.deliverTo(membership, message, pending, copy)
     } else if (targets.isAgain) {
@@ -381,7 +381,8 @@ export class Publisher implements ForwardedSink {
     const allowed = this.deliveryFilter === undefined ? message : this.deliveryFilter(subscriber, message)
     if (allowed !== undefined && copy !== undefined && allowed.qos > 0 && membership.qos > 0) {
       const isKept = pending !== undefined && pending !== ANSWERED && subscriber.isKept === true
-      subscriber.deliver(allowed, new GuardedDelivery(membership, copy), isKept ? copy.keptWith(pending) : pending)
+      const held = isKept ? new KeptCopy(copy, message.qos === 2, pending) : pending
+      subscriber.deliver(allowed, new GuardedDelivery(membership, copy), held)
       return
     }
     if (allowed !== undefined) subscriber.deliver(allowed, membership, pending)

@@ -11,6 +11,8 @@ import type { LinkBody } from './wire.js'
 /** Receipts in one message. */
 const CHUNK_RECEIPTS = 4_096
 
+const NONE: number[] = []
+
 export class Receipts implements ReceiptsPort {
   private owed: number[] = []
   /** Told on this link and not confirmed, oldest first. */
@@ -63,7 +65,7 @@ export class Receipts implements ReceiptsPort {
     const receipts = this.owed.length <= CHUNK_RECEIPTS ? this.owed : this.owed.slice(0, CHUNK_RECEIPTS)
     this.owed = receipts === this.owed ? [] : this.owed.slice(CHUNK_RECEIPTS)
     for (const receipt of receipts) this.told.push(receipt)
-    const kept = this.onDisk.splice(0, CHUNK_RECEIPTS)
+    const kept = this.onDisk.length === 0 ? NONE : this.onDisk.splice(0, CHUNK_RECEIPTS)
     return { $case: 'groupReceipts', value: { receipts, kept } }
   }
 

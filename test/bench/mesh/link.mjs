@@ -9,12 +9,15 @@ import { cpuSeconds, median } from './process-figures.mjs'
 
 const OTHER_CORE = '1'
 const PAIRS = '--publishers 50 --subscribers 50 --choice own'
+const GROUP = '--publishers 10 --subscribers 10 --filter $share/g/bench/#'
 const CASES = {
   '1 to 1, QoS 0': '',
   '50 pairs, QoS 0': PAIRS,
   '1 to 1, QoS 1': '--qos 1',
   '50 pairs, QoS 1': `${PAIRS} --qos 1`,
   '50 pairs, QoS 1, 1 KB': `${PAIRS} --qos 1 --payload 1024`,
+  'shared group of 10, QoS 1': `${GROUP} --qos 1`,
+  'shared group of 10, QoS 2': `${GROUP} --qos 2`,
   '50 pairs, QoS 0, 5,000/s': `${PAIRS} --rate 5000`,
   '50 pairs, QoS 1, 5,000/s': `${PAIRS} --qos 1 --rate 5000`,
 }

@@ -5,7 +5,7 @@ import { LONE_FORWARDER } from '../../../src/broker/ports.js'
 import { DeliverySource, Publisher } from '../../../src/broker/publish.js'
 import { RetainedMessages } from '../../../src/broker/retained.js'
 import type { Subscriber } from '../../../src/broker/subscriber.js'
-import type { DeliveryOptions, Share } from '../../../src/mqtt/session/session.js'
+import type { DeliveryOptions, Hold, Share } from '../../../src/mqtt/session/session.js'
 import { Message } from '../../../src/mqtt/wire/message.js'
 import type { QoS, SubscriptionOptions } from '../../../src/mqtt/wire/packets.js'
 import { GroupTargets } from '../../../src/router/group-targets.js'
@@ -195,6 +195,24 @@ describe('publishing', () => {
       member.shares[0]?.settle()
       member.shares[0]?.settle()
       assert.deepEqual(receipts.settled, [7])
+    })
+
+    it('once a session that outlives the node has it, one of QoS 2 is settled, and one of QoS 1 is said to be kept', () => {
+      const { publisher, member, targets, receipts } = setUpGroup(2)
+      const pending = new CountingHold()
+      for (const qos of [1, 2] as const) {
+        for (const isKept of [false, true]) {
+          Object.assign(member, { isKept })
+          const held: Hold[] = []
+          member.deliver = (_sent: Message, _delivery?: DeliveryOptions, hold?: Hold) => {
+            hold?.hold()
+            if (hold !== undefined) held.push(hold)
+          }
+          publisher.deliverForwarded(message('x', qos), 'n2@test', pending, targets, receipts)
+          for (const hold of held) hold.release()
+        }
+      }
+      assert.deepEqual([receipts.kept, receipts.settled, pending.holds], [[7], [7], 1])
     })
 
     it('it is settled at once when the subscription is of QoS 0, when it has expired, and when the group is gone', () => {
