@@ -12,6 +12,8 @@ import { eventually } from '../../support/eventually.js'
 /** A node of the simulation: its directory, and the epochs of the connections that it has. */
 class DirectoryNode {
   readonly connections = new Map<string, number>()
+  readonly evictions: [clientId: string, discard: boolean][] = []
+  mayBeLost = false
   readonly metrics = new MetricRegistry()
   readonly directory: ClientDirectory
 
@@ -33,10 +35,11 @@ class DirectoryNode {
       isExpecting: () => false,
       isSure: () => true,
       onAlone() {},
-      mayBeLost: () => false,
+      mayBeLost: () => this.mayBeLost,
       log: pino({ level: 'silent' }),
       sink: {
-        evict: (clientId) => {
+        evict: (clientId, discard) => {
+          this.evictions.push([clientId, discard])
           this.connections.delete(clientId)
           return false
         },
@@ -299,6 +302,26 @@ describe('the client directory', () => {
     const isIn = await Promise.all(attempts)
     assert.equal(network.holders('everywhere').length, 1)
     assert.ok(isIn.includes(true))
+  })
+
+  it('ends no session that turns up while its client is on its way in, until it is in without it', async (t) => {
+    const network = new Network(NAMES)
+    t.after(() => network.stop())
+    await network.settle()
+    const [first, , third] = network.nodes as [DirectoryNode, DirectoryNode, DirectoryNode]
+    const clientId = clientOf('n2@b')
+    first.mayBeLost = true
+    const connected = first.connect(clientId)
+    await network.settle()
+    assert.equal(await connected, true)
+    third.directory.restore(clientId, 1)
+    await network.settle()
+    assert.deepEqual(third.evictions, [[clientId, false]])
+    first.directory.settle(clientId, first.connections.get(clientId) ?? 0)
+    third.directory.restore(clientId, 1)
+    await network.settle()
+    assert.deepEqual(third.evictions.at(-1), [clientId, true])
+    assert.deepEqual(network.holders(clientId), [first.name])
   })
 
   it('forgets a client that is gone', async (t) => {
