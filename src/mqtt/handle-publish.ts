@@ -72,11 +72,13 @@ function publishAcknowledged(connection: Connection, message: Message, qos: 1 | 
   if (session === undefined) throw new Error('an open connection has a session')
   const acks = connection.inboundAcks
   const first = qos === 2 ? session.inboundQos2.get(packetId) : undefined
-  if (first !== undefined && !first.isRefused) {
+  if (first !== undefined && (connection.isV5 || !first.isRefused)) {
     // Taken already: it is acknowledged again, when the first one is, and not delivered again. [MQTT-4.3.3-10]
     metrics.publishesRefused.duplicate_qos2.value++
     checkQuota(connection, acks.length)
     const again = acks.begin(packetId, qos)
+    // Some may have it: who has lost the connection before the answer is given that, which ends the exchange.
+    if (first.isRefused) again.refuse()
     first.addFollower(again)
     again.release()
     if (!connection.isV5 && acks.length >= options.receiveMaximum) connection.input.holdFor(HoldReason.Acks)

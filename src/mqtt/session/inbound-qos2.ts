@@ -9,7 +9,7 @@ import type { Keeping } from './back-pressure.js'
 export interface ReceivedQos2 {
   /** Whether PUBREC may be (or has been) sent: the message is kept. */
   readonly isSettled: boolean
-  /** It could not be kept: when it comes again it is a new one. */
+  /** It could not be kept. When it comes again it is refused again; before MQTT 5, where nobody can be told, it is a new one. */
   readonly isRefused: boolean
   /** Settles `follower` when this message is kept. */
   addFollower(follower: Keeping): void
