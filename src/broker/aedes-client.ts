@@ -93,7 +93,7 @@ export class AedesClient extends EventEmitter implements Client {
         const packetId = 'messageId' in subscriptions ? subscriptions.messageId : undefined
         if (packetId !== undefined) {
           const reasonCodes = granted.map(({ reasonCode }) => reasonCode)
-          connection.send({ cmd: 'suback', packetId, reasonCodes, properties: {} })
+          connection.output.send({ cmd: 'suback', packetId, reasonCodes, properties: {} })
         }
         connection.host.subscribed(connection, granted)
       }

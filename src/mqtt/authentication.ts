@@ -130,7 +130,7 @@ export class Authentication extends TimerEntry {
   /** Whether an AUTH with this data is within what the client accepts. [MQTT-3.1.2-24] */
   private fits(data: Buffer | undefined): boolean {
     const bytes = AUTH_OVERHEAD_BYTES + Buffer.byteLength(this.method) + (data?.length ?? 0)
-    return bytes <= this.connection.maximumPacketSize
+    return bytes <= this.connection.output.maximumPacketSize
   }
 
   private succeed(data: Buffer | undefined, username: string | undefined): void {
@@ -180,7 +180,7 @@ export class Authentication extends TimerEntry {
 
   private send(reasonCode: number, authenticationData: Buffer | undefined): void {
     const properties = { authenticationMethod: this.method }
-    this.connection.send({
+    this.connection.output.send({
       cmd: 'auth',
       reasonCode,
       properties: authenticationData === undefined ? properties : { ...properties, authenticationData },

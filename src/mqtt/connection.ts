@@ -11,7 +11,6 @@
 import type { Duplex } from 'node:stream'
 import type { MqttOptions } from '../config/options.js'
 import { TimerEntry } from '../util/timer-wheel.js'
-import type { TurnTask } from '../util/turn.js'
 import type { Authentication } from './authentication.js'
 import { type CloseReason, closeReasonOf, closeReasonOfStream } from './close-reason.js'
 import { type ConnectionState, nextState } from './connection-state.js'
@@ -22,27 +21,18 @@ import { HoldReason, Input, type InputOwner } from './input.js'
 import { Liveness } from './liveness.js'
 import type { ConnectionOrigin } from './origin.js'
 import { Outbox } from './outbox.js'
+import { Output, type OutputOwner } from './output.js'
 import { PublishTopics } from './publish-topics.js'
 import { disconnectFor } from './server-reference.js'
-import type { Outlet, Session } from './session/session.js'
+import type { Session } from './session/session.js'
 import { bindStream, type StreamOwner } from './stream-events.js'
-import type { OutboundTopicAliases } from './topic-alias.js'
-import {
-  encodePacket,
-  PUBACK_FIRST_BYTE,
-  PUBCOMP_FIRST_BYTE,
-  PUBREC_FIRST_BYTE,
-  PUBREL_FIRST_BYTE,
-} from './wire/encode.js'
-import type { Frame } from './wire/message.js'
-import type { ConnackPacket, OutboundPacket, ProtocolVersion, ResponseProperties, Will } from './wire/packets.js'
+import type { ConnackPacket, ProtocolVersion, Will } from './wire/packets.js'
 import { MqttError, ReasonCode } from './wire/reason-codes.js'
 
 /** How long the last bytes of a closing connection may take to leave, in milliseconds. */
 const CLOSE_GRACE_MS = 2_000
 
-export class Connection extends TimerEntry implements InputOwner, StreamOwner, Outlet, AckSender, TurnTask {
-  isQueued = false
+export class Connection extends TimerEntry implements InputOwner, OutputOwner, StreamOwner, AckSender {
   readonly stream: Duplex
   readonly origin: ConnectionOrigin
   readonly host: Host
@@ -51,6 +41,7 @@ export class Connection extends TimerEntry implements InputOwner, StreamOwner, O
   private readonly modules: ConnectionModules
   readonly input: Input
   private readonly outbox: Outbox
+  readonly output: Output
   readonly liveness: Liveness
   private currentState: ConnectionState = 'waiting'
   private closeReason: CloseReason = 'client_closed'
@@ -58,8 +49,6 @@ export class Connection extends TimerEntry implements InputOwner, StreamOwner, O
   closeError: Error | undefined
 
   clientId = ''
-  version: ProtocolVersion = 4
-  isV5 = false
   username: string | undefined
   /** How the user name was proved; set before `host.open` by what proves it earlier: TLS, an AUTH exchange. */
   provenBy: IdentityProof | undefined
@@ -68,12 +57,6 @@ export class Connection extends TimerEntry implements InputOwner, StreamOwner, O
   /** Published when the connection ends other than by a DISCONNECT that forbids it. [MQTT-3.1.2-8] */
   will: Will | undefined
   session: Session | undefined
-  maximumPacketSize = 268_435_460
-  sendMaximum: number
-  /** Set for a client that allows topic aliases. */
-  aliases: OutboundTopicAliases | undefined
-  /** Whether the client wants reason strings and user properties with its failures. [MQTT-3.1.2-29] */
-  wantsProblemInformation = true
   /** Milliseconds since the epoch. */
   readonly openedAt = Date.now()
   /** The face that Aedes' hooks and events see, made when it is first asked for. */
@@ -94,8 +77,8 @@ export class Connection extends TimerEntry implements InputOwner, StreamOwner, O
     this.options = options
     this.input = new Input(stream, this, host.modules)
     this.outbox = new Outbox(stream, options.outboxLimit, outbox, this)
+    this.output = new Output(this.outbox, this, outbox.turn, metrics.packetsSent, options.inflightWindow)
     this.liveness = new Liveness(this.outbox, options.drainTimeout)
-    this.sendMaximum = options.inflightWindow
     metrics.connectionsOpened.value++
     timers.schedule(this, options.connectTimeout)
     bindStream(stream, this)
@@ -105,12 +88,12 @@ export class Connection extends TimerEntry implements InputOwner, StreamOwner, O
     return this.currentState
   }
 
-  get isFull(): boolean {
-    return this.outbox.isFull
+  get version(): ProtocolVersion {
+    return this.output.version
   }
 
-  get isCongested(): boolean {
-    return this.outbox.isCongested
+  get isV5(): boolean {
+    return this.output.isV5
   }
 
   /** Bytes that wait to be written. */
@@ -182,14 +165,14 @@ export class Connection extends TimerEntry implements InputOwner, StreamOwner, O
   /** The session is found: CONNACK, then what the session has in store, then further input. */
   open(session: Session, connack: ConnackPacket, will: Will | undefined): void {
     this.session = session
-    this.send(connack)
+    this.output.send(connack)
     if (!this.isReading) return // it did not fit, and nobody was let in
     this.will = will
     this.host.connackSent(this, connack)
     this.moveTo('open')
     this.liveness.heard()
     this.watch(performance.now())
-    session.attach(this)
+    session.attach(this.output)
     this.host.opened(this)
     this.proceed()
   }
@@ -214,7 +197,7 @@ export class Connection extends TimerEntry implements InputOwner, StreamOwner, O
     if (!this.isReading) return
     this.closeReason = reason
     if (this.currentState === 'open' && this.isV5 && reasonCode !== undefined) {
-      this.send(disconnectFor(reasonCode, this.problem(reasonString), this.options))
+      this.output.send(disconnectFor(reasonCode, this.output.problem(reasonString), this.options))
     }
     this.outbox.flush()
     this.finish()
@@ -232,7 +215,7 @@ export class Connection extends TimerEntry implements InputOwner, StreamOwner, O
   refuse(connack: ConnackPacket | undefined, error: Error): void {
     this.closeError = error
     if (connack !== undefined) {
-      this.send(connack)
+      this.output.send(connack)
       this.host.connackSent(this, connack)
     }
     this.close('refused')
@@ -318,56 +301,6 @@ export class Connection extends TimerEntry implements InputOwner, StreamOwner, O
 
   // ── output ───────────────────────────────────────────────────────────────────────────────────────────────────
 
-  /** The properties that say what was wrong, for a client that wants to know. [MQTT-3.1.2-29] */
-  problem(reasonString: string | undefined): ResponseProperties {
-    return reasonString !== undefined && this.wantsProblemInformation ? { reasonString } : {}
-  }
-
-  /** A packet that is larger than the client accepts must not be sent, and it waits for this one. [MQTT-3.1.2-24] */
-  send(packet: OutboundPacket): void {
-    const bytes = encodePacket(packet, this.version, this.maximumPacketSize)
-    if (bytes.length > this.maximumPacketSize) {
-      if (packet.cmd !== 'disconnect') {
-        this.close('packet_too_large', ReasonCode.PacketTooLarge, `no room for ${packet.cmd}`)
-      }
-      return
-    }
-    this.modules.metrics.packetsSent[packet.cmd].value++
-    this.outbox.write(bytes, 0, bytes.length)
-  }
-
-  sendFrame(frame: Frame, topic: string): void {
-    const { buffer, start, end } = this.aliases === undefined ? frame : this.aliases.apply(frame, topic)
-    this.outbox.write(buffer, start, end)
-  }
-
-  sendPublish(frame: Frame, packetId: number, duplicate: boolean, topic: string): void {
-    const sent = this.aliases === undefined ? frame : this.aliases.apply(frame, topic)
-    this.outbox.writePublish(sent, packetId, duplicate)
-  }
-
-  pumpLater(): void {
-    this.modules.outbox.turn.add(this)
-  }
-
-  runTurn(): void {
-    this.session?.pump()
-  }
-
-  sendPubrel(packetId: number): void {
-    this.modules.metrics.packetsSent.pubrel.value++
-    this.outbox.writeShortAck(PUBREL_FIRST_BYTE, packetId)
-  }
-
-  sendPubcomp(packetId: number, reasonCode: number): void {
-    if (reasonCode !== ReasonCode.Success && this.isV5) {
-      this.send({ cmd: 'pubcomp', packetId, reasonCode, properties: this.problem('the packet id is not in use') })
-      return
-    }
-    this.modules.metrics.packetsSent.pubcomp.value++
-    this.outbox.writeShortAck(PUBCOMP_FIRST_BYTE, packetId)
-  }
-
   /** PUBACK or PUBREC of a PUBLISH that is kept, or refused. */
   sendPublishAck(ack: InboundAck): void {
     if (ack.isRefused) {
@@ -377,18 +310,13 @@ export class Connection extends TimerEntry implements InputOwner, StreamOwner, O
       // A PUBREC with an error ends the exchange. [MQTT-4.3.3-4]
       if (ack.qos === 2) this.session?.inboundQos2.release(ack.packetId)
     }
-    if (ack.reasonCode !== ReasonCode.Success && this.isV5) {
-      const cmd = ack.qos === 1 ? 'puback' : 'pubrec'
-      const properties = this.problem(ack.reasonString)
-      this.send({ cmd, packetId: ack.packetId, reasonCode: ack.reasonCode, properties })
-    } else if (ack.qos === 1) {
-      this.modules.metrics.packetsSent.puback.value++
-      this.outbox.writeShortAck(PUBACK_FIRST_BYTE, ack.packetId)
-    } else {
-      this.modules.metrics.packetsSent.pubrec.value++
-      this.outbox.writeShortAck(PUBREC_FIRST_BYTE, ack.packetId)
-    }
+    this.output.sendPublishAck(ack)
     if (this.inboundAcks.length < this.options.receiveMaximum) this.input.letGo(HoldReason.Acks)
+  }
+
+  /** The session sends what it may. */
+  pump(): void {
+    this.session?.pump()
   }
 
   /** The outbox found the stream unwilling to take more. */
@@ -401,7 +329,7 @@ export class Connection extends TimerEntry implements InputOwner, StreamOwner, O
   /** The stream takes more again. */
   drained(): void {
     this.liveness.drained()
-    this.session?.pump()
+    this.pump()
     this.input.letGo(HoldReason.Outbox)
   }
 }

@@ -52,7 +52,7 @@ function dispatchPacket(connection: Connection, chunk: Buffer, firstByte: number
     case 'unsubscribe':
       return handleUnsubscribe(connection, packet)
     case 'pingreq':
-      connection.send({ cmd: 'pingresp' }) // [MQTT-3.12.4-1]
+      connection.output.send({ cmd: 'pingresp' }) // [MQTT-3.12.4-1]
       return connection.host.pinged(connection)
     case 'disconnect':
       return handleDisconnect(connection, packet)

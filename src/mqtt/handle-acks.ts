@@ -17,14 +17,14 @@ export function handlePubrec(connection: Connection, packet: AckPacket): void {
   if (connection.session?.markReceived(packet.packetId, packet.reasonCode)) return
   if (packet.reasonCode >= ReasonCode.UnspecifiedError) return
   if (connection.isV5) {
-    connection.send({
+    connection.output.send({
       cmd: 'pubrel',
       packetId: packet.packetId,
       reasonCode: ReasonCode.PacketIdentifierNotFound,
-      properties: connection.problem('the packet id is not in flight'),
+      properties: connection.output.problem('the packet id is not in flight'),
     })
   } else {
-    connection.sendPubrel(packet.packetId)
+    connection.output.sendPubrel(packet.packetId)
   }
 }
 
@@ -34,7 +34,7 @@ export function handlePubrel(connection: Connection, packet: AckPacket): void {
   const isKnown = session?.inboundQos2.release(packet.packetId) ?? false
   const reasonCode = isKnown ? ReasonCode.Success : ReasonCode.PacketIdentifierNotFound
   if (session?.completeWhenKept(packet.packetId, reasonCode) === true) return
-  connection.sendPubcomp(packet.packetId, reasonCode)
+  connection.output.sendPubcomp(packet.packetId, reasonCode)
 }
 
 /** The end of a QoS 2 delivery. */

@@ -17,8 +17,8 @@ export function handleSubscribe(connection: Connection, packet: SubscribePacket)
   connection.host.subscribe(connection, packet.subscriptions, (granted) => {
     if (connection.state !== 'open') return
     const reasonCodes = granted.map(({ reasonCode }) => reasonCode) // [MQTT-3.8.4-1], [MQTT-3.8.4-6]
-    const properties = connection.problem(refusalText(connection, granted))
-    connection.send({ cmd: 'suback', packetId: packet.packetId, reasonCodes, properties })
+    const properties = connection.output.problem(refusalText(connection, granted))
+    connection.output.send({ cmd: 'suback', packetId: packet.packetId, reasonCodes, properties })
     // A SUBACK that is too large for its client has ended the connection.
     if (connection.state !== 'open') return
     connection.host.subscribed(connection, granted)
@@ -31,8 +31,8 @@ export function handleUnsubscribe(connection: Connection, packet: UnsubscribePac
     if (connection.state !== 'open') return
     // [MQTT-3.10.4-4], [MQTT-3.11.3-1]
     const isInvalid = reasonCodes.includes(ReasonCode.TopicFilterInvalid)
-    const properties = connection.problem(isInvalid ? 'not a topic filter' : undefined)
-    connection.send({ cmd: 'unsuback', packetId: packet.packetId, reasonCodes, properties })
+    const properties = connection.output.problem(isInvalid ? 'not a topic filter' : undefined)
+    connection.output.send({ cmd: 'unsuback', packetId: packet.packetId, reasonCodes, properties })
   })
 }
 

@@ -32,9 +32,9 @@ export function handleConnect(
   const { options } = connection
   const { metrics } = connection.host.modules
   metrics.packetsReceived.connect.value++
-  connection.version = packet.protocolVersion
-  connection.isV5 = packet.protocolVersion === 5
-  connection.maximumPacketSize = packet.properties.maximumPacketSize ?? connection.maximumPacketSize
+  const { output } = connection
+  output.speak(packet.protocolVersion)
+  output.maximumPacketSize = packet.properties.maximumPacketSize ?? output.maximumPacketSize
   const refusal = applyListenerPolicy(connection, packet) ?? checkConnect(packet, options)
   if (refusal !== undefined) return refuseConnect(connection, refusal)
 
@@ -59,14 +59,15 @@ export function handleConnect(
 
 /** What CONNECT says about the connection, within our limits. */
 function takeTerms(connection: Connection, packet: ConnectPacket, options: MqttOptions): void {
+  const { output } = connection
   // A client that leaves the choice to us gets a unique id [MQTT-3.1.3-6], told in MQTT 5.
   connection.clientId = packet.clientId === '' ? `auto-${randomUUID()}` : packet.clientId
   connection.username = packet.username
-  connection.wantsProblemInformation = packet.properties.requestProblemInformation !== false
-  connection.sendMaximum = Math.min(options.inflightWindow, packet.properties.receiveMaximum ?? DEFAULT_RECEIVE_MAXIMUM)
+  output.wantsProblemInformation = packet.properties.requestProblemInformation !== false
+  output.sendMaximum = Math.min(options.inflightWindow, packet.properties.receiveMaximum ?? DEFAULT_RECEIVE_MAXIMUM)
   connection.liveness.keepAlive = keepAliveOf(packet, options)
   const aliases = Math.min(options.outboundTopicAliasMaximum, packet.properties.topicAliasMaximum ?? 0)
-  if (aliases > 0) connection.aliases = new OutboundTopicAliases(aliases, connection.maximumPacketSize) // [MQTT-3.1.2-26]
+  if (aliases > 0) output.aliases = new OutboundTopicAliases(aliases, output.maximumPacketSize) // [MQTT-3.1.2-26]
 }
 
 /** @param authenticationData of the last step of an enhanced authentication, for CONNACK */
@@ -112,8 +113,7 @@ function readConnect(
     if (!(error instanceof MqttError)) throw error
     // [MQTT-3.1.2-2]: an unknown version is answered in the words of the version that the client may know.
     const version = announcedVersion(chunk, start, end)
-    connection.version = version === 5 ? 5 : 4
-    connection.isV5 = version === 5
+    connection.output.speak(version === 5 ? 5 : 4)
     const isAnswerable = version === 5 || error.reasonCode === ReasonCode.UnsupportedProtocolVersion
     refuseConnect(connection, error, isAnswerable)
     return undefined

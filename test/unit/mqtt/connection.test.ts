@@ -85,7 +85,7 @@ describe('a connection', () => {
     for (let second = 0; second < 17 && connection?.state === 'open'; second += 1) {
       const sent = lone.metrics.mqtt.bytesSent.value
       lone.broker.publish({ topic: 'a', payload })
-      await until(() => lone.metrics.mqtt.bytesSent.value > sent && !connection.isCongested, 'drained')
+      await until(() => lone.metrics.mqtt.bytesSent.value > sent && !connection.output.isCongested, 'drained')
       lone.clock.advance(1_000)
     }
     assert.deepEqual(lone.closeReasons, { keep_alive_timeout: 1 })
@@ -114,7 +114,7 @@ describe('a connection', () => {
     await client.subscribe('a')
     client.stream.pause()
     lone.broker.publish({ topic: 'a', payload: Buffer.alloc(200_000) })
-    await until(() => lone.connections[0]?.isCongested === true, 'congested')
+    await until(() => lone.connections[0]?.output.isCongested === true, 'congested')
     lone.clock.advance(4_900)
     assert.equal(lone.connections[0]?.state, 'open')
     lone.clock.advance(200)
@@ -128,10 +128,10 @@ describe('a connection', () => {
     await client.subscribe('a')
     client.stream.pause()
     lone.broker.publish({ topic: 'a', payload: Buffer.alloc(200_000) })
-    await until(() => lone.connections[0]?.isCongested === true, 'congested')
+    await until(() => lone.connections[0]?.output.isCongested === true, 'congested')
     lone.clock.advance(4_000)
     client.stream.resume()
-    await until(() => lone.connections[0]?.isCongested === false, 'drained')
+    await until(() => lone.connections[0]?.output.isCongested === false, 'drained')
     lone.clock.advance(60_000)
     assert.equal(lone.connections[0]?.state, 'open')
   })
@@ -154,7 +154,7 @@ describe('a connection', () => {
     for (let second = 0; second < 30; second += 1) {
       await more()
       await stream.proceed()
-      assert.equal(connection.isCongested, true)
+      assert.equal(connection.output.isCongested, true)
       lone.clock.advance(1_000)
     }
     assert.equal(connection.state, 'open')
