@@ -3,8 +3,9 @@
  * client is; every other node has one part in it: the **mark**. Until then messages for the session go to both. A node
  * that has the taker's routes puts a mark into its lane to the giver and into its lane to the taker, in one step: what
  * is before the marks the giver takes, and the taker passes over; what is behind them the other way round. So each
- * message is in the session once, and in order, whatever the lanes' delays: no message carries anything for it.
- * [docs/decisions/010]
+ * message is in the session once, and in order, whatever the lanes' delays: no message carries anything for it. A mark may
+ * be late, of a node that is silent or cut off: see `Rest` for the giver and `Aftermath` for the taker.
+ * [docs/decisions/010, 029]
  */
 
 import type { Logger } from 'pino'
