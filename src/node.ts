@@ -24,6 +24,7 @@ import { Admission } from './mqtt/listener/admission.js'
 import { certificateAlarms } from './mqtt/listener/certificate-alarms.js'
 import { Listener } from './mqtt/listener/listener.js'
 import { createListenerMetrics, type ListenerMetrics } from './mqtt/listener/metrics.js'
+import { OwnMembership } from './node/own-membership.js'
 import { RouteTable } from './router/route-table.js'
 import { PUBLISHERS_ROUTE, SubscriptionTable } from './router/subscription-table.js'
 import { Departure } from './store/departure.js'
@@ -72,8 +73,8 @@ export class Node {
   private maps: ReplicatedMaps | undefined
   private startedAt = 0
   private isServing = false
-  private departing: Promise<void> | undefined
   private readonly departure: Departure
+  private readonly membership: OwnMembership
   private stopping: Promise<void> | undefined
 
   constructor(
@@ -125,6 +126,13 @@ export class Node {
       hasPeers: () => this.cluster?.hasPeers ?? false,
       metrics: createDrainMetrics(this.metrics),
       log: log.child({ room: 'broker' }),
+    })
+    this.membership = new OwnMembership(config.drain, {
+      cluster: () => this.cluster,
+      drain: this.drain,
+      departure: this.departure,
+      isServing: () => this.isServing,
+      log,
     })
     this.listeners = listenerSettings(config).map(
       (settings) =>
@@ -302,58 +310,12 @@ export class Node {
       cancelDelayed: (id) => this.broker.delayed.cancel(id),
       routes: () => this.listRoutes(),
       verifyRoutes: () => this.cluster?.verifyRoutes() ?? Promise.resolve([]),
-      join: (address) => this.join(address),
-      leave: () => this.beginDeparture(),
+      join: (address) => this.membership.join(address),
+      leave: () => this.membership.leave(),
       forget: (node) => this.cluster?.forget(node) ?? false,
-      drain: () => void this.letGo(),
-      // A node that stops goes on doing so.
-      undrain: () => {
-        if (!this.isServing) return
-        this.drain.cancel()
-        this.cluster?.endHandover()
-      },
+      drain: () => void this.membership.letGo(),
+      undrain: () => this.membership.stay(),
     }
-  }
-
-  /** False without a cluster. A node that is leaving it joins when it has left. */
-  private join(address: string): boolean {
-    const { cluster, departing } = this
-    if (cluster === undefined) return false
-    if (departing !== undefined) void departing.then(() => this.join(address))
-    else {
-      this.departure.clear()
-      cluster.join(address)
-    }
-    return true
-  }
-
-  /** Clients go as before a stop, then the cluster is left; the node serves on alone. False when it is alone already. */
-  private beginDeparture(): boolean {
-    const { cluster } = this
-    if (cluster === undefined || cluster.isApart || this.departing !== undefined || !this.isServing) return false
-    // Written down first: a node that stops in the middle of it has left.
-    this.departure.mark()
-    this.departing = this.depart(cluster)
-      .catch((error: unknown) => this.log.error({ err: error }, 'leaving the cluster failed'))
-      .finally(() => {
-        this.departing = undefined
-      })
-    return true
-  }
-
-  private async depart(cluster: Cluster): Promise<void> {
-    const wasDraining = this.drain.isActive
-    await this.letGo()
-    await cluster.depart()
-    // An operator's drain stays, and that of a node that stops.
-    if (!wasDraining && this.isServing) this.drain.cancel()
-  }
-
-  /** Clients go to other nodes, and the sessions of those that are away. */
-  private async letGo(): Promise<void> {
-    await this.drain.begin()
-    // Not when it was told to go on meanwhile.
-    if (this.drain.isActive) await this.cluster?.handOver(this.config.drain.offer)
   }
 
   private *listRoutes(): Generator<RouteDescription> {
@@ -368,7 +330,7 @@ export class Node {
     this.isServing = false
     // The listeners' ends are awaited after the broker has closed its connections: they wait for each socket.
     const closed = this.listeners.map((listener) => listener.stop())
-    if (wasServing) await this.letGo()
+    if (wasServing) await this.membership.letGo()
     await new Promise<void>((resolve) => this.broker.close(resolve))
     await Promise.all(closed)
     this.access.stop()
