@@ -37,12 +37,14 @@ export interface Inheritance {
   readonly estates: readonly Estate[]
   /** There is more, but not yet: another heir has it, or the node lives. */
   readonly hasMore: boolean
+  /** Incarnation of the last life of the node that is over, as far as is known. */
+  readonly last: number
 }
 
 export interface SharedStore extends Store {
   /**
    * Takes what a node has left: what it had when it went down, and what an heir has left that is down as well.
-   * @param life of the node that is down
+   * @param life of the node that is down, the last that was heard of
    * @param isGone whether an heir that has begun is down, or was an earlier life of this node
    * @param pulse of the node, which has stood still: nothing is taken when it is another by now
    * @throws Error when the store does not answer

@@ -294,8 +294,8 @@ export class Adoptions {
   /** False when there is more to come. */
   private async adopt(life: LostNode, pulse: string): Promise<boolean> {
     const { self, store, isGone, log, sessions } = this.modules
-    const { node, incarnation, downSince } = life
-    const { estates, hasMore } = await store.inherit({ node, incarnation }, isGone, pulse)
+    const { node, downSince } = life
+    const { estates, hasMore, last: incarnation } = await store.inherit(life, isGone, pulse)
     for (const estate of estates) {
       const contents = await sessions.readEstate(estate)
       const bequests = await readBequests(estate, log)

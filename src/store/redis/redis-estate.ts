@@ -67,9 +67,11 @@ export async function inherit(
     estates.push(new RedisEstate(office, node, keys, name, heir))
   }
   const { token, beat } = place
-  const isOver = place.incarnation > 0 && place.incarnation <= incarnation && token !== ADOPTED_TOKEN
-  if (!isOver) return { estates, hasMore }
-  if (pulseOf(place) !== pulse) return { estates, hasMore: true }
+  // A later life than was heard of may have come and gone, too: it had everything.
+  const last = Math.max(incarnation, place.incarnation)
+  const isThere = place.incarnation > 0 && token !== ADOPTED_TOKEN
+  if (!isThere || node === office.heir().node) return { estates, hasMore, last }
+  if (pulseOf(place) !== pulse) return { estates, hasMore: true, last }
   if (place.schema !== String(SCHEMA_VERSION)) {
     const { address } = office.client
     throw new RedisStoreError(`the store of ${node} in Redis at ${address} has version ${place.schema}`, {
@@ -81,7 +83,7 @@ export async function inherit(
   const parameters = [String(place.incarnation), token, heir, beat]
   const taken = Number(await run(office, TAKE, [keys.state, keys.estates, ...moves], parameters))
   if (taken > 0) estates.push(new RedisEstate(office, node, keys, token, heir))
-  return { estates, hasMore: hasMore || taken < 0 }
+  return { estates, hasMore: hasMore || taken < 0, last }
 }
 
 /** See `SharedStore.pulse`. @throws RedisStoreError */

@@ -149,11 +149,18 @@ for (const [name, values] of [
       const dead = await SessionNode.open(values(), newName(), 5)
       const heir = await SessionNode.open(values(), newName(), 7)
       await dead.keep('client', 1)
+      const pulse = await heir.life.store.pulse(dead.identity.node)
       const back = await SessionNode.open(values(), dead.identity.node, 6)
       for (const { life } of [dead, heir, back]) t.after(() => life.stop())
-      assert.deepEqual(await take(heir, dead, EVERYBODY), { estates: [], hasMore: false })
+      // What it is owed is for it, although nobody has heard of the later life yet.
+      const nothing = { estates: [], hasMore: true, last: 6 }
+      assert.deepEqual(await heir.life.store.inherit(dead.identity, EVERYBODY, pulse), nothing)
       assert.deepEqual(back.sessions.content(), [['client', 'session of client']])
       await back.keep('another', 2)
+      // Nor of its end.
+      const { estates, last } = await take(heir, dead, EVERYBODY)
+      assert.deepEqual([estates.length, last], [1, 6])
+      assert.equal((await contentOf(estates[0] as Estate))[0].length, 2)
     })
 
     it('ends what a node has that was only cut off, which goes on in a further life', async (t) => {
@@ -188,7 +195,11 @@ for (const [name, values] of [
       const pulse = await heir.life.store.pulse(cut.identity.node)
       assert.equal(await cut.life.store.beat(), true)
       assert.notEqual(await heir.life.store.pulse(cut.identity.node), pulse)
-      assert.deepEqual(await heir.life.store.inherit(cut.identity, EVERYBODY, pulse), { estates: [], hasMore: true })
+      assert.deepEqual(await heir.life.store.inherit(cut.identity, EVERYBODY, pulse), {
+        estates: [],
+        hasMore: true,
+        last: 5,
+      })
       await cut.keep('another', 2)
       // Without one it is; then it hears so before it has written anything.
       assert.equal((await take(heir, cut, EVERYBODY)).estates.length, 1)
@@ -205,8 +216,8 @@ for (const [name, values] of [
       await dead.keep('client', 1)
       await first.keep('own', 1)
       const { estates } = await take(first, dead, NOBODY)
-      assert.deepEqual(await take(second, dead, NOBODY), { estates: [], hasMore: true })
-      assert.deepEqual(await take(second, dead, EVERYBODY), { estates: [], hasMore: true })
+      assert.deepEqual(await take(second, dead, NOBODY), { estates: [], hasMore: true, last: 5 })
+      assert.deepEqual(await take(second, dead, EVERYBODY), { estates: [], hasMore: true, last: 5 })
       const own = await take(second, first, EVERYBODY)
       await own.estates[0]?.close()
       const passedOn = await take(second, dead, EVERYBODY)
