@@ -177,6 +177,14 @@ describe('once and in order', () => {
     assert.deepEqual(verdict(begun().receives('s', WEATHER, 1).receives('s', WEATHER, 1, { dup: true })), [repeat])
   })
 
+  test('a message of QoS 1 may come again as if for the first time when the node that had sent it was killed, also from another', () => {
+    const story = begun().receives('s', WEATHER, 1).fault('killed', 'n1').closes('s', 1).connects('s', 2, 'n2')
+    assert.deepEqual(verdict(story.receives('s', WEATHER, 1, { connection: 2 })), [])
+    const after = begun().fault('killed', 'n1').closes('s', 1).connects('s', 2, 'n2')
+    after.receives('s', WEATHER, 1, { connection: 2 }).closes('s', 2).connects('s', 3, 'n3')
+    assert.equal(verdict(after.receives('s', WEATHER, 1, { connection: 3 })).length, 1)
+  })
+
   test('a message of QoS 1 may come again when its publisher has sent it again', () => {
     const story = new Story().begins('s').sends(WEATHER, 1).receives('s', WEATHER, 1).sends(WEATHER, 1, true)
     assert.deepEqual(verdict(story.receives('s', WEATHER, 1)), [])

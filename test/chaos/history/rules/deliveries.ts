@@ -43,6 +43,8 @@ export class DeliveryRule implements Rule {
   private readonly received = new Map<string, Map<string, Received>>()
   /** How many sessions each publisher has begun. */
   private readonly begun = new Map<string, number>()
+  /** By connection, where it was let in. */
+  private readonly nodes = new Map<number, string>()
   /** When each node was killed or drained last. */
   private readonly ended = new Map<string, number>()
   /** From when to when a node stood still whose sessions others may have adopted. */
@@ -60,6 +62,7 @@ export class DeliveryRule implements Rule {
   take(event: HistoryEvent): void {
     switch (event.kind) {
       case 'connected':
+        this.nodes.set(event.connection, event.node)
         if (!event.sessionPresent && !event.clean) this.begin(event.client)
         break
       case 'settled':
@@ -168,9 +171,16 @@ export class DeliveryRule implements Rule {
     const endedAt = this.ended.get(this.sessions.of(event.client)?.node ?? '') ?? -Infinity
     const { from, to } = this.frozen
     // So is what was acknowledged to a node that did not know yet that its sessions were another's.
-    const hasEnded = times.some(({ at }) => at <= endedAt || (from <= at && at <= to))
+    const hasEnded = times.some(
+      ({ at, connection }) => at <= endedAt || at <= this.endOf(connection) || (from <= at && at <= to),
+    )
     if (isReconnected && (event.dup || hasEnded)) return
     this.report('repeat', event, `${event.client} gets ${messageKey(event)} again without a reason`, evidence)
+  }
+
+  /** When the node of a connection was killed or drained last: its sessions may be elsewhere by now. */
+  private endOf(connection: number): number {
+    return this.ended.get(this.nodes.get(connection) ?? '') ?? -Infinity
   }
 
   private judgeOrder(event: EventOf<'receive'>, received: Received, log: StreamLog): void {
