@@ -43,8 +43,8 @@ export class DeliveryRule implements Rule {
   private readonly received = new Map<string, Map<string, Received>>()
   /** How many sessions each publisher has begun. */
   private readonly begun = new Map<string, number>()
-  /** By connection, where it was let in. */
-  private readonly nodes = new Map<number, string>()
+  /** When and where each connection was let in. */
+  private readonly connections = new Map<number, EventOf<'connected'>>()
   /** When each node was killed or drained last. */
   private readonly ended = new Map<string, number>()
   /** From when to when a node stood still whose sessions others may have adopted. */
@@ -62,7 +62,7 @@ export class DeliveryRule implements Rule {
   take(event: HistoryEvent): void {
     switch (event.kind) {
       case 'connected':
-        this.nodes.set(event.connection, event.node)
+        this.connections.set(event.connection, event)
         if (!event.sessionPresent && !event.clean) this.begin(event.client)
         break
       case 'settled':
@@ -172,15 +172,16 @@ export class DeliveryRule implements Rule {
     const { from, to } = this.frozen
     // So is what was acknowledged to a node that did not know yet that its sessions were another's.
     const hasEnded = times.some(
-      ({ at, connection }) => at <= endedAt || at <= this.endOf(connection) || (from <= at && at <= to),
+      ({ at, connection }) => at <= endedAt || this.hasEndedUnder(connection) || (from <= at && at <= to),
     )
     if (isReconnected && (event.dup || hasEnded)) return
     this.report('repeat', event, `${event.client} gets ${messageKey(event)} again without a reason`, evidence)
   }
 
-  /** When the node of a connection was killed or drained last: its sessions may be elsewhere by now. */
-  private endOf(connection: number): number {
-    return this.ended.get(this.nodes.get(connection) ?? '') ?? -Infinity
+  /** Its node was killed or drained while it lasted, so all that came on it was sent before: its session may be elsewhere by now. */
+  private hasEndedUnder(connection: number): boolean {
+    const connected = this.connections.get(connection)
+    return connected !== undefined && connected.at <= (this.ended.get(connected.node) ?? -Infinity)
   }
 
   private judgeOrder(event: EventOf<'receive'>, received: Received, log: StreamLog): void {
