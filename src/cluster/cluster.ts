@@ -390,7 +390,7 @@ export class Cluster {
 
   /** Another node has taken this one for dead, and has what the peers are owed from the store. */
   disown(): void {
-    for (const peer of this.membership.peers.values()) peer.exchange.kept.disown()
+    for (const peer of this.membership.peers.values()) peer.exchange.disown()
     this.hints?.disown()
   }
 

@@ -242,6 +242,27 @@ export class Exchange implements TurnTask {
     return this.kept.hints?.offer(frame, head, pending) === true || this.kept.offer(frame, pending, head)
   }
 
+  /** What the peer is owed from the store is another node's to send now, and to give to members of groups. */
+  disown(): void {
+    const { reader, incarnation, log } = this.modules
+    const assembler = new BatchAssembler()
+    const settle = (_message: Message, targets: GroupTargets | undefined): void => {
+      for (let index = 0; index < (targets?.count ?? 0); index += 1) {
+        this.custody.settle(targets?.receipts[index] as number)
+      }
+    }
+    try {
+      for (const { entries, continued, incarnation: made } of this.kept.hints?.stored.entries() ?? []) {
+        const whole = assembler.add(entries, continued)
+        // Receipts of a life before say nothing.
+        if (whole !== undefined && made === incarnation() && markOf(whole) === undefined) reader.read(whole, 0, settle)
+      }
+    } catch (error) {
+      log.error({ peer: this.peer, err: asError(error) }, 'what a peer is owed is not readable')
+    }
+    this.kept.disown()
+  }
+
   mapWritten(map: ReplicatedMap, key: string): void {
     this.feed(map).add(key)
     this.wake()
