@@ -170,6 +170,9 @@ export class DeliveryRule implements Rule {
     // What its node had sent in the moments before it was killed is sent as if for the first time.
     const endedAt = this.ended.get(this.sessions.of(event.client)?.node ?? '') ?? -Infinity
     const { from, to } = this.frozen
+    // Some of the sessions of a node that stands still had it, and others were yet to be written: whoever adopts them gets it again.
+    const sentAt = sent?.first.at ?? -Infinity
+    if (from <= sentAt && sentAt <= from + 2 * UNWRITTEN_MS) return
     // So is what was acknowledged to a node that did not know yet that its sessions were another's.
     const hasEnded = times.some(
       ({ at, connection }) => at <= endedAt || this.hasEndedUnder(connection) || (from <= at && at <= to),
