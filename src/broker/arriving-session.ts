@@ -47,8 +47,9 @@ export class Arriving implements ArrivingSession {
     session.restoreInFlight(packets, state.lastPacketId)
     const { timers } = this.modules
     const unsettled = new Set(state.unsettled)
+    const refused = new Set(state.refused)
     for (const packetId of state.received)
-      session.inboundQos2.add(packetId, new MovedQos2(!unsettled.has(packetId), timers))
+      session.inboundQos2.add(packetId, new MovedQos2(!unsettled.has(packetId), refused.has(packetId), timers))
     for (const filter of state.retainedFeeds) this.modules.desk.resumeRetained(session, filter)
   }
 

@@ -69,6 +69,7 @@ export class Leaving implements LeavingSession {
       lastPacketId,
       received: ids.map(([packetId]) => packetId),
       unsettled: ids.flatMap(([packetId, { isSettled }]) => (isSettled ? [] : [packetId])),
+      refused: ids.flatMap(([packetId, { isRefused }]) => (isRefused ? [packetId] : [])),
       retainedFeeds: [...retainedFeeds],
       waits: this.remaining(),
     }
@@ -102,9 +103,10 @@ export class Leaving implements LeavingSession {
     this.modules.deliverPassedOn(this.session, message, pending)
   }
 
-  watchUnsettled(settled: (packetId: number) => void): void {
+  watchUnsettled(settled: (packetId: number, isRefused: boolean) => void): void {
     for (const [packetId, received] of this.session.describe().received) {
-      if (!received.isSettled) received.addFollower({ hold() {}, refuse() {}, release: () => settled(packetId) })
+      if (received.isSettled) continue
+      received.addFollower({ hold() {}, refuse() {}, release: () => settled(packetId, received.isRefused) })
     }
   }
 

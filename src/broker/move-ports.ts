@@ -42,6 +42,8 @@ export interface MovedState {
   /** QoS 2 packet ids that the client has not released, and those of them whose message is not kept everywhere yet. */
   readonly received: readonly number[]
   readonly unsettled: readonly number[]
+  /** Those whose message could not be kept, which the client has not been told. */
+  readonly refused: readonly number[]
   /** Topic filters whose retained messages the client has not got in full. */
   readonly retainedFeeds: readonly string[]
   /** Undefined while its client is connected. */
@@ -74,8 +76,8 @@ export interface LeavingSession {
   leaveRest(nodes: Iterable<NodeId>, pass: (message: Message, pending: Hold | undefined) => void): SessionRest
   /** Everything is cut, and the queue is sent: no message comes any more. */
   close(): void
-  /** Calls `settled` as each of the unsettled packet ids is kept. */
-  watchUnsettled(settled: (packetId: number) => void): void
+  /** Calls `settled` as the message of each of the unsettled packet ids is kept, or cannot be. */
+  watchUnsettled(settled: (packetId: number, isRefused: boolean) => void): void
   /** The taker has everything, and a client may have had it there. */
   commit(): void
   /** It has ended before its client got it: its will is due. */
@@ -178,8 +180,8 @@ export interface SessionMoves {
   inheritDelayed(values: readonly Buffer[]): Promise<void>
   /** A session of a node that is down: all that was kept of it is here, and what that node is owed is still to come. */
   inherit(session: InheritedSession, epoch: number, from: NodeId): ArrivingSession
-  /** QoS 2 messages that a client had sent to the node that its session came from are kept by now. */
-  settle(clientId: string, packetIds: readonly number[]): void
+  /** QoS 2 messages that a client had sent to the node that its session came from are kept by now, or cannot be. */
+  settle(clientId: string, packetIds: readonly number[], areRefused: boolean): void
 }
 
 /**

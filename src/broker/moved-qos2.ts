@@ -8,12 +8,11 @@ import { TimerEntry, type TimerWheel } from '../util/timer-wheel.js'
 const SETTLING_MS = 30_000
 
 export class MovedQos2 extends TimerEntry implements ReceivedQos2 {
-  /** Its node may know otherwise, but it has no more to say about the session. */
-  readonly isRefused = false
   private followers: Keeping[] = []
 
   constructor(
     public isSettled: boolean,
+    public isRefused: boolean,
     private readonly timers: TimerWheel,
   ) {
     super()
@@ -22,7 +21,7 @@ export class MovedQos2 extends TimerEntry implements ReceivedQos2 {
 
   /** Nobody has said so: that node may be gone, and the client must not wait for ever. */
   override onTimeout(): void {
-    this.settle()
+    this.settle(false)
   }
 
   addFollower(follower: Keeping): void {
@@ -31,9 +30,14 @@ export class MovedQos2 extends TimerEntry implements ReceivedQos2 {
     this.followers.push(follower)
   }
 
-  settle(): void {
+  /** @param isRefused that node could not keep it */
+  settle(isRefused: boolean): void {
     this.isSettled = true
+    this.isRefused ||= isRefused
     this.timers.cancel(this)
-    for (const follower of this.followers.splice(0)) follower.release()
+    for (const follower of this.followers.splice(0)) {
+      if (this.isRefused) follower.refuse()
+      follower.release()
+    }
   }
 }

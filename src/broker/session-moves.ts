@@ -147,11 +147,11 @@ export class MovingSessions implements SessionMoves {
     return arriving
   }
 
-  settle(clientId: string, packetIds: readonly number[]): void {
+  settle(clientId: string, packetIds: readonly number[], areRefused: boolean): void {
     const session = this.modules.sessions.find(clientId)?.session
     for (const packetId of packetIds) {
       const received = session?.inboundQos2.get(packetId)
-      if (received instanceof MovedQos2) received.settle()
+      if (received instanceof MovedQos2) received.settle(areRefused)
     }
   }
 }

@@ -197,6 +197,7 @@ function stateOf(record: SessionRecord, progress: SessionProgress | undefined, w
     received: progress?.received ?? [],
     // Their messages were kept before their ids were.
     unsettled: [],
+    refused: [],
     retainedFeeds: progress?.retainedFeeds ?? [],
     waits: waitsOf(record, will),
   }

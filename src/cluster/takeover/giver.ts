@@ -73,8 +73,8 @@ export class Giver implements TurnTask {
     const close = (): Closing => this.close(giving)
     const giving: Giving = new Giving(from, move, epoch, session, this.modules.send, stateEnd, close)
     this.givings.set(keyOf(from, move), giving)
-    session.watchUnsettled((packetId) => {
-      this.modules.send(from, { $case: 'takeoverSettled', value: { clientId, packetIds: [packetId] } })
+    session.watchUnsettled((packetId, refused) => {
+      this.modules.send(from, { $case: 'takeoverSettled', value: { clientId, packetIds: [packetId], refused } })
     })
     this.wake()
   }

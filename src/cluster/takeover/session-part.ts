@@ -33,6 +33,7 @@ export function emptyPart(): SessionPart {
     inFlight: [],
     received: [],
     unsettled: [],
+    refused: [],
     retainedFeeds: [],
     lastPacketId: 0,
     expiryInterval: 0,
@@ -47,7 +48,7 @@ export function emptyPart(): SessionPart {
 
 /** Everything but the queue; the last part says so. */
 export function* stateParts(session: LeavingSession): Generator<SessionPart> {
-  const { expiryInterval, lastPacketId, received, unsettled, retainedFeeds, waits } = session.state
+  const { expiryInterval, lastPacketId, received, unsettled, refused, retainedFeeds, waits } = session.state
   for (const subscriptions of chunks(session.subscriptions, PART_ITEMS)) {
     yield { ...emptyPart(), subscriptions: subscriptions.map(encodeSubscription) }
   }
@@ -69,6 +70,7 @@ export function* stateParts(session: LeavingSession): Generator<SessionPart> {
     inFlight,
     received: [...received],
     unsettled: [...unsettled],
+    refused: [...refused],
     retainedFeeds: [...retainedFeeds],
     lastPacketId,
     expiryInterval,
@@ -126,12 +128,13 @@ export function decodeState({
   lastPacketId,
   received,
   unsettled,
+  refused,
   retainedFeeds,
   endsIn = expiryInterval === NEVER_EXPIRES ? Number.POSITIVE_INFINITY : expiryInterval * 1000,
   will,
 }: SessionPart): MovedState {
   const waits = { endsIn, will: will && { will: decodeWill(will), dueIn: will.dueIn } }
-  return { expiryInterval, lastPacketId, received, unsettled, retainedFeeds, waits }
+  return { expiryInterval, lastPacketId, received, unsettled, refused, retainedFeeds, waits }
 }
 
 function encodeWaits({ endsIn, will }: MovedWaits): Pick<SessionPart, 'endsIn' | 'will'> {

@@ -223,7 +223,7 @@ export class SessionTakeover implements Takeovers {
         this.handover.declined(from)
         return true
       case 'takeoverSettled':
-        this.modules.sessions.settle(body.value.clientId, body.value.packetIds)
+        this.modules.sessions.settle(body.value.clientId, body.value.packetIds, body.value.refused)
         return true
       default:
         return false

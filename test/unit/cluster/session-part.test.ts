@@ -28,6 +28,7 @@ function leaving(parts: {
       lastPacketId: 9,
       received: [1, 65_535],
       unsettled: [1],
+      refused: [65_535],
       retainedFeeds: ['r/#'],
       waits: {
         endsIn: 12_345.5,

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import fc from 'fast-check'
+import { InboundAck } from '../../../src/mqtt/inbound-acks.js'
 import { Network, RoamingClient } from './takeover-model.js'
 
 const NAMES = ['n1@a', 'n2@b', 'n3@c']
@@ -154,5 +155,40 @@ describe('a session that moves while messages are under way', () => {
       }),
       { numRuns: 500, includeErrorInReport: true },
     )
+  })
+
+  it('remembers which QoS 2 messages of its client could not be kept', () => {
+    const network = new Network(NAMES)
+    try {
+      const session = network.node('n1@a').begin('t/n1@a', 2)
+      const acks = [1, 2, 3].map((packetId) => new InboundAck(undefined, packetId, 2))
+      for (const ack of acks) session.inboundQos2.add(ack.packetId, ack)
+      const [kept, refused, late] = acks as [InboundAck, InboundAck, InboundAck]
+      kept.release()
+      refused.refuse()
+      refused.release()
+      network.settle()
+      new RoamingClient(network, 'n1@a', 10).connect('n2@b')
+      network.settle()
+      const answerOf = (packetId: number): readonly (boolean | undefined)[] => {
+        const received = network.node('n2@b').session?.inboundQos2.get(packetId)
+        return [received?.isSettled, received?.isRefused]
+      }
+      assert.deepEqual([1, 2, 3].map(answerOf), [
+        [true, false],
+        [true, true],
+        [false, false],
+      ])
+      const again = new InboundAck(undefined, 3, 2)
+      network.node('n2@b').session?.inboundQos2.get(3)?.addFollower(again)
+      again.release()
+      late.refuse()
+      late.release()
+      network.settle()
+      assert.deepEqual(answerOf(3), [true, true])
+      assert.deepEqual([again.isSettled, again.isRefused], [true, true], 'who has sent it again hears so')
+    } finally {
+      network.stop()
+    }
   })
 })

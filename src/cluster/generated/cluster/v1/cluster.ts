@@ -589,6 +589,8 @@ export interface TakeoverEnd {
 export interface TakeoverSettled {
   clientId: string;
   packetIds: number[];
+  /** They could not be kept: the taker refuses them. */
+  refused: boolean;
 }
 
 /** From the taker, on a new link: so many whole parts have come, the pieces behind them are wanted again. */
@@ -633,6 +635,8 @@ export interface SessionPart {
     | undefined;
   /** With the state: moves of this session before this one whose marks are not all there. */
   earlier: EarlierCut[];
+  /** With the state: those of `received` whose messages could not be kept, which the client has not been told. */
+  refused: number[];
 }
 
 /** The will of a client that is away. That the client may publish it was seen to by the node where it was connected. */
@@ -4811,7 +4815,7 @@ export const TakeoverEnd: MessageFns<TakeoverEnd> = {
 };
 
 function createBaseTakeoverSettled(): TakeoverSettled {
-  return { clientId: "", packetIds: [] };
+  return { clientId: "", packetIds: [], refused: false };
 }
 
 export const TakeoverSettled: MessageFns<TakeoverSettled> = {
@@ -4825,6 +4829,9 @@ export const TakeoverSettled: MessageFns<TakeoverSettled> = {
         writer.uint32(v);
       }
       writer.join();
+    }
+    if (message.refused !== false) {
+      writer.uint32(24).bool(message.refused);
     }
     return writer;
   },
@@ -4867,6 +4874,14 @@ export const TakeoverSettled: MessageFns<TakeoverSettled> = {
             }
 
             break;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.refused = reader.bool();
+            continue;
           }
         }
         if ((tag & 7) === 4 || tag === 0) {
@@ -4955,6 +4970,7 @@ function createBaseSessionPart(): SessionPart {
     unmarked: [],
     passesOn: undefined,
     earlier: [],
+    refused: [],
   };
 }
 
@@ -5012,6 +5028,13 @@ export const SessionPart: MessageFns<SessionPart> = {
     }
     for (const v of message.earlier) {
       EarlierCut.encode(v!, writer.uint32(122).fork()).join();
+    }
+    if (message.refused.length !== 0) {
+      writer.uint32(130).fork();
+      for (const v of message.refused) {
+        writer.uint32(v);
+      }
+      writer.join();
     }
     return writer;
   },
@@ -5168,6 +5191,24 @@ export const SessionPart: MessageFns<SessionPart> = {
 
             message.earlier.push(EarlierCut.decode(reader, reader.uint32()));
             continue;
+          }
+          case 16: {
+            if (tag === 128) {
+              message.refused.push(reader.uint32());
+
+              continue;
+            }
+
+            if (tag === 130) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.refused.push(reader.uint32());
+              }
+
+              continue;
+            }
+
+            break;
           }
         }
         if ((tag & 7) === 4 || tag === 0) {
