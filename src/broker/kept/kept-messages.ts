@@ -118,11 +118,13 @@ export class KeptMessages implements ShelfContents {
     // What comes from a client lies in bytes that nobody changes; an embedding program may use its own again.
     const kept = message.publisherId === '' ? message.detach() : message
     if (entry === undefined || !entry.isFor(kept, session, pending)) {
+      // Its publisher is known to be through by all of it: what of it is written at once, and what is not, would come again.
+      const isWritten = entry?.message === kept && !entry.isPostponed
       this.lastNumber += 1
       entry = new FreshMessage(this.lastNumber, kept, pending ?? NOBODY)
       this.last = entry
       this.fresh.add(entry.number, entry)
-      if (mayWait) this.shelf?.postpone(entry)
+      if (mayWait && !isWritten) this.shelf?.postpone(entry)
       else this.shelf?.changed(entry.number, pending)
     } else if (entry.isPostponed && !mayWait) this.shelf?.hurry(entry)
     entry.add(session, flags)

@@ -52,6 +52,20 @@ describe('messages that are kept for sessions', () => {
     assert.equal(store.entries('messages'), 0)
   })
 
+  it('wait for nobody who is likely to get one soon when another session has the same message written at once', () => {
+    const { store, messages } = open(new Map())
+    const postponed: number[] = []
+    const shelf = store.shelf('others', messages)
+    messages.keepOn({ ...shelf, postpone: ({ number }) => void postponed.push(number) })
+    const [split, waiting] = [messageOf('split'), messageOf('waiting')]
+    messages.add(split, 1, FLAGS, undefined, new CountingHold())
+    // Of a group, whose copy is answered for on its own.
+    messages.add(split, 2, FLAGS, undefined, new CountingHold(), true)
+    assert.deepEqual(postponed, [])
+    messages.add(waiting, 2, FLAGS, undefined, new CountingHold(), true)
+    assert.equal(postponed.length, 1)
+  })
+
   it('are never written when all have got them before the commit, and are removed when they get them meanwhile', () => {
     const { store, messages } = open(new Map())
     const [early, late] = [messageOf('early'), messageOf('late')]
