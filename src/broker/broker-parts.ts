@@ -159,9 +159,9 @@ export class BrokerParts {
       metrics: metrics.session,
       expired: metrics.sessionsExpired,
       wills,
-      onEnding: (session) => {
+      onEnding: (session, isOutdated) => {
         desk.unsubscribeAll(session)
-        if (!aedes.closed) redispatch.sessionEnding(session)
+        if (!aedes.closed) redispatch.sessionEnding(session, isOutdated)
       },
       onMoved: (session) => desk.unsubscribeAll(session),
     })

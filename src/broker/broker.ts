@@ -94,8 +94,8 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
     this.parts.sessions.voidWill(clientId)
   }
 
-  evict(clientId: string, discard: boolean): boolean {
-    return this.parts.opener.evict(clientId, discard)
+  evict(clientId: string, discard: boolean, isOutdated = false): boolean {
+    return this.parts.opener.evict(clientId, discard, isOutdated)
   }
 
   isLeaving(clientId: string): boolean {

@@ -81,6 +81,7 @@ export class Leaving implements LeavingSession {
 
   messageAt(place: number): MovedMessage | undefined {
     const item = this.session.queuedAt(place)
+    if (item !== undefined) this.session.givenUpTo = Math.max(this.session.givenUpTo, item.place)
     return item === undefined ? undefined : { ...item, share: keyOf(item.share) }
   }
 

@@ -20,8 +20,11 @@ export interface LocalSessionsModules extends SessionModules {
   readonly registry: SessionRegistry
   readonly wills: ClientWills
   readonly expired: Counter
-  /** The session is about to end: its subscriptions go, and what others may have of its messages. */
-  readonly onEnding: (session: Session) => void
+  /**
+   * The session is about to end: its subscriptions go, and what others may have of its messages.
+   * @param isOutdated its client has it at another node
+   */
+  readonly onEnding: (session: Session, isOutdated: boolean) => void
   /** The session goes on at another node: its subscriptions here go. */
   readonly onMoved: (session: Session) => void
 }
@@ -120,14 +123,14 @@ export class LocalSessions implements SessionLifecycle, MovableSessions {
     }
   }
 
-  endSession(entry: SessionEntry, cause: 'expired' | 'discarded'): void {
+  endSession(entry: SessionEntry, cause: 'expired' | 'discarded' | 'outdated'): void {
     const { session } = entry
     this.registry.delete(session.clientId)
     const armed = entry.takeWill()
     entry.resume()
     if (armed !== undefined) this.modules.wills.publish(armed)
     this.modules.wills.drop(session.clientId)
-    this.modules.onEnding(session)
+    this.modules.onEnding(session, cause === 'outdated')
     session.end()
     // What still comes of it from another node is wanted no more.
     if (entry.isMoving) this.takeovers.discard(session.clientId)
@@ -208,8 +211,8 @@ export class LocalSessions implements SessionLifecycle, MovableSessions {
     this.directory.release(entry.session.clientId, entry.epoch)
   }
 
-  discard(entry: SessionEntry): void {
-    this.endSession(entry, 'discarded')
+  discard(entry: SessionEntry, isOutdated = false): void {
+    this.endSession(entry, isOutdated ? 'outdated' : 'discarded')
   }
 
   keep(entry: SessionEntry): void {

@@ -141,7 +141,7 @@ export class SessionOpener implements SessionAdopter {
   }
 
   /** The client ID has connected to another node. */
-  evict(clientId: string, discard: boolean): boolean {
+  evict(clientId: string, discard: boolean, isOutdated: boolean): boolean {
     const expectant = this.expectants.get(clientId)
     expectant?.connect?.connection.close('taken_over', ReasonCode.SessionTakenOver)
     if (expectant !== undefined && !discard) return true
@@ -149,7 +149,7 @@ export class SessionOpener implements SessionAdopter {
     if (expectant !== undefined) this.takeovers.discard(clientId)
     this.takeOver(clientId)
     const entry = this.registry.get(clientId)
-    if (entry !== undefined && discard) this.modules.sessions.discard(entry) // [MQTT-3.1.2-4]
+    if (entry !== undefined && discard) this.modules.sessions.discard(entry, isOutdated) // [MQTT-3.1.2-4]
     return entry !== undefined && !discard
   }
 

@@ -139,8 +139,9 @@ export interface DirectorySink {
   /**
    * The client ID has connected to another node: its connection here is closed, and with `discard` its session ends.
    * True when a session is left here, which the other node may ask for.
+   * @param isOutdated the client has its session there: what is here is left from before it went
    */
-  evict(clientId: string, discard: boolean): boolean
+  evict(clientId: string, discard: boolean, isOutdated?: boolean): boolean
 
   /** Its session is on its way to another node. */
   isLeaving(clientId: string): boolean

@@ -31,9 +31,21 @@ export class Redispatch {
     this.deliver(session.takeShared(mayLeave))
   }
 
-  /** The session ends and is a member no more: also a member that is away may have what it leaves. */
-  sessionEnding(session: Session): void {
-    this.deliver(session.takeShared(() => true))
+  /**
+   * The session ends and is a member no more: also a member that is away may have what it leaves.
+   * @param isOutdated its client has it at another node, with what it had been given on its way there
+   */
+  sessionEnding(session: Session, isOutdated: boolean): void {
+    const messages = session.takeShared(() => true)
+    if (isOutdated) this.deliver(messages.filter((one) => !this.isGiven(session, one)))
+    else this.deliver(messages)
+  }
+
+  /** One of QoS 2 must not come to another member as well. */
+  private isGiven({ givenUpTo }: Session, { message, share, place }: SharedMessage): boolean {
+    const isGiven = message.qos === 2 && place !== 0 && place <= givenUpTo
+    if (isGiven) share.settle()
+    return isGiven
   }
 
   private deliver(messages: readonly SharedMessage[]): void {

@@ -56,8 +56,8 @@ interface Reservation {
 export interface ClaimsModules {
   readonly send: (to: NodeId, body: LinkBody) => void
   readonly ring: () => ClientRing
-  /** Closes the connection of a client that is held here; with `discard` its session ends too. True when one is left. */
-  readonly evict: (clientId: string, discard: boolean) => boolean
+  /** See `DirectorySink.evict`. */
+  readonly evict: (clientId: string, discard: boolean, isOutdated: boolean) => boolean
   /** Whether that ring node knows claims without a client; an older one would take it for a client's. */
   readonly knowsOffers: (ringNode: NodeId) => boolean
   /** It was decided without the ring node. */
@@ -158,7 +158,7 @@ export class Claims {
       if (discard && reservation !== undefined && reservation.epoch >= epoch) hasSession = true
       else {
         if (outdated === true) this.modules.onOutdated(clientId)
-        hasSession = this.leave(clientId, epoch, discard)
+        hasSession = this.leave(clientId, epoch, discard, outdated === true)
       }
     }
     this.modules.send(from, { $case: 'directoryEvicted', value: { clientId, epoch, session: hasSession } })
@@ -249,9 +249,9 @@ export class Claims {
     if ((ringNode !== asked || isAlone) && !holding.isTentative) this.tell(ringNode, [{ clientId, epoch }])
   }
 
-  private leave(clientId: string, epoch: number, discard: boolean): boolean {
+  private leave(clientId: string, epoch: number, discard: boolean, isOutdated = false): boolean {
     this.modules.metrics.evictions.value++
-    const hasSession = this.modules.evict(clientId, discard)
+    const hasSession = this.modules.evict(clientId, discard, isOutdated)
     // Only now: what the end of a connection releases is still held until then.
     if (hasSession) this.reserved.set(clientId, { epoch, deadline: performance.now() + RESERVATION_MS })
     else {

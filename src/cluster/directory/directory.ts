@@ -108,7 +108,7 @@ export class ClientDirectory implements Directory, TurnTask {
     this.claims = new Claims({
       ...shared,
       metrics,
-      evict: (clientId, discard) => sink.evict(clientId, discard),
+      evict: (clientId, discard, isOutdated) => sink.evict(clientId, discard, isOutdated),
       isLeaving: (clientId) => sink.isLeaving(clientId),
       onOutdated: (clientId) => {
         metrics.outdated.value++

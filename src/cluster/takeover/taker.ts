@@ -24,6 +24,7 @@ import {
 } from '../wire.js'
 import { Aftermath } from './aftermath.js'
 import type { Aftermaths } from './aftermaths.js'
+import { FinishedMoves } from './finished-moves.js'
 import type { MoveOutcome, TakeoverMetrics } from './metrics.js'
 import { MoveLog } from './move-log.js'
 import { decodeInFlight, decodeQueued, decodeState, decodeSubscription } from './session-part.js'
@@ -91,6 +92,7 @@ export class Taker {
   private readonly arrivals = new Map<number, Arrival>()
   private readonly byClient = new Map<string, Arrival>()
   private readonly moveLog: MoveLog
+  private readonly finished = new FinishedMoves(SILENCE_MS)
   /** Marks may outlive this node: those of its lives before must not be taken for those of this one. */
   private lastMove = Math.floor(Math.random() * MOVE_MODULUS)
 
@@ -194,6 +196,7 @@ export class Taker {
   /** The link to a node is another one: what was said on the one before may be lost. */
   linkUp(node: NodeId): void {
     const { self, send } = this.modules
+    for (const move of this.finished.of(node)) send(node, { $case: 'takeoverDone', value: { move } })
     for (const { move, request, parts, cut, unmarked, isKeptHere } of this.arrivals.values()) {
       if (request.holder === node && isKeptHere) send(node, { $case: 'takeoverDone', value: { move } })
       else if (request.holder === node && parts > 0) send(node, { $case: 'takeoverResume', value: { move, parts } })
@@ -216,6 +219,7 @@ export class Taker {
 
   checkTime(now: number): void {
     this.moveLog.checkTime(now)
+    this.finished.checkTime(now)
     for (const arrival of this.arrivals.values()) {
       const age = now - arrival.startedAt
       const isDue = now > arrival.request.until
@@ -324,6 +328,7 @@ export class Taker {
     if (arrival.done !== undefined || !arrival.isKeptHere || !this.forget(arrival)) return
     const { clientId, holder } = arrival.request
     const { session, move, cut, unmarked, owing } = arrival
+    this.finished.add(move, holder)
     const isWhole = unmarked.size === 0 && (owing === undefined || owing.size === 0)
     if (!isWhole && session !== undefined && cut !== undefined)
       this.modules.aftermaths.add(new Aftermath(clientId, holder, move, cut, session, unmarked, owing ?? new Set()))

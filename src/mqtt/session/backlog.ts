@@ -104,9 +104,9 @@ export class Backlog {
       for (const { place } of taken) journal.withdraw(place)
       journal.changed()
     }
-    return taken.flatMap(({ share }, index) => {
+    return taken.flatMap(({ share, place }, index) => {
       const message = messages[index]
-      if (message && share) return [{ message, share }]
+      if (message && share) return [{ message, share, place }]
       // Nobody can get it any more.
       share?.settle()
       return []

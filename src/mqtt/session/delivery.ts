@@ -30,4 +30,6 @@ export interface Share {
 export interface SharedMessage {
   readonly message: Message
   readonly share: Share
+  /** Where it was kept; 0 for nowhere. */
+  readonly place: number
 }

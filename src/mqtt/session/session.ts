@@ -38,6 +38,8 @@ export class Session implements SendingSession {
   isEnded = false
   /** Set while the session moves from or to another node. */
   gate: DeliveryGate | undefined
+  /** Of its queue what is kept up to this place was sent to another node in a move, be it that it came to nothing. */
+  givenUpTo = 0
   private topicFilters: Map<string, SubscriptionOptions> | undefined
   private received: InboundQos2<ReceivedQos2> | undefined
   private readonly backlog: Backlog

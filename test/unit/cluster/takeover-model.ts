@@ -278,6 +278,12 @@ export class Network {
     parcels.push(parcel)
   }
 
+  /** Whether a word of this kind is on its way. */
+  isSaid(word: LinkBody['$case'], from: string, to: string): boolean {
+    const parcels = this.lines.get(`${from}>${to}>words`) ?? []
+    return parcels.some((parcel) => 'body' in parcel && parcel.body.$case === word)
+  }
+
   /** At the end of some turn. */
   run(task: TurnTask): void {
     if (task.isQueued) return

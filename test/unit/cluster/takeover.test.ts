@@ -106,6 +106,28 @@ describe('a session that moves while messages are under way', () => {
     )
   })
 
+  it('is not at its giver any more when the word that the taker has it was lost with a link', () => {
+    fc.assert(
+      fc.property(fc.array(fc.nat(24), { minLength: 10, maxLength: 60 }), (choices) => {
+        const network = new Network(NAMES)
+        try {
+          network.node('n1@a').begin('t/n1@a', 2)
+          network.settle()
+          new RoamingClient(network, 'n1@a', 10).connect('n2@b')
+          for (const choice of choices) network.deliverOne(choice)
+          fc.pre(network.isSaid('takeoverDone', 'n2@b', 'n1@a'))
+          network.relink('n1@a', 'n2@b')
+          network.settle()
+          assert.equal(network.node('n1@a').session, undefined)
+          assert.notEqual(network.node('n2@b').session, undefined)
+        } finally {
+          network.stop()
+        }
+      }),
+      { numRuns: 200 },
+    )
+  })
+
   it('has everything at the giver when the taker is killed before it has the session', () => {
     const step = fc.oneof(
       {
