@@ -486,9 +486,13 @@ export class Exchange implements TurnTask {
     this.deliveredPending = undefined
   }
 
-  /** A move has ended with the lives that it was between, save that another life of who marks stands by the mark. */
+  /**
+   * A move has ended with the lives that it was between, save that another life of who marks stands by the mark. Who marks may
+   * have heard of the move before it had a link to this node: moves of another life have other numbers.
+   */
   private takeMark(mark: TakeoverMark, origin: BatchOrigin | undefined): void {
-    const isForThisLife = mark.estate === undefined && origin?.receiver === this.modules.incarnation()
+    const receiver = origin?.receiver
+    const isForThisLife = mark.estate === undefined && (receiver === 0 || receiver === this.modules.incarnation())
     if (this.isFromOtherLife && !isForThisLife) return
     this.modules.directory.receive(this.peer, { $case: 'takeoverMark', value: mark })
   }
