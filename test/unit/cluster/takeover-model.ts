@@ -99,7 +99,7 @@ export class ModelNode implements MovableSessions {
       }),
       isTaking: () => false,
       takers: () => [],
-      isGone: () => false,
+      isGone: (peer) => network.suspicions.has(`${name}>${peer}`),
       metrics: this.metrics,
       log: pino({ level: 'silent' }),
     })
@@ -349,6 +349,21 @@ export class Network {
     for (const key of [`${one}>${other}`, `${other}>${one}`]) this.broken.delete(key)
     this.node(one).takeover.linkUp(other, 1)
     this.node(other).takeover.linkUp(one, 1)
+  }
+
+  /** A node is cut off from all others, and all have found out. */
+  isolate(name: string): void {
+    for (const other of this.names) {
+      if (other === name) continue
+      this.sever(name, other)
+      for (const [self, peer] of [
+        [name, other],
+        [other, name],
+      ] as const) {
+        this.suspicions.add(`${self}>${peer}`)
+        this.node(self).takeover.nodeGone(peer)
+      }
+    }
   }
 
   /** Every link is there, and all that is under way arrives. */

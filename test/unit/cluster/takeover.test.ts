@@ -179,6 +179,66 @@ describe('a session that moves while messages are under way', () => {
     )
   })
 
+  it('has what a node that was cut off had owed it, wherever it has gone meanwhile and goes then', () => {
+    const move = (...nodes: string[]) =>
+      fc.oneof(
+        { weight: 4, arbitrary: fc.record({ kind: fc.constant('publish' as const), node: fc.constantFrom(...NAMES) }) },
+        { weight: 20, arbitrary: fc.record({ kind: fc.constant('deliver' as const), choice: fc.nat(24) }) },
+        { weight: 4, arbitrary: fc.record({ kind: fc.constant('ack' as const), isLost: fc.boolean() }) },
+        { weight: 2, arbitrary: fc.record({ kind: fc.constant('connect' as const), node: fc.constantFrom(...nodes) }) },
+        {
+          weight: 1,
+          arbitrary: fc.record({ kind: fc.constant('relink' as const), node: fc.constantFrom('n2@b', 'n3@c') }),
+        },
+      )
+    const cut = fc.array(move('n2@b', 'n3@c'), { minLength: 5, maxLength: 80 })
+    const healed = fc.array(move(...NAMES), { minLength: 5, maxLength: 120 })
+    fc.assert(
+      fc.property(cut, healed, fc.constantFrom(1 as const, 2 as const), (before, after, qos) => {
+        const network = new Network(NAMES)
+        try {
+          for (const topic of TOPICS) network.node('n3@c').begin(topic, qos)
+          network.settle()
+          const client = new RoamingClient(network, 'n3@c', 10)
+          const sent = new Map<string, number>()
+          const publish = (name: string): void => {
+            const number = sent.get(`t/${name}`) ?? 0
+            sent.set(`t/${name}`, number + 1)
+            network.node(name).publish(`t/${name}`, `${number}`, qos)
+          }
+          const run = (steps: typeof before, isCut: boolean): void => {
+            for (const one of steps) {
+              if (one.kind === 'publish') publish(one.node)
+              else if (one.kind === 'deliver') network.deliverOne(one.choice)
+              else if (one.kind === 'ack') client.step(one.isLost)
+              else if (one.kind === 'connect') client.connect(one.node)
+              else if (!isCut) network.relink('n1@a', one.node)
+            }
+          }
+          network.isolate('n1@a')
+          run(before, true)
+          for (const other of ['n2@b', 'n3@c']) {
+            network.suspicions.delete(`${other}>n1@a`)
+            network.suspicions.delete(`n1@a>${other}`)
+            network.relink('n1@a', other)
+          }
+          run(after, false)
+          network.settle()
+          client.connect('n2@b')
+          network.settle()
+          while (client.step()) network.settle()
+          for (const [topic, count] of sent) {
+            const expected = Array.from({ length: count }, (_, number) => `${number}`)
+            assert.deepEqual(client.received.get(topic) ?? [], expected, topic)
+          }
+        } finally {
+          network.stop()
+        }
+      }),
+      { numRuns: 300, includeErrorInReport: true },
+    )
+  })
+
   it('remembers which QoS 2 messages of its client could not be kept', () => {
     const network = new Network(NAMES)
     try {
