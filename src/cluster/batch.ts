@@ -6,7 +6,7 @@
  * id, where it has one, means nothing. An entry that is longer than a batch goes on in the next one.
  */
 
-import { type Frame, Message } from '../mqtt/wire/message.js'
+import { Frame, Message } from '../mqtt/wire/message.js'
 import { decodePublish, decodeTopic, PublishHeader } from '../mqtt/wire/publish-header.js'
 import { readVariableInteger, variableIntegerSize } from '../mqtt/wire/variable-integer.js'
 import type { GroupTargets } from '../router/group-targets.js'
@@ -354,7 +354,7 @@ export class BatchReader {
     message.isAged = expiryInterval !== 0 && waitedMs >= AGED_AFTER_MS
     // The bytes that came are already what subscribers of one version get, but for the packet id.
     if (!message.isAged && !duplicate) {
-      message.adopt(isV5, { buffer: entries, start, end, packetIdOffset: qos === 0 ? -1 : header.topicEnd })
+      message.adopt(isV5, new Frame(entries, start, end, qos === 0 ? -1 : header.topicEnd))
     }
     return message
   }

@@ -13,7 +13,7 @@ import type { InboundAck } from './inbound-acks.js'
 import { HoldReason } from './input.js'
 import { PUBLISH_REFUSAL_TEXTS, type PublishRefusal, publishRefusalOf } from './refusals.js'
 import { decodePublish } from './wire/decode.js'
-import { Message } from './wire/message.js'
+import { Frame, Message } from './wire/message.js'
 import type { QoS } from './wire/packets.js'
 import { MqttError, ReasonCode } from './wire/reason-codes.js'
 
@@ -53,7 +53,7 @@ export function handlePublish(
   if (delayed !== undefined) message.delay = delayed.delay
   modules.metrics.messagesReceived[qos].value++
   if (!header.duplicate && header.topicAlias === 0 && delayed === undefined) {
-    message.adopt(connection.isV5, { buffer: chunk, start, end, packetIdOffset: qos === 0 ? -1 : header.topicEnd })
+    message.adopt(connection.isV5, new Frame(chunk, start, end, qos === 0 ? -1 : header.topicEnd))
   }
   if (qos === 0) {
     if (isDenied(connection, topic, qos, header.retain)) deny(connection, undefined)

@@ -7,35 +7,40 @@ import type { Message } from '../wire/message.js'
 import type { QoS } from '../wire/packets.js'
 import type { Share } from './delivery.js'
 import { messageBytes } from './message-queue.js'
+import { PacketTable } from './packet-table.js'
 
-/** One PUBLISH in flight. */
-export interface InFlight {
-  readonly packetId: number
-  readonly qos: QoS
-  readonly retain: boolean
-  readonly subscriptionIds: readonly number[] | undefined
-  /** By which it came, of a shared subscription. */
-  readonly share: Share | undefined
-  /**
-   * Undefined for a session that ends with its connection, since such a message is never sent again, and for one that is
-   * kept on disk, which reads it from its place when it has to be.
-   */
-  message: Message | undefined
-  /** What the message counts for, here or on the disk; 0 for one that is never sent again. */
-  bytes: number
+/** One PUBLISH in flight. A class, as `Frame` is and for its reason. */
+export class InFlight {
   /**
    * QoS 2: PUBREC has come, PUBREL is out; the message itself is not needed any more. The number says in which order
    * the PUBRECs came, 0 that none has.
    */
-  releaseOrder: number
+  releaseOrder = 0
   /** Whether it has been sent on the present connection, or will be once it is kept; after a resume it has not. */
-  isSent: boolean
-  /** In the journal of a session that is kept on disk; 0 in others, and once the message is not needed any more. */
-  place: number
+  isSent = true
   /** The journal has what must be known of it before it is sent. */
-  isKept: boolean
+  isKept = true
   /** It was sent before, on this connection or another: what is sent now is a duplicate. [MQTT-3.3.1-1] */
-  wasSent: boolean
+  wasSent = true
+
+  /**
+   * One that is sent now.
+   * @param share by which it came, of a shared subscription
+   * @param message undefined for a session that ends with its connection, since such a message is never sent again, and
+   *   for one that is kept on disk, which reads it from its place when it has to be
+   * @param bytes what the message counts for, here or on the disk; 0 for one that is never sent again
+   * @param place in the journal of a session that is kept on disk; 0 in others, and once the message is not needed any more
+   */
+  constructor(
+    readonly packetId: number,
+    readonly qos: QoS,
+    readonly retain: boolean,
+    readonly subscriptionIds: readonly number[] | undefined,
+    readonly share: Share | undefined,
+    public message: Message | undefined,
+    public bytes: number,
+    public place: number,
+  ) {}
 }
 
 /** A packet in flight that comes from elsewhere: another node, or the disk. */
@@ -45,7 +50,7 @@ export type RestoredInFlight = Omit<InFlight, 'isSent' | 'isKept' | 'wasSent' | 
 }
 
 export class InFlightWindow {
-  private readonly entries = new Map<number, InFlight>()
+  private readonly entries = new PacketTable<InFlight>()
   /** Entries sent on the present connection; these count against the client's Receive Maximum. */
   private sentCount = 0
   private keptBytes = 0
@@ -75,21 +80,24 @@ export class InFlightWindow {
   }
 
   add(entry: InFlight): void {
-    this.entries.set(entry.packetId, entry)
+    this.entries.set(entry)
     this.keptBytes += entry.bytes
     this.sentCount++
   }
 
-  /** Everything, in order of sending. */
-  values(): IterableIterator<InFlight> {
+  /** Everything as it is now, in order of sending. */
+  values(): InFlight[] {
     return this.entries.values()
   }
 
   /** Takes in what was in flight before, in order of sending; `rewind` makes it ready to be sent again. */
   restore(restored: RestoredInFlight): void {
-    const bytes = restored.message === undefined ? 0 : messageBytes(restored.message)
-    const entry: InFlight = { place: 0, bytes, ...restored, isSent: false, isKept: true, wasSent: true }
-    this.entries.set(entry.packetId, entry)
+    const { packetId, qos, retain, subscriptionIds, share, message } = restored
+    const bytes = restored.bytes ?? (message === undefined ? 0 : messageBytes(message))
+    const entry = new InFlight(packetId, qos, retain, subscriptionIds, share, message, bytes, restored.place ?? 0)
+    entry.releaseOrder = restored.releaseOrder
+    entry.isSent = false
+    this.entries.set(entry)
     this.keptBytes += entry.bytes
     this.releases = Math.max(this.releases, entry.releaseOrder)
   }
@@ -103,7 +111,7 @@ export class InFlightWindow {
 
   /** Takes out the packets that are wanted, in order of sending. */
   extract(isWanted: (entry: InFlight) => boolean): InFlight[] {
-    const wanted = [...this.entries.values()].filter(isWanted)
+    const wanted = this.entries.values().filter(isWanted)
     for (const entry of wanted) this.remove(entry)
     return wanted
   }
@@ -122,7 +130,7 @@ export class InFlightWindow {
    */
   rewind(): void {
     this.sentCount = 0
-    this.unsent = [...this.entries.values()]
+    this.unsent = this.entries.values()
     for (const entry of this.unsent) entry.isSent = false
     if (this.releases > 0) this.unsent.sort((a, b) => a.releaseOrder - b.releaseOrder)
     this.unsent.reverse()

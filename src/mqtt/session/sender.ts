@@ -11,7 +11,7 @@ import { ReasonCode } from '../wire/reason-codes.js'
 import type { Hold } from './back-pressure.js'
 import type { Backlog } from './backlog.js'
 import type { Share } from './delivery.js'
-import type { InFlight, InFlightWindow } from './in-flight-window.js'
+import { InFlight, type InFlightWindow } from './in-flight-window.js'
 import { messageBytes, type QueuedMessage } from './message-queue.js'
 import type { Outlet } from './outlet.js'
 import type { RetainedFeeds } from './retained-feeds.js'
@@ -247,20 +247,9 @@ export class Sender {
     // A session that ends with its connection never sends again, so it need not keep the bytes; a QoS 1 message that
     // came by a shared subscription goes to another member then.
     const isNeeded = this.session.expiryInterval > 0 || (share !== undefined && qos === 1)
-    const entry: InFlight = {
-      packetId,
-      qos,
-      retain,
-      subscriptionIds,
-      share,
-      message: isNeeded && place === 0 ? message.detach() : undefined,
-      bytes: isNeeded ? messageBytes(message) : 0,
-      releaseOrder: 0,
-      isSent: true,
-      place,
-      isKept: true,
-      wasSent: true,
-    }
+    const kept = isNeeded && place === 0 ? message.detach() : undefined
+    const bytes = isNeeded ? messageBytes(message) : 0
+    const entry = new InFlight(packetId, qos, retain, subscriptionIds, share, kept, bytes, place)
     window.add(entry)
     if (backlog.durability?.holdsBack(entry) === true) return true
     outlet.sendPublish(frame, packetId, false, message.topic)

@@ -9,7 +9,7 @@ import { encodePublish, encodePublishProperties, type Frame } from './publish-fr
 
 import { EXPIRES_AT_ONCE_SECONDS } from './publish-header.js'
 
-export type { Frame } from './publish-frame.js'
+export { Frame } from './publish-frame.js'
 
 /** Everything a Message is made of; offsets are into `chunk`. */
 export interface MessageParts {

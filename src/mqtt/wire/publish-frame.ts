@@ -13,13 +13,18 @@ import {
   writeVariableInteger,
 } from './variable-integer.js'
 
-/** A whole PUBLISH packet in `buffer[start, end)`. */
-export interface Frame {
-  buffer: Buffer
-  start: number
-  end: number
-  /** Where the packet id is, as an offset into `buffer`; -1 for QoS 0. */
-  packetIdOffset: number
+/**
+ * A whole PUBLISH packet in `buffer[start, end)`. A class: where many object literals have outlived a scavenge, V8 makes
+ * all later ones of that place in the old generation at once, and they stay there until that is collected.
+ */
+export class Frame {
+  /** @param packetIdOffset where the packet id is, as an offset into `buffer`; -1 for QoS 0 */
+  constructor(
+    readonly buffer: Buffer,
+    readonly start: number,
+    readonly end: number,
+    readonly packetIdOffset: number,
+  ) {}
 }
 
 const MESSAGE_EXPIRY_ID = 0x02
@@ -81,7 +86,7 @@ export function encodePublish(
     if (expiryOffset !== -1) buffer.writeUInt32BE(remainingExpiry, listStart + expiryOffset)
   }
   message.chunk.copy(buffer, at, message.payloadStart, message.payloadEnd)
-  return { buffer, start: room, end: buffer.length, packetIdOffset }
+  return new Frame(buffer, room, buffer.length, packetIdOffset)
 }
 
 /** Bytes of a Topic Alias property: identifier and two bytes. */
@@ -116,7 +121,7 @@ export function withTopicAlias(frame: Frame, alias: number, keepsTopic: boolean)
   target[at] = TOPIC_ALIAS_ID
   at = target.writeUInt16BE(alias, at + 1)
   buffer.copy(target, at, propertiesAt, end)
-  return { buffer: target, start: 0, end: target.length, packetIdOffset: newPacketIdOffset }
+  return new Frame(target, 0, target.length, newPacketIdOffset)
 }
 
 /** The bytes that `Message.properties` holds: without their length; undefined when nothing is set. */
