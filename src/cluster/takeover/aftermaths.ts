@@ -1,5 +1,6 @@
 /** Sessions that are here, and of whose moves something is still to come; see `Aftermath`. Mostly there are none. */
 
+import type { Logger } from 'pino'
 import type { Hold } from '../../mqtt/session/session.js'
 import type { Message } from '../../mqtt/wire/message.js'
 import type { NodeId } from '../../router/route-table.js'
@@ -12,6 +13,7 @@ const ASK_AGAIN_MS = 5_000
 export interface AftermathsModules {
   readonly self: NodeId
   readonly send: (to: NodeId, body: LinkBody) => void
+  readonly log: Logger
 }
 
 export class Aftermaths {
@@ -57,6 +59,8 @@ export class Aftermaths {
   settled(giver: NodeId, move: number, node: NodeId): void {
     const aftermath = this.byMove.get(move)
     if (aftermath?.giver !== giver) return
+    const { clientId } = aftermath
+    this.modules.log.debug({ clientId, peer: giver, move, of: node }, 'all that was to follow a session has come')
     aftermath.settled(node)
     this.forgetIfOver(aftermath)
   }
@@ -68,6 +72,10 @@ export class Aftermaths {
       aftermath.take(message, pending)
       return true
     }
+    this.modules.log.debug(
+      { clientId: aftermath?.clientId, peer: giver, move },
+      'message follows a session that is not here',
+    )
     this.tellEnd(giver, move)
     return false
   }

@@ -124,18 +124,28 @@ export class Giver implements TurnTask {
     giving.session.commit()
     if (giving.rest !== undefined) this.rests.set(keyOf(from, move), giving.rest)
     giving.rest?.begin()
-    this.modules.log.debug({ clientId, peer: from }, 'session has gone to the node of its client')
+    const expected = giving.rest?.unmarked ?? []
+    this.modules.log.debug({ clientId, peer: from, move, expected }, 'session has gone to the node of its client')
   }
 
   /** The taker does not want it any more. */
   ended(from: NodeId, { move, discard, unseen }: LinkBodyOf<'takeoverEnd'>['value']): void {
     const giving = this.find(from, move)
-    if (giving === undefined) return this.rests.get(keyOf(from, move))?.end()
+    if (giving === undefined) return this.endRest(from, move)
     if (!discard) return this.abort(giving)
     this.givings.delete(keyOf(from, move))
     giving.rest?.end()
     if (unseen) giving.session.end()
     else giving.session.commit()
+  }
+
+  /** Nobody is at the taker who would get what is passed on. */
+  private endRest(taker: NodeId, move: number): void {
+    const rest = this.rests.get(keyOf(taker, move))
+    if (rest === undefined || rest.isOver) return
+    const { clientId, unmarked } = rest
+    this.modules.log.debug({ clientId, peer: taker, move, expected: unmarked }, 'nothing follows a session any more')
+    rest.end()
   }
 
   /** The client is here again. */

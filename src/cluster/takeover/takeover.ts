@@ -90,7 +90,7 @@ export class SessionTakeover implements Takeovers {
       rests: () => this.giver.restCount,
     })
     const { isGone, isTaking, takers, members, passOn, mark } = modules
-    const aftermaths = new Aftermaths({ self, send })
+    const aftermaths = new Aftermaths({ self, send, log })
     this.aftermaths = aftermaths
     this.giver = new Giver({
       ...{ self, send, isGone, turns, sessions, peers, passOn, mark, metrics, log },

@@ -333,7 +333,9 @@ export class Taker {
     if (!isWhole && session !== undefined && cut !== undefined)
       this.modules.aftermaths.add(new Aftermath(clientId, holder, move, cut, session, unmarked, owing ?? new Set()))
     this.modules.metrics.outcomes.moved.value++
-    this.modules.log.debug({ clientId, peer: holder, messages: arrival.messages }, 'session has come from another node')
+    const expected = isWhole ? [] : [...new Set([...unmarked, ...(owing ?? [])])]
+    const { messages } = arrival
+    this.modules.log.debug({ clientId, peer: holder, move, messages, expected }, 'session has come from another node')
     session?.finish(!isWhole)
     for (const follower of arrival.followers) follower()
   }

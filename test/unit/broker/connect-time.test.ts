@@ -34,7 +34,7 @@ class Bed {
       send() {},
       peers: () => ['n2@test', 'n3@test', 'n4@test'],
       members: () => [],
-      aftermaths: new Aftermaths({ self: 'n1@test', send() {} }),
+      aftermaths: new Aftermaths({ self: 'n1@test', send() {}, log: pino({ level: 'silent' }) }),
       routeVersion: () => 0,
       sessions: {} as SessionMoves,
       metrics: createTakeoverMetrics(new MetricRegistry(), { leaving: () => 0, arriving: () => 0, rests: () => 0 }),
