@@ -10,7 +10,6 @@ import { Durability } from './durability.js'
 import { type InFlight, InFlightWindow, type RestoredInFlight } from './in-flight-window.js'
 import type { SessionJournal } from './journal.js'
 import type { QueuedMessage } from './message-queue.js'
-import { PacketIds } from './packet-ids.js'
 import { type RetainedFeed, RetainedFeeds } from './retained-feeds.js'
 import type { SessionModules, SessionOptions } from './session-options.js'
 import { SessionQueue } from './session-queue.js'
@@ -19,7 +18,6 @@ export class Backlog {
   inFlight: InFlightWindow | undefined
   queue: SessionQueue | undefined
   retainedFeeds: RetainedFeeds | undefined
-  readonly packetIds = new PacketIds()
   /** Some message has come by a shared subscription. */
   carriesShared = false
   /** Set for a session that is kept on disk, or will be. */
@@ -132,7 +130,7 @@ export class Backlog {
       if (entry.share !== undefined) this.carriesShared = true
     }
     window.rewind()
-    this.packetIds.last = lastPacketId
+    window.packetIds.last = lastPacketId
   }
 
   /** A message of the queue of the node that the session comes from. */

@@ -7,6 +7,7 @@ import type { Message } from '../wire/message.js'
 import type { QoS } from '../wire/packets.js'
 import type { Share } from './delivery.js'
 import { messageBytes } from './message-queue.js'
+import { PacketIds } from './packet-ids.js'
 import { PacketTable } from './packet-table.js'
 
 /** One PUBLISH in flight. A class, as `Frame` is and for its reason. */
@@ -50,6 +51,8 @@ export type RestoredInFlight = Omit<InFlight, 'isSent' | 'isKept' | 'wasSent' | 
 }
 
 export class InFlightWindow {
+  /** Of what goes into the window. */
+  readonly packetIds = new PacketIds()
   private readonly entries = new PacketTable<InFlight>()
   /** Entries sent on the present connection; these count against the client's Receive Maximum. */
   private sentCount = 0

@@ -242,7 +242,7 @@ export class Sender {
       backlog.journal?.release(place)
       return true
     }
-    const packetId = backlog.packetIds.next(window)
+    const packetId = window.packetIds.next(window)
     if (packetId === 0) return false
     // A session that ends with its connection never sends again, so it need not keep the bytes; a QoS 1 message that
     // came by a shared subscription goes to another member then.

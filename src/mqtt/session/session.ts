@@ -222,7 +222,7 @@ export class Session implements SendingSession {
     const { backlog } = this
     return {
       expiryInterval: this.expiryInterval,
-      lastPacketId: backlog.packetIds.last,
+      lastPacketId: backlog.inFlight?.packetIds.last ?? 0,
       inFlight: backlog.inFlight?.values() ?? [],
       received: this.received?.entries() ?? [],
       retainedFeeds: backlog.retainedFeeds?.filters() ?? [],
