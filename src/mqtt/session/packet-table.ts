@@ -48,7 +48,7 @@ export class PacketTable<T extends { readonly packetId: number }> {
     for (let slot = (free + 1) & mask; ; slot = (slot + 1) & mask) {
       const entry = slots[slot]
       if (entry === undefined) break
-      if (((slot - entry.packetId) & mask) < ((slot - free) & mask)) continue
+      if (((slot - this.homeOf(entry.packetId)) & mask) < ((slot - free) & mask)) continue
       slots[free] = entry
       orders[free] = orders[slot] as number
       free = slot
@@ -68,12 +68,17 @@ export class PacketTable<T extends { readonly packetId: number }> {
   /** Where the packet id is, or else where it would be. At least half of the slots are empty. */
   private slotOf(packetId: number): number {
     const { slots, mask } = this
-    let slot = packetId & mask
+    let slot = this.homeOf(packetId)
     for (;;) {
       const entry = slots[slot]
       if (entry === undefined || entry.packetId === packetId) return slot
       slot = (slot + 1) & mask
     }
+  }
+
+  /** Ids are given out in turn: with an empty slot behind each, whoever is taken out leaves nothing to be moved up. */
+  private homeOf(packetId: number): number {
+    return (packetId << 1) & this.mask
   }
 
   private grow(): void {
