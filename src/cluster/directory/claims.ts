@@ -156,7 +156,11 @@ export class Claims {
       const reservation = this.reserved.get(clientId)
       // Old news: what is to go is on its way to the client already.
       if (discard && reservation !== undefined && reservation.epoch >= epoch) hasSession = true
-      else {
+      else if (outdated === true && this.modules.isLeaving(clientId)) {
+        // It is fetched for the client; should it stay, the ring node is told of it once more.
+        this.reserved.set(clientId, { epoch, deadline: performance.now() + RESERVATION_MS })
+        hasSession = true
+      } else {
         if (outdated === true) this.modules.onOutdated(clientId)
         hasSession = this.leave(clientId, epoch, discard, outdated === true)
       }

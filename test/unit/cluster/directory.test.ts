@@ -13,6 +13,8 @@ import { eventually } from '../../support/eventually.js'
 class DirectoryNode {
   readonly connections = new Map<string, number>()
   readonly evictions: [clientId: string, discard: boolean][] = []
+  /** Clients whose session is on its way to another node. */
+  readonly leaving = new Set<string>()
   mayBeLost = false
   readonly metrics = new MetricRegistry()
   readonly directory: ClientDirectory
@@ -43,7 +45,7 @@ class DirectoryNode {
           this.connections.delete(clientId)
           return false
         },
-        isLeaving: () => false,
+        isLeaving: (clientId) => this.leaving.has(clientId),
         publishWillOf() {},
         voidWill() {},
       },
@@ -322,6 +324,27 @@ describe('the client directory', () => {
     await network.settle()
     assert.deepEqual(third.evictions.at(-1), [clientId, true])
     assert.deepEqual(network.holders(clientId), [first.name])
+  })
+
+  it('ends no session that its client is in with already while the rest of it is on its way there', async (t) => {
+    const network = new Network(NAMES)
+    t.after(() => network.stop())
+    await network.settle()
+    const [first, , third] = network.nodes as [DirectoryNode, DirectoryNode, DirectoryNode]
+    const clientId = clientOf('n2@b')
+    const connected = first.connect(clientId)
+    await network.settle()
+    assert.equal(await connected, true)
+    first.directory.settle(clientId, first.connections.get(clientId) ?? 0)
+    third.leaving.add(clientId)
+    third.directory.restore(clientId, 0)
+    await network.settle()
+    assert.deepEqual(third.evictions, [])
+    third.leaving.delete(clientId)
+    third.directory.keep(clientId)
+    third.directory.restore(clientId, 0)
+    await network.settle()
+    assert.deepEqual(third.evictions, [[clientId, true]], 'the move has come to nothing, and what is left is out of date')
   })
 
   it('forgets a client that is gone', async (t) => {
