@@ -344,7 +344,11 @@ describe('the client directory', () => {
     third.directory.keep(clientId)
     third.directory.restore(clientId, 0)
     await network.settle()
-    assert.deepEqual(third.evictions, [[clientId, true]], 'the move has come to nothing, and what is left is out of date')
+    assert.deepEqual(
+      third.evictions,
+      [[clientId, true]],
+      'the move has come to nothing, and what is left is out of date',
+    )
   })
 
   it('forgets a client that is gone', async (t) => {
