@@ -4,6 +4,7 @@
  */
 
 import type { Connection } from '../mqtt/connection.js'
+import type { Will } from '../mqtt/wire/packets.js'
 import { type Directory, LONE_DIRECTORY } from './ports.js'
 import type { ArmedWill, SessionEntry } from './session-registry.js'
 
@@ -43,14 +44,20 @@ export class ClientWills {
     this.directory.keepWill(entry.session.clientId, entry.epoch, kept)
   }
 
+  /** A will is due, if no other node has published it. */
   publish(armed: ArmedWill): void {
-    this.modules.publish(armed)
+    this.directory.settleWill(armed.clientId, () => this.modules.publish(armed))
   }
 
   /** One that has waited for its delay: other nodes are not to publish it, too. */
   publishWaiting(armed: ArmedWill): void {
+    this.publish(armed)
     this.directory.dropWill(armed.clientId)
-    this.modules.publish(armed)
+  }
+
+  /** The will of a client of another node, which is down. */
+  publishFor(clientId: string, will: Will): void {
+    this.modules.publish({ will, clientId, connection: undefined })
   }
 
   /** The client has none any more. */

@@ -153,7 +153,7 @@ export class LocalSessions implements SessionLifecycle, MovableSessions {
   }
 
   publishWillOf(clientId: string, will: Will): void {
-    this.modules.wills.publish({ will, clientId, connection: undefined })
+    this.modules.wills.publishFor(clientId, will)
   }
 
   voidWill(clientId: string): void {

@@ -115,6 +115,12 @@ export interface Directory {
   /** Other nodes are to publish this will if this one dies; it takes the place of the one before. */
   keepWill(clientId: string, epoch: number, will: KeptWill): void
 
+  /**
+   * A will is due. `publish` is called once, mostly at once, and within seconds where other nodes may have published it
+   * already; not at all if they have.
+   */
+  settleWill(clientId: string, publish: () => void): void
+
   /** The client has no will any more, or it is published; nothing happens when it had none. */
   dropWill(clientId: string): void
 
@@ -171,6 +177,9 @@ export const LONE_DIRECTORY: Directory = {
   settle() {},
   keep() {},
   keepWill() {},
+  settleWill(_clientId, publish) {
+    publish()
+  },
   dropWill() {},
   restore() {},
 }

@@ -70,6 +70,8 @@ export class ClientDirectory implements Directory, TurnTask {
   private work: Generator<void>[] = []
   private timer: NodeJS.Timeout | undefined
   private isStopped = false
+  /** A node that was always alone need not ask whether others have published its wills. */
+  private hasMetOthers = false
 
   constructor(private readonly modules: DirectoryModules) {
     const { self, sink } = modules
@@ -127,6 +129,7 @@ export class ClientDirectory implements Directory, TurnTask {
       this.registrar.checkTime(now)
       this.claims.checkTime(now)
       this.willKeeper.checkTime(now)
+      if (this.hasMetOthers) this.willCopies.due.checkTime(now)
     }, CHECK_INTERVAL_MS)
   }
 
@@ -136,9 +139,11 @@ export class ClientDirectory implements Directory, TurnTask {
     clearInterval(this.timer)
     this.work = []
     this.claims.stop()
+    this.willCopies.due.stop()
   }
 
   claim(clientId: string, discard: boolean, done: ClaimCallback, onlyFrom?: NodeId, inheritedEpoch?: number): void {
+    if (onlyFrom === undefined) this.willCopies.due.clientCame(clientId)
     const isTentative = !discard && onlyFrom === undefined && this.modules.mayBeLost()
     this.claims.claim(clientId, discard, done, { onlyFrom, inheritedEpoch, isTentative })
     if (this.isStopped) this.claims.stop()
@@ -146,6 +151,10 @@ export class ClientDirectory implements Directory, TurnTask {
 
   keepWill(clientId: string, epoch: number, will: KeptWill): void {
     this.willCopies.keep(clientId, epoch, will)
+  }
+
+  settleWill(clientId: string, publish: () => void): void {
+    this.willCopies.settle(clientId, publish)
   }
 
   dropWill(clientId: string): void {
@@ -187,7 +196,11 @@ export class ClientDirectory implements Directory, TurnTask {
       this.registrar.ringChanged()
       this.claims.ringChanged(this.registrar.takeStray())
     }
-    if (returned !== undefined) this.toldFor.delete(returned)
+    if (returned !== undefined) {
+      this.hasMetOthers = true
+      this.toldFor.delete(returned)
+      this.willCopies.due.linkOpened()
+    }
     // Work for the ring before may still go on; it looks at the present one at each step.
     this.work.push(this.claims.announce(new Set(returned === undefined ? [] : [returned])), this.registrar.sweep())
     this.work.push(this.willCopies.announce(returned))

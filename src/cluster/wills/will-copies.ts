@@ -7,6 +7,7 @@ import type { KeptWill } from '../../broker/ports.js'
 import type { NodeId } from '../../router/route-table.js'
 import { encodeWill } from '../takeover/session-part.js'
 import type { LinkBody, LinkBodyOf } from '../wire.js'
+import { DueWills } from './due-wills.js'
 import type { WillMetrics } from './metrics.js'
 
 /** Topic, payload and properties of a will of which copies are sent, in bytes: they take memory on two further nodes. */
@@ -34,6 +35,8 @@ export interface WillCopiesModules {
 
 export class WillCopies {
   private readonly own = new Map<string, OwnWill>()
+  /** Wills of which others may have published their copies. */
+  readonly due = new DueWills()
 
   constructor(private readonly modules: WillCopiesModules) {}
 
@@ -51,6 +54,14 @@ export class WillCopies {
     for (const keeper of own.keepers) this.tell(keeper, [copyOf(clientId, own)], false)
   }
 
+  /** It is due: published, unless another node has done so. Its copies are dropped by the caller. */
+  settle(clientId: string, publish: () => void): void {
+    const own = this.own.get(clientId)
+    // Nobody else could have published one that nobody else has.
+    if (own === undefined) publish()
+    else this.due.add(clientId, own.epoch, publish)
+  }
+
   /** It has been published, or never will be. */
   drop(clientId: string): void {
     const own = this.own.get(clientId)
@@ -61,6 +72,7 @@ export class WillCopies {
 
   /** Another node has published it; false when it is not the one that the client has now. */
   voided(clientId: string, epoch: number): boolean {
+    this.due.voided(clientId, epoch)
     return this.own.get(clientId)?.epoch === epoch && this.own.delete(clientId)
   }
 

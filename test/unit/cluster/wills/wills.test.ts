@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
 import { pino } from 'pino'
 import type { KeptWill } from '../../../../src/broker/ports.js'
+import { DueWills } from '../../../../src/cluster/wills/due-wills.js'
 import { createWillMetrics } from '../../../../src/cluster/wills/metrics.js'
 import { WillCopies } from '../../../../src/cluster/wills/will-copies.js'
 import { WillKeeper } from '../../../../src/cluster/wills/will-keeper.js'
@@ -197,5 +198,67 @@ describe('wills that nodes keep for each other', () => {
       [0, 0, 0],
     )
     assert.equal(room.uncopied(), 1)
+  })
+})
+
+describe('wills that are due', () => {
+  const START = 1_000_000
+
+  function node(): { due: DueWills; published: string[]; add: (clientId: string, epoch: number, now: number) => void } {
+    const due = new DueWills()
+    const published: string[] = []
+    due.checkTime(START)
+    return {
+      due,
+      published,
+      add: (clientId, epoch, now) => due.add(clientId, epoch, () => published.push(clientId), now),
+    }
+  }
+
+  it('are published at once while the node goes on as ever, also when a link is new', () => {
+    const { due, published, add } = node()
+    due.linkOpened(START + 50)
+    add('c', 1, START + 100)
+    assert.deepEqual(published, ['c'])
+  })
+
+  it('wait after a standstill, and are not published when another node has done so', () => {
+    const { due, published, add } = node()
+    add('void', 1, START + 7_000)
+    add('mine', 1, START + 7_000)
+    due.checkTime(START + 7_001)
+    add('later', 3, START + 8_000)
+    due.voided('void', 1)
+    due.voided('mine', 2)
+    due.checkTime(START + 8_500)
+    assert.deepEqual(published, [])
+    for (let now = START + 8_600; now <= START + 12_100; now += 100) due.checkTime(now)
+    assert.deepEqual(published, ['mine', 'later'])
+    add('next', 4, START + 12_150)
+    assert.deepEqual(published, ['mine', 'later', 'next'])
+  })
+
+  it('wait a while longer for a link that is made anew, and no longer when their client is there again', () => {
+    const { due, published, add } = node()
+    add('back', 1, START + 7_000)
+    add('away', 1, START + 7_000)
+    let now = START + 7_000
+    const passTo = (time: number): void => {
+      for (; now < time; now += 100) due.checkTime(now)
+    }
+    passTo(START + 11_900)
+    due.linkOpened(now)
+    due.clientCame('back')
+    passTo(START + 12_800)
+    assert.deepEqual(published, ['back'])
+    passTo(START + 13_100)
+    assert.deepEqual(published, ['back', 'away'])
+  })
+
+  it('are published when the node stops', () => {
+    const { due, published, add } = node()
+    add('c', 1, START + 7_000)
+    due.stop()
+    assert.deepEqual(published, ['c'])
   })
 })
