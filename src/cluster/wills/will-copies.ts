@@ -73,7 +73,11 @@ export class WillCopies {
   /** Another node has published it; false when it is not the one that the client has now. */
   voided(clientId: string, epoch: number): boolean {
     this.due.voided(clientId, epoch)
-    return this.own.get(clientId)?.epoch === epoch && this.own.delete(clientId)
+    const own = this.own.get(clientId)
+    if (own?.epoch !== epoch) return false
+    // A keeper may have been sent it again since.
+    this.drop(clientId)
+    return true
   }
 
   /**

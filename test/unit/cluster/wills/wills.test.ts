@@ -171,6 +171,19 @@ describe('wills that nodes keep for each other', () => {
     assert.deepEqual(room.published, ['c by n2@b', 'slow by n2@b'])
   })
 
+  it('is kept by nobody when it is void, also where it was sent again before that was known', () => {
+    const room = new Room()
+    room.copies.keep('c', 1, will())
+    room.keeper('n3@c').voided('n2@b', { owner: OWNER, wills: [{ clientId: 'c', epoch: 1 }] })
+    for (const _step of room.copies.announce('n3@c'));
+    assert.equal(room.keeper('n3@c').size, 1)
+    assert.equal(room.copies.voided('c', 1), true)
+    assert.deepEqual(
+      KEEPERS.map((name) => room.keeper(name).size),
+      [0, 0],
+    )
+  })
+
   it('goes on with the wills of a life that is over when the node has begun another, unless the client is there again', () => {
     const room = new Room()
     for (const clientId of ['back', 'away']) room.copies.keep(clientId, 1, will({ delay: 5_000 }))
