@@ -58,7 +58,7 @@ export interface ClaimsModules {
   readonly ring: () => ClientRing
   /** See `DirectorySink.evict`. */
   readonly evict: (clientId: string, discard: boolean, isOutdated: boolean) => boolean
-  /** Whether that ring node knows claims without a client; an older one would take it for a client's. */
+  /** Whether that ring node knows claims without a client, and such as come again; an older one would take them for new ones. */
   readonly knowsOffers: (ringNode: NodeId) => boolean
   /** It was decided without the ring node. */
   readonly onAlone: () => void
@@ -76,7 +76,8 @@ export class Claims {
   private readonly held = new Map<string, Holding>()
   /** Of what is held, by client ID. */
   private readonly reserved = new Map<string, Reservation>()
-  private lastRequest = 0
+  /** Claims of a life before may still be on their way. */
+  private lastRequest = Math.floor(Math.random() * REQUEST_MODULUS)
 
   constructor(private readonly modules: ClaimsModules) {}
 
@@ -179,6 +180,12 @@ export class Claims {
       claim.ringNode = ring.nodeOf(claim.clientId)
       this.ask(request, claim)
     }
+  }
+
+  /** The link to a ring node is new: what it was asked last, or its answer, may have been lost with the one before. */
+  linkReplaced(node: NodeId): void {
+    if (!this.modules.knowsOffers(node)) return
+    for (const [request, claim] of this.pending) if (claim.ringNode === node) this.ask(request, claim)
   }
 
   /**

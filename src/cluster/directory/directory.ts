@@ -200,6 +200,7 @@ export class ClientDirectory implements Directory, TurnTask {
       this.hasMetOthers = true
       this.toldFor.delete(returned)
       this.willCopies.due.linkOpened()
+      this.claims.linkReplaced(returned)
     }
     // Work for the ring before may still go on; it looks at the present one at each step.
     this.work.push(this.claims.announce(new Set(returned === undefined ? [] : [returned])), this.registrar.sweep())

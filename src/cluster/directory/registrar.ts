@@ -22,6 +22,10 @@ interface Entry {
   epoch: number
   /** Its node does not know whether it has its session: nobody else's is ended for it. */
   isTentative: boolean
+  /** Of its node, by which it is known when it comes again; undefined when the node itself said what it has. */
+  request: number | undefined
+  /** Who else has a session, as was answered. */
+  holder: NodeId | ''
   /** It is not answered yet: the connection before it is still being closed. */
   waiting: WaitingClaim | undefined
 }
@@ -77,12 +81,17 @@ export class Registrar {
       this.early.push([from, claim])
       return
     }
+    // Asked once more on a new link: the answer may have been lost with the one before.
+    if (before?.node === from && before.request === request) {
+      if (before.waiting === undefined) this.answer(from, request, before.epoch, before.holder)
+      return
+    }
     const epoch = nextEpoch(Math.max(before?.epoch ?? 0, inheritedEpoch ?? 0))
     if (inheritedEpoch !== undefined) {
       const isOthers = before !== undefined && before.node !== onlyFrom && before.node !== from
       if ((isOthers && before.epoch > inheritedEpoch) || before?.waiting !== undefined)
         return this.answer(from, request, before?.epoch ?? 0, '', true)
-      this.entries.set(clientId, { node: from, epoch, isTentative, waiting: undefined })
+      this.entries.set(clientId, { node: from, epoch, isTentative, request, holder: '', waiting: undefined })
       if (before !== undefined && before.node !== from) this.evict(before.node, clientId, epoch, true)
       return this.answer(from, request, epoch)
     }
@@ -90,7 +99,7 @@ export class Registrar {
       return this.answer(from, request, before?.epoch ?? 0, '', true)
     }
     if (before === undefined) {
-      this.entries.set(clientId, { node: from, epoch, isTentative, waiting: undefined })
+      this.entries.set(clientId, { node: from, epoch, isTentative, request, holder: '', waiting: undefined })
       return this.answer(from, request, epoch)
     }
     // Who waited has nothing open: the holder before it is still the one to close its connection.
@@ -100,6 +109,8 @@ export class Registrar {
     before.node = from
     before.epoch = epoch
     before.isTentative = isTentative
+    before.request = request
+    before.holder = ''
     // A node that has the client already need not be asked, and one that is silent is told without being waited for: when it
     // is heard again on the same link, it does not know that it was suspected.
     if (holder === from) return this.answer(from, request, epoch)
@@ -127,7 +138,14 @@ export class Registrar {
   hold(from: NodeId, clientId: string, epoch: number): void {
     const entry = this.entries.get(clientId)
     if (entry === undefined) {
-      this.entries.set(clientId, { node: from, epoch, isTentative: false, waiting: undefined })
+      this.entries.set(clientId, {
+        node: from,
+        epoch,
+        isTentative: false,
+        request: undefined,
+        holder: '',
+        waiting: undefined,
+      })
     } else if (entry.node === from) {
       entry.epoch = Math.max(entry.epoch, epoch)
       entry.isTentative = false
@@ -139,6 +157,7 @@ export class Registrar {
       entry.node = from
       entry.epoch = epoch
       entry.isTentative = false
+      entry.request = undefined
       // What it has is older than what the client has now: a session that its client has left for another.
       if (loser !== undefined) this.evict(loser, clientId, Math.max(epoch, loserEpoch + 1), true, true)
     } else if (entry.waiting?.holder !== from) {
@@ -216,7 +235,8 @@ export class Registrar {
     if (waiting === undefined) return
     entry.waiting = undefined
     this.waiting.delete(clientId)
-    this.answer(entry.node, waiting.request, entry.epoch, hasSession && !waiting.discard ? waiting.holder : '')
+    if (hasSession && !waiting.discard) entry.holder = waiting.holder
+    this.answer(entry.node, waiting.request, entry.epoch, entry.holder)
   }
 
   private supersede(entry: Entry): void {

@@ -15,6 +15,8 @@ import type { LinkBody, LinkBodyOf } from '../wire.js'
 import type { WillMetrics } from './metrics.js'
 import type { WillCopy } from './will-copies.js'
 
+/** How long a node that is back is told on each link what was published for it: the first ones may be replaced, in milliseconds. */
+const TOLD_MS = 60_000
 /** How long after it was due a copy is kept that another node is to publish, in milliseconds. */
 const RESERVE_MS = 30_000
 
@@ -36,6 +38,8 @@ interface Life {
   isOver: boolean
   /** What was published or cancelled since it is: for the node itself, if it is alive after all. */
   readonly voided: Map<string, number>
+  /** Until when it is told so on each new link, as `performance.now` tells. */
+  toldUntil: number
 }
 
 export interface WillKeeperModules {
@@ -68,7 +72,7 @@ export class WillKeeper {
       else this.end(life)
     }
     if (this.current(owner)?.incarnation === incarnation) return
-    this.lives.push({ owner, incarnation, copies: new Map(), isOver: false, voided: new Map() })
+    this.lives.push({ owner, incarnation, copies: new Map(), isOver: false, voided: new Map(), toldUntil: 0 })
   }
 
   /**
@@ -120,7 +124,10 @@ export class WillKeeper {
 
   checkTime(now: number): void {
     for (const life of this.lives) {
-      if (!life.isOver) continue
+      if (!life.isOver) {
+        if (life.toldUntil < now) life.voided.clear()
+        continue
+      }
       for (const [clientId, copy] of life.copies) {
         if (copy.dueAt > now) continue
         if (this.modules.isElsewhere(clientId, life.owner)) this.cancel(life, clientId, copy)
@@ -162,10 +169,10 @@ export class WillKeeper {
 
   /** It was only cut off; it sends its wills again. */
   private revive(life: Life): void {
+    if (life.isOver) life.toldUntil = performance.now() + TOLD_MS
     life.isOver = false
     life.copies.clear()
     const wills = Array.from(life.voided, ([clientId, epoch]) => ({ clientId, epoch }))
-    life.voided.clear()
     if (wills.length > 0) this.modules.send(life.owner, { $case: 'willsVoid', value: { owner: life.owner, wills } })
   }
 

@@ -125,6 +125,14 @@ class Network {
     this.tellPeers(this.node(other), one)
   }
 
+  /** The link between two nodes is made anew; neither is away for a moment, and what was under way is lost. */
+  replaceLink(one: string, other: string): void {
+    this.lines.delete(`${one}>${other}`)
+    this.lines.delete(`${other}>${one}`)
+    this.tellPeers(this.node(one), other)
+    this.tellPeers(this.node(other), one)
+  }
+
   suspect(one: string, other: string): void {
     this.suspicions.add(`${one}>${other}`)
     this.tellPeers(this.node(one))
@@ -241,6 +249,26 @@ describe('the client directory', () => {
         })
       await network.settle()
       assert.equal(await second, true)
+    })
+  }
+
+  for (const lost of ['the claim', 'its answer']) {
+    it(`asks again on a link that is made anew: ${lost} may have been lost with the one before`, async (t) => {
+      const network = new Network(NAMES)
+      t.after(() => network.stop())
+      const clientId = clientOf('n3@c')
+      const first = network.node('n1@a').connect(clientId)
+      await network.settle()
+      assert.equal(await first, true)
+      void network.node('n2@b').connect(clientId)
+      // The claim, the eviction, and what the holder says to it.
+      if (lost !== 'the claim') for (let step = 0; step < 3; step += 1) network.deliverOne()
+      network.replaceLink('n2@b', 'n3@c')
+      await network.settle()
+      assert.deepEqual(network.holders(clientId), ['n2@b'], 'it does not wait until it decides alone')
+      network.node('n2@b').disconnect(clientId)
+      await network.settle()
+      assert.match(await network.node('n3@c').metrics.scrape(), /directory_entries 0\n/)
     })
   }
 

@@ -38,6 +38,8 @@ class Room {
   /** What the owner was told to be void. */
   readonly voided: string[] = []
   keepersNow: readonly string[] = KEEPERS
+  /** What is said to the owner is lost. */
+  isDeaf = false
   readonly copies: WillCopies
   readonly uncopied: () => number
   private readonly keepers = new Map<string, WillKeeper>()
@@ -94,7 +96,7 @@ class Room {
     if (body.$case === 'willCopies') this.keeper(to).copied(from, body.value)
     if (body.$case !== 'willsVoid') return
     if (to !== OWNER) this.keeper(to).voided(from, body.value)
-    else {
+    else if (!this.isDeaf) {
       for (const { clientId, epoch } of body.value.wills)
         if (this.copies.voided(clientId, epoch)) this.voided.push(clientId)
     }
@@ -164,11 +166,27 @@ describe('wills that nodes keep for each other', () => {
     assert.deepEqual(room.published, ['c by n2@b'])
     room.ownerUp(LIFE)
     assert.deepEqual(room.voided, ['c'])
+    room.copies.keep('c', 2, will())
+    room.ownerUp(LIFE)
+    assert.deepEqual(room.voided, ['c'], 'what it says again is of the connection before')
+    room.copies.drop('c')
     for (const keeper of KEEPERS) for (const _step of room.copies.announce(keeper));
     room.pass(100_000)
     assert.deepEqual(room.published, ['c by n2@b'], 'it sees to its wills itself again')
     room.ownerDown(100_000)
     assert.deepEqual(room.published, ['c by n2@b', 'slow by n2@b'])
+  })
+
+  it('tells a node that is back on each of its new links, since the first may be replaced', () => {
+    const room = new Room()
+    room.copies.keep('c', 1, will())
+    room.ownerDown(1_000)
+    room.isDeaf = true
+    room.ownerUp(LIFE)
+    assert.deepEqual(room.voided, [])
+    room.isDeaf = false
+    room.ownerUp(LIFE)
+    assert.deepEqual(room.voided, ['c'])
   })
 
   it('is kept by nobody when it is void, also where it was sent again before that was known', () => {
