@@ -37,7 +37,7 @@ export interface OpenedSession {
  */
 const CONNECT_TIME_MS = 4_500
 
-/** What a claim takes at most; one that would have to be made again later is not. */
+/** What a claim is left at least; one that would have to be made again later is not. */
 const CLAIM_TIME_MS = 1_500
 
 /** With less time left no further node is asked for the session. */
@@ -99,7 +99,7 @@ export class SessionOpener implements SessionAdopter {
   private claim(connection: Connection, packet: ConnectPacket, until: number, done: OpenedCallback): void {
     const { clientId } = connection
     if (!packet.cleanStart && !this.takeovers.isSure) return this.ask(connection, packet, until, done)
-    this.directory.claim(clientId, packet.cleanStart, (epoch, holder) => {
+    const decide = (epoch: number | undefined, holder: string | undefined): void => {
       if (epoch === undefined) {
         connection.close('taken_over')
         return
@@ -111,7 +111,8 @@ export class SessionOpener implements SessionAdopter {
       if (this.expectants.has(clientId)) this.join(expectant)
       else if (packet.cleanStart) this.proceed(expectant)
       else this.fetch(expectant)
-    })
+    }
+    this.directory.claim(clientId, packet.cleanStart, decide, { until: until - LEAST_FETCH_MS })
   }
 
   /** What this node has may be another's by now. */
@@ -136,7 +137,7 @@ export class SessionOpener implements SessionAdopter {
       this.fetch({ clientId, owner, connect: undefined, epoch, holders, until, done() {} })
     }
     this.adoptions += 1
-    this.directory.claim(clientId, false, done, from)
+    this.directory.claim(clientId, false, done, { onlyFrom: from })
     return true
   }
 

@@ -93,23 +93,32 @@ export interface Receipts {
   keep(receipt: number): void
 }
 
+/** What a claim says beside its client ID. */
+export interface ClaimTerms {
+  /**
+   * There is no client, and the session of that node is to come here: `done` gets undefined also when the client ID is not
+   * that node's any more, or nobody knows.
+   */
+  readonly onlyFrom?: NodeId | undefined
+  /** That node is down: good as well while nobody has a later session of the client. */
+  readonly inheritedEpoch?: number | undefined
+  /** When `done` is called at the latest, as `performance.now` tells. */
+  readonly until?: number
+}
+
 /** One client ID, one connection, in the whole cluster. */
 export interface Directory {
   /**
    * A client is about to come in here: its connection on another node is closed first. `done` is called once, perhaps
-   * at once and never much later than a second; with the epoch of the connection, or with undefined when the client ID
+   * at once and never later than some three seconds; with the epoch of the connection, or with undefined when the client ID
    * has come to another node meanwhile. With it comes the name of the node that has a session of the client, if any.
    * @param discard the client wants nothing of what it had before: a session on another node ends
-   * @param onlyFrom there is no client, and the session of that node is to come here: undefined comes also when the client
-   * ID is not that node's any more, or nobody knows
-   * @param inheritedEpoch that node is down: good as well while nobody has a later session of the client
    */
   claim(
     clientId: string,
     discard: boolean,
     done: (epoch: number | undefined, holder: NodeId | undefined) => void,
-    onlyFrom?: NodeId,
-    inheritedEpoch?: number,
+    terms?: ClaimTerms,
   ): void
 
   /** Other nodes are to publish this will if this one dies; it takes the place of the one before. */

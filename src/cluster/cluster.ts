@@ -448,7 +448,8 @@ export class Cluster {
       store,
       adoptAfter,
       sessions: modules.moves,
-      claim: (clientId, from, epoch, done) => clients.claim(clientId, false, done, from, epoch),
+      claim: (clientId, from, epoch, done) =>
+        clients.claim(clientId, false, done, { onlyFrom: from, inheritedEpoch: epoch }),
       isHeirOf: (node) => clients.isHeirOf(node),
       isTaking: () => this.isReady && !this.isStopping && !this.isApart && modules.isDraining?.() !== true,
       lost: () => lostNodes(peers.values()),

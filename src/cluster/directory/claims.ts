@@ -1,13 +1,17 @@
 /** The directory's half on the node where clients are: what it has claimed and waits for, and what it holds. */
 
+import type { ClaimTerms } from '../../broker/ports.js'
 import type { NodeId } from '../../router/route-table.js'
 import type { LinkBody, LinkBodyOf } from '../wire.js'
 import type { ClientRing } from './client-ring.js'
 import { nextEpoch } from './epoch.js'
 import type { DirectoryMetrics } from './metrics.js'
 
-/** How long a ring node may take to answer before this node decides alone, in milliseconds. */
-const CLAIM_TIMEOUT_MS = 1_500
+/**
+ * How long a ring node may take to answer before this node decides alone, in milliseconds. One that is silent is suspected
+ * before that with the defaults, and then the next on the ring is asked.
+ */
+const CLAIM_TIMEOUT_MS = 3_200
 /** Holdings that are announced in one message. */
 const HOLDINGS_PER_MESSAGE = 500
 const REQUEST_MODULUS = 0x1_0000_0000
@@ -20,17 +24,12 @@ const RETURN_MS = 2_000
 /** Gets the epoch, or undefined when the client ID has come to another node meanwhile; and who else has a session of it. */
 export type ClaimCallback = (epoch: number | undefined, holder: NodeId | undefined) => void
 
-/** What is asked for beside the client ID. */
-export interface ClaimTerms {
-  /** There is no client: a session of this node is to come here. Nothing is claimed without the ring node. */
-  readonly onlyFrom?: NodeId | undefined
-  /** Of a session that this node has inherited from `onlyFrom`. */
-  readonly inheritedEpoch?: number | undefined
+interface Terms extends ClaimTerms {
   /** See `DirectoryClaim.tentative`. */
   readonly isTentative?: boolean
 }
 
-interface PendingClaim extends ClaimTerms {
+interface PendingClaim extends Terms {
   readonly clientId: string
   readonly discard: boolean
   readonly done: ClaimCallback
@@ -71,7 +70,7 @@ export interface ClaimsModules {
 }
 
 export class Claims {
-  /** By request, in the order of their deadlines. */
+  /** By request. */
   private readonly pending = new Map<number, PendingClaim>()
   private readonly held = new Map<string, Holding>()
   /** Of what is held, by client ID. */
@@ -94,10 +93,10 @@ export class Claims {
   /**
    * `done` is called once, perhaps at once.
    */
-  claim(clientId: string, discard: boolean, done: ClaimCallback, terms: ClaimTerms = {}): void {
+  claim(clientId: string, discard: boolean, done: ClaimCallback, terms: Terms = {}): void {
     const request = this.nextRequest()
     const ringNode = this.modules.ring().nodeOf(clientId)
-    const deadline = performance.now() + CLAIM_TIMEOUT_MS
+    const deadline = Math.min(performance.now() + CLAIM_TIMEOUT_MS, terms.until ?? Number.POSITIVE_INFINITY)
     const claim = { ...terms, clientId, discard, done, deadline, ringNode }
     this.pending.set(request, claim)
     this.ask(request, claim)
@@ -219,7 +218,7 @@ export class Claims {
   checkTime(now: number): void {
     this.checkReservations(now)
     for (const [request, claim] of this.pending) {
-      if (claim.deadline > now) return
+      if (claim.deadline > now) continue
       this.pending.delete(request)
       this.modules.metrics.claims.timed_out.value++
       if (claim.inheritedEpoch !== undefined) this.claimAgain(claim)

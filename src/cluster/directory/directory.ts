@@ -5,7 +5,7 @@
  */
 
 import type { Logger } from 'pino'
-import type { Directory, DirectorySink, KeptWill } from '../../broker/ports.js'
+import type { ClaimTerms, Directory, DirectorySink, KeptWill } from '../../broker/ports.js'
 import type { NodeId } from '../../router/route-table.js'
 import type { MetricRegistry } from '../../telemetry/registry.js'
 import type { TurnQueue, TurnTask } from '../../util/turn.js'
@@ -142,10 +142,11 @@ export class ClientDirectory implements Directory, TurnTask {
     this.willCopies.due.stop()
   }
 
-  claim(clientId: string, discard: boolean, done: ClaimCallback, onlyFrom?: NodeId, inheritedEpoch?: number): void {
+  claim(clientId: string, discard: boolean, done: ClaimCallback, terms: ClaimTerms = {}): void {
+    const { onlyFrom } = terms
     if (onlyFrom === undefined) this.willCopies.due.clientCame(clientId)
     const isTentative = !discard && onlyFrom === undefined && this.modules.mayBeLost()
-    this.claims.claim(clientId, discard, done, { onlyFrom, inheritedEpoch, isTentative })
+    this.claims.claim(clientId, discard, done, { ...terms, isTentative })
     if (this.isStopped) this.claims.stop()
   }
 
