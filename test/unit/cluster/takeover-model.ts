@@ -99,7 +99,7 @@ export class ModelNode implements MovableSessions {
       }),
       isTaking: () => false,
       takers: () => [],
-      isGone: (peer) => network.suspicions.has(`${name}>${peer}`),
+      isGone: (peer) => network.gone.has(`${name}>${peer}`),
       metrics: this.metrics,
       log: pino({ level: 'silent' }),
     })
@@ -258,6 +258,8 @@ export class Network {
   private readonly broken = new Set<string>()
   /** `one>other`: the one has not heard the other for a while, and does not count on it. */
   readonly suspicions = new Set<string>()
+  /** `one>other`: the other is down, as far as the one knows. */
+  readonly gone = new Set<string>()
   readonly killed = new Set<string>()
 
   constructor(readonly names: readonly string[]) {
@@ -361,6 +363,7 @@ export class Network {
         [other, name],
       ] as const) {
         this.suspicions.add(`${self}>${peer}`)
+        this.gone.add(`${self}>${peer}`)
         this.node(self).takeover.nodeGone(peer)
       }
     }
@@ -369,6 +372,7 @@ export class Network {
   /** Every link is there, and all that is under way arrives. */
   settle(): void {
     this.suspicions.clear()
+    this.gone.clear()
     for (const pair of this.broken) this.relink(...(pair.split('>') as [string, string]))
     while (this.deliverOne(0));
   }
