@@ -478,7 +478,7 @@ export class Exchange implements TurnTask {
     try {
       const mark = markOf(entries)
       if (mark === undefined) this.modules.reader.read(entries, waitedMs, this.onMessage, this.takesShortEntries)
-      else this.takeMark(decodeMark(mark), origin)
+      else this.takeMark(decodeMark(mark))
     } catch (error) {
       this.modules.counters.malformedBatches += 1
       this.modules.log.error({ peer: this.peer, err: asError(error) }, 'forwarded batch could not be delivered whole')
@@ -487,13 +487,12 @@ export class Exchange implements TurnTask {
   }
 
   /**
-   * A move has ended with the lives that it was between, save that another life of who marks stands by the mark. Who marks may
-   * have heard of the move before it had a link to this node: moves of another life have other numbers.
+   * A mark stands for its move whatever lives it was made for: who makes it may have heard of the move before it has a link to
+   * this life of this node, be it that it knows the one before or none. Moves of other lives have other numbers. An
+   * adoption, though, has ended with the lives that it was between.
    */
-  private takeMark(mark: TakeoverMark, origin: BatchOrigin | undefined): void {
-    const receiver = origin?.receiver
-    const isForThisLife = mark.estate === undefined && (receiver === 0 || receiver === this.modules.incarnation())
-    if (this.isFromOtherLife && !isForThisLife) return
+  private takeMark(mark: TakeoverMark): void {
+    if (this.isFromOtherLife && mark.estate !== undefined) return
     this.modules.directory.receive(this.peer, { $case: 'takeoverMark', value: mark })
   }
 

@@ -11,7 +11,7 @@ import { RouteTable } from '../../../src/router/route-table.js'
 const [SELF, PEER] = [7, 3]
 
 /** What a node makes of a mark that a peer has put into its hints. @param receiver the life of this node that they are for */
-function markOf(receiver: number): LinkBody['$case'][] {
+function markOf(receiver: number, estate?: string): LinkBody['$case'][] {
   const received: LinkBody['$case'][] = []
   const modules: Partial<ExchangeModules> = {
     turns: { add() {} } as unknown as ExchangeModules['turns'],
@@ -28,16 +28,22 @@ function markOf(receiver: number): LinkBody['$case'][] {
   const sizes = { batchBytes: 1_024, linkBuffer: 1_024, qos0Buffer: 1_024, handoff: { bytes: 1_024 } }
   const exchange = new Exchange('n3@c', sizes, modules as ExchangeModules)
   exchange.begin(PEER)
-  const entries = markEntry(encodeMark({ move: 5, taker: 'n2@b' }))
+  const entries = markEntry(encodeMark({ move: 5, taker: 'n2@b', estate }))
   const origin = { hint: 1, incarnation: PEER, sequence: 0, receiver }
   exchange.receive({ $case: 'batch', value: { sequence: 1, entries, continued: false, waited: 0, origin } })
   return received
 }
 
 describe('a mark of a session that moves', () => {
-  it('is for the life of the node in which the move is, or was made before its sender had a link to it', () => {
+  it('counts whichever life of the giver its sender knew as it made it', () => {
     assert.deepEqual(markOf(SELF), ['takeoverMark'])
     assert.deepEqual(markOf(0), ['takeoverMark'], 'after a restart of all nodes their links come one by one')
-    assert.deepEqual(markOf(SELF - 1), [])
+    // The taker had a link to the giver that is back, and who marked had not: without its mark all that it sends comes twice.
+    assert.deepEqual(markOf(SELF - 1), ['takeoverMark'])
+  })
+
+  it('counts for an adoption in the life only in which that was', () => {
+    assert.deepEqual(markOf(SELF, 'n4@d'), ['takeoverMark'])
+    assert.deepEqual(markOf(SELF - 1, 'n4@d'), [])
   })
 })
