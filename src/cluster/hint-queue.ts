@@ -98,11 +98,14 @@ export class HintQueue {
     this.writer.addMark(mark)
   }
 
-  /** Until all that no commit has taken yet is in the lane, what the lane gets waits behind it. */
+  /**
+   * Until all that no commit has taken yet is in the lane, what the lane gets waits behind it, also while the store
+   * cannot write: what waits goes when it can.
+   */
   block(): void {
     this.writer.seal()
-    const { last, ready } = this.stored
-    if (last > ready) this.blockedBy = last
+    const { last, committed } = this.stored
+    if (last > committed) this.blockedBy = last
   }
 
   /**

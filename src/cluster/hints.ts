@@ -84,6 +84,11 @@ export class HintsFor {
     return this.lastNumber
   }
 
+  /** All up to this one are kept. */
+  get committed(): number {
+    return this.lastCommitted
+  }
+
   /** All up to this one are kept, or cannot be kept now: nothing is gained by waiting. */
   get ready(): number {
     return this.parent.isFailing ? this.lastNumber : this.lastCommitted

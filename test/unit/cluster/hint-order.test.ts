@@ -56,6 +56,11 @@ class Outgoing {
     end?.()
   }
 
+  /** The store cannot write, until a commit comes through. */
+  fail(): void {
+    if (this.endCommit === undefined) this.store.fail()
+  }
+
   send(): void {
     const batch = this.lane.next(true)
     if (batch === undefined) return
@@ -94,7 +99,7 @@ function places(texts: readonly string[]): Record<string, number> {
 describe('a mark of a session that moves', () => {
   it('is behind all messages that were forwarded before it, and before all others, whichever of them wait for a commit', () => {
     const step = fc.constantFrom(
-      ...(['stored', 'stored', 'plain', 'plain', 'mark', 'commit', 'commit', 'send', 'send'] as const),
+      ...(['stored', 'stored', 'plain', 'plain', 'mark', 'commit', 'commit', 'fail', 'send', 'send'] as const),
     )
     fc.assert(
       fc.property(fc.array(step, { maxLength: 60, size: 'max' }), fc.boolean(), (steps, isShelved) => {
