@@ -101,8 +101,10 @@ export class OwnLife {
     const { waiters, isSure } = this
     if (waiters.length === 0) return
     const { isFailing } = this.modules.store
-    const waits = ({ until, isPatient }: Waiter): boolean => until > now && (isPatient || !isFailing)
-    this.waiters = isSure ? [] : waiters.filter(waits)
-    for (const waiter of waiters) if (!this.waiters.includes(waiter)) waiter.done(isSure)
+    const waits = ({ until, isPatient }: Waiter): boolean => !isSure && until > now && (isPatient || !isFailing)
+    const answered = waiters.filter((waiter) => !waits(waiter))
+    if (answered.length === 0) return
+    this.waiters = waiters.filter(waits)
+    for (const { done } of answered) done(isSure)
   }
 }

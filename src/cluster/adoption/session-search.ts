@@ -100,7 +100,7 @@ export class SessionSearch {
   private answer(isAnswered: (waiter: Waiter) => boolean, isBack: boolean): void {
     const answered = this.waiters.filter(isAnswered)
     if (answered.length === 0) return
-    this.waiters = this.waiters.filter((waiter) => !answered.includes(waiter))
+    this.waiters = this.waiters.filter((waiter) => !isAnswered(waiter))
     this.modules.metrics.awaited[isBack ? 'back' : 'away'].value += answered.length
     for (const { done } of answered) done(isBack)
   }

@@ -13,6 +13,8 @@ import type { LinkBody, LinkBodyOf } from '../wire.js'
 import type { ClientRing } from './client-ring.js'
 import { nextEpoch } from './epoch.js'
 
+/** How long a claim may wait here, in milliseconds: about as long as its node waits for the answer before it decides alone. */
+const EARLY_MS = 3_000
 /** How long a claim waits for the connection before it to be closed, in milliseconds. */
 const EVICTION_TIMEOUT_MS = 700
 
@@ -57,7 +59,7 @@ export class Registrar {
   private readonly waiting = new Set<string>()
 
   /** Claims of client IDs of which another node may be about to say that it has them. */
-  private early: [from: NodeId, claim: LinkBodyOf<'directoryClaim'>['value']][] = []
+  private early: [from: NodeId, claim: LinkBodyOf<'directoryClaim'>['value'], until: number][] = []
 
   constructor(private readonly modules: RegistrarModules) {}
 
@@ -78,7 +80,7 @@ export class Registrar {
     const mayBeNobodys = onlyFrom === undefined || inheritedEpoch !== undefined
     const { isSure, isCaughtUp } = this.modules
     if ((!discard && !isSure()) || (before === undefined && mayBeNobodys && !isCaughtUp())) {
-      this.early.push([from, claim])
+      this.early.push([from, claim, performance.now() + EARLY_MS])
       return
     }
     // Asked once more on a new link: the answer may have been lost with the one before.
@@ -220,6 +222,8 @@ export class Registrar {
   /** Lets claims go on whose holder does not answer. */
   checkTime(now: number): void {
     const { isSure, isCaughtUp } = this.modules
+    // Nobody waits for these any more, and the client may be let in elsewhere by now.
+    while (this.early[0] !== undefined && this.early[0][2] < now) this.early.shift()
     if (this.early.length > 0 && isCaughtUp() && isSure()) this.caughtUp()
     for (const clientId of this.waiting) {
       const entry = this.entries.get(clientId)

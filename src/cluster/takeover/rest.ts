@@ -122,6 +122,7 @@ export class Rest {
   /** The session stays here after all, and has been restored. */
   giveBack(): void {
     const waiting = this.waiting ?? []
+    this.waiting = undefined
     this.before?.goOn(undefined)
     this.end()
     for (const { message, pending } of waiting) {

@@ -14,13 +14,13 @@ const AFTER_LINK_MS = 1_000
 const LINKS_MS = 30_000
 
 interface DueWill {
-  readonly clientId: string
   readonly epoch: number
   readonly publish: () => void
 }
 
 export class DueWills {
-  private readonly waiting = new Set<DueWill>()
+  /** By client ID: the client's next one is due after it was here again, and that settles this one. */
+  private readonly waiting = new Map<string, DueWill>()
   private lookedAt = Number.POSITIVE_INFINITY
   private stoodStillAt = Number.NEGATIVE_INFINITY
   private doubtfulUntil = Number.NEGATIVE_INFINITY
@@ -30,18 +30,23 @@ export class DueWills {
    * @param publish called once, at once or within seconds; not called if another node has published it
    */
   add(clientId: string, epoch: number, publish: () => void, now = performance.now()): void {
-    if (now < this.doubtfulUntil || now - this.lookedAt > STANDSTILL_MS) this.waiting.add({ clientId, epoch, publish })
-    else publish()
+    const isDoubtful = now < this.doubtfulUntil || now - this.lookedAt > STANDSTILL_MS
+    if (!isDoubtful) return publish()
+    this.clientCame(clientId)
+    this.waiting.set(clientId, { epoch, publish })
   }
 
   /** Another node has published it. */
   voided(clientId: string, epoch: number): void {
-    for (const will of this.waiting) if (will.clientId === clientId && will.epoch === epoch) this.waiting.delete(will)
+    if (this.waiting.get(clientId)?.epoch === epoch) this.waiting.delete(clientId)
   }
 
   /** The client is here again: its will comes before what it says now, even if it comes twice. */
   clientCame(clientId: string): void {
-    for (const will of this.waiting) if (will.clientId === clientId) this.settle(will)
+    const will = this.waiting.get(clientId)
+    if (will === undefined) return
+    this.waiting.delete(clientId)
+    will.publish()
   }
 
   /** A node hears this one again: what it has published is told now. */
@@ -57,22 +62,17 @@ export class DueWills {
     }
     this.lookedAt = now
     if (now < this.doubtfulUntil) return
-    for (const will of this.waiting) this.settle(will)
+    for (const clientId of this.waiting.keys()) this.clientCame(clientId)
   }
 
   /** Nobody will say any more what is void. */
   stop(): void {
     this.lookedAt = Number.POSITIVE_INFINITY
     this.doubtfulUntil = Number.NEGATIVE_INFINITY
-    for (const will of this.waiting) this.settle(will)
+    for (const clientId of this.waiting.keys()) this.clientCame(clientId)
   }
 
   private doubtUntil(time: number): void {
     this.doubtfulUntil = Math.max(this.doubtfulUntil, time)
-  }
-
-  private settle(will: DueWill): void {
-    this.waiting.delete(will)
-    will.publish()
   }
 }

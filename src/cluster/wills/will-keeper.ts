@@ -17,6 +17,8 @@ import type { WillCopy } from './will-copies.js'
 
 /** How long a node that is back is told on each link what was published for it: the first ones may be replaced, in milliseconds. */
 const TOLD_MS = 60_000
+/** Wills in one message when many are void. */
+const VOIDS_PER_MESSAGE = 500
 /** How long after it was due a copy is kept that another node is to publish, in milliseconds. */
 const RESERVE_MS = 30_000
 
@@ -173,7 +175,10 @@ export class WillKeeper {
     life.isOver = false
     life.copies.clear()
     const wills = Array.from(life.voided, ([clientId, epoch]) => ({ clientId, epoch }))
-    if (wills.length > 0) this.modules.send(life.owner, { $case: 'willsVoid', value: { owner: life.owner, wills } })
+    for (let at = 0; at < wills.length; at += VOIDS_PER_MESSAGE) {
+      const value = { owner: life.owner, wills: wills.slice(at, at + VOIDS_PER_MESSAGE) }
+      this.modules.send(life.owner, { $case: 'willsVoid', value })
+    }
   }
 
   private publish(life: Life, clientId: string, copy: Copy): void {
