@@ -198,6 +198,8 @@ export class Node {
       // What was kept is there before any client or peer can ask for it.
       await this.store?.load()
       this.broker.restoreSessions()
+      // Nobody else will say of which groups there are members elsewhere.
+      if (this.cluster === undefined) this.broker.groupsChanged(0)
       await this.cluster?.start()
       this.load.start()
       this.overload.start()

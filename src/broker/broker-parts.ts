@@ -87,6 +87,8 @@ export class BrokerParts {
   private readonly desk: SubscriptionDesk
   private readonly keptWills: KeptWills
   private keptSessions: KeptSessions | undefined
+  /** Once sessions are kept in a store. */
+  waitingGroups: WaitingGroups | undefined
 
   /** @param aedes whose hooks are called and on whom events are emitted */
   constructor(
@@ -245,6 +247,7 @@ export class BrokerParts {
         this.publisher.place(group, message, pending)
       },
     })
+    this.waitingGroups = waitingGroups
     this.readings.waiting = waitingGroups
     this.publisher.keepSessionsIn(store, waitingGroups)
     this.keptSessions = new KeptSessions(store, {

@@ -248,6 +248,7 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
     this.parts.access.close()
     this.parts.sys?.stop()
     this.delayed.stop()
+    this.parts.waitingGroups?.stop()
     this.groups.leave()
     for (const connection of this.host.connections) {
       connection.close('server_shutdown', ReasonCode.ServerShuttingDown, 'the node stops')

@@ -95,7 +95,7 @@ export function createBrokerMetrics(registry: MetricRegistry): BrokerMetrics {
     waitingDropped: registry.counters(
       {
         name: 'group_waiting_dropped_total',
-        help: 'Messages of shared subscriptions that waited for a member of their group, and do not any longer: there was no room (cluster.handoff.bytes), they were too old (cluster.handoff.retention, or expired), or the group has ended.',
+        help: 'Messages of shared subscriptions that waited for a member of their group, and do not any longer: there was no room (cluster.handoff.bytes), they were too old (cluster.handoff.retention, or expired), the group has ended, or what was written cannot be read.',
       },
       'reason',
       WAITING_DROPS,

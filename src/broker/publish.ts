@@ -82,11 +82,20 @@ export class Publisher implements ForwardedSink {
     this.waiting = waiting
   }
 
-  /** False while the store fails and a session here that is kept there would get the message. */
+  /**
+   * False while the store fails and the message would be written there, for a session here or for a group that waits for
+   * its members; and where what waits for them has no room left.
+   */
   canKeep(message: Message): boolean {
-    if (this.store?.isFailing !== true) return true
-    const { deliveries } = this.modules.matches.match(message.topic)
-    return !deliveries.some(({ subscriber, qos }) => qos > 0 && subscriber.isKept === true)
+    const { store, waiting } = this
+    const isFailing = store?.isFailing === true
+    const isFull = waiting?.hasRoomFor(message) === false
+    if (!isFailing && !isFull) return true
+    const { deliveries, groups } = this.modules.matches.match(message.topic)
+    if (waiting !== undefined && groups?.some((group) => !group.isWithinReach || waiting.has(group.key)) === true)
+      return false
+    if (!isFailing) return true
+    return waiting?.isOpen !== true && !deliveries.some(({ subscriber, qos }) => qos > 0 && subscriber.isKept === true)
   }
 
   whenRoutesConfirmed(done: () => void): void {

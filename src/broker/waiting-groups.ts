@@ -20,13 +20,21 @@ import type { Subscriber } from './subscriber.js'
 import { decodeWaiting, encodeWaiting } from './waiting-message.js'
 
 /** Why a message does not wait any longer, though nobody has it. */
-export const WAITING_DROPS = ['full', 'too_old', 'group_ended'] as const
+export const WAITING_DROPS = ['full', 'too_old', 'group_ended', 'unreadable'] as const
 
-/** Given out in one turn; what is left has the next one. */
+/** Given out in one turn at least; what is left has the next one. */
 const SLICE = 500
+/** When it is looked again whether members that are behind have caught up, at first and at last, in milliseconds. */
+const RETRY_MS = 5
+const LAST_RETRY_MS = 250
+/** What a message takes beside its payload, about. */
+const HEAD_BYTES = 256
 
 export interface WaitingOptions {
-  /** Bytes at most; beyond it messages are dropped and counted. */
+  /**
+   * Bytes at most; beyond it publishers are refused, and what others have sent is dropped and counted. Half of them at most are
+   * for messages of which it is not known yet whether any group wants them.
+   */
   readonly bytes: number
   /** Milliseconds that a message waits. */
   readonly retention: number
@@ -97,6 +105,13 @@ export class WaitingGroups implements ShelfContents, TurnTask {
   private readonly byKey = new Map<string, Set<Waiting>>()
   private readonly shelf: StoreShelf
   private byteCount = 0
+  /** Of those that wait for unknown groups. */
+  private openBytes = 0
+  /** Since the last look. */
+  private addedCount = 0
+  private retry: NodeJS.Timeout | undefined
+  private retryIn = RETRY_MS
+  private isStopped = false
   private lastNumber = 0
   /** Nodes that have not told their groups; undefined before it is known who is to be expected. */
   private untold: number | undefined
@@ -125,6 +140,19 @@ export class WaitingGroups implements ShelfContents, TurnTask {
   /** Whether messages wait for this group, or may. */
   has(key: string): boolean {
     return this.looking !== undefined || (this.byKey.size > 0 && this.byKey.has(key))
+  }
+
+  /** Whether there is room for such a message. */
+  hasRoomFor(message: Message): boolean {
+    if (this.byteCount === 0) return true
+    const { payloadStart, payloadEnd, topic } = message
+    return this.byteCount + payloadEnd - payloadStart + topic.length + HEAD_BYTES <= this.options.bytes
+  }
+
+  /** Nothing is given out any more; idempotent. */
+  stop(): void {
+    this.isStopped = true
+    clearTimeout(this.retry)
   }
 
   /**
@@ -161,8 +189,8 @@ export class WaitingGroups implements ShelfContents, TurnTask {
       },
     }
     for (const value of values) {
-      const { at, key, served, message } = decodeWaiting(value)
-      this.add(message, key, served, pending, at)
+      const entry = this.decode(value)
+      if (entry !== undefined) this.add(entry.message, entry.key, entry.served, pending, entry.at)
     }
     pending.release()
     this.lookAgain()
@@ -193,18 +221,45 @@ export class WaitingGroups implements ShelfContents, TurnTask {
 
   /** Gives out what can be given out. */
   runTurn(): void {
-    if (this.untold === undefined) return
+    if (this.untold === undefined || this.isStopped) return
     this.dropOld()
-    let left = this.giveToFound(SLICE)
+    // More than has come: or it would not get empty while much is published.
+    let left = this.giveToFound(Math.max(SLICE, 2 * this.addedCount))
+    this.addedCount = 0
     for (const [key, waiting] of this.byKey) {
       const group = this.modules.groups.get(key)
       if (group === undefined ? this.isOpen : !group.isWithinReach) continue
       for (const entry of waiting) {
         if (left === 0) return this.modules.turn.add(this)
+        // Nobody who publishes could be held back for what it cannot take.
+        if (group?.isBehind === true) {
+          this.lookLater()
+          break
+        }
         left -= 1
+        this.retryIn = RETRY_MS
         if (group === undefined) this.drop(entry, 'group_ended')
         else this.give(entry, group)
       }
+    }
+  }
+
+  private lookLater(): void {
+    if (this.isStopped) return
+    this.retry ??= setTimeout(() => {
+      this.retry = undefined
+      this.modules.turn.add(this)
+    }, this.retryIn)
+    this.retryIn = Math.min(2 * this.retryIn, LAST_RETRY_MS)
+  }
+
+  /** Undefined for what cannot be read, which is counted. */
+  private decode(bytes: Buffer): ReturnType<typeof decodeWaiting> | undefined {
+    try {
+      return decodeWaiting(bytes)
+    } catch {
+      this.modules.dropped.unreadable.value += 1
+      return undefined
     }
   }
 
@@ -216,10 +271,13 @@ export class WaitingGroups implements ShelfContents, TurnTask {
     at = Date.now(),
   ): void {
     const bytes = encodeWaiting({ at, key, served, message })
-    if (this.byteCount + bytes.length > this.options.bytes) {
+    const limit = this.options.bytes
+    const isTooMuch = key === undefined && this.openBytes + bytes.length > limit / 2
+    if (this.byteCount + bytes.length > limit || isTooMuch) {
       this.modules.dropped.full.value += 1
       return
     }
+    this.addedCount += 1
     this.lastNumber += 1
     const entry = this.enter(new Waiting(this.lastNumber, key, bytes.length, at))
     entry.fresh = bytes
@@ -230,7 +288,10 @@ export class WaitingGroups implements ShelfContents, TurnTask {
     const { number, key, size } = entry
     this.entries.set(number, entry)
     this.byteCount += size
-    if (key === undefined) return entry
+    if (key === undefined) {
+      this.openBytes += size
+      return entry
+    }
     const others = this.byKey.get(key)
     if (others === undefined) this.byKey.set(key, new Set([entry]))
     else others.add(entry)
@@ -238,9 +299,11 @@ export class WaitingGroups implements ShelfContents, TurnTask {
   }
 
   private give(entry: Waiting, group: SharedGroup<Subscriber>): void {
-    const { message } = decodeWaiting(this.bytesOf(entry))
-    message.isAged = true
+    const decoded = this.decode(this.bytesOf(entry))
     const given = this.leave(entry)
+    if (decoded === undefined) return
+    const { message } = decoded
+    message.isAged = true
     if (message.isExpired(Date.now())) this.modules.dropped.too_old.value += 1
     else this.modules.place(group, message, given)
   }
@@ -263,7 +326,12 @@ export class WaitingGroups implements ShelfContents, TurnTask {
 
   private lookAt(entry: Waiting): void {
     const { groups, dropped, place } = this.modules
-    const { at, served, message } = decodeWaiting(this.bytesOf(entry))
+    const decoded = this.decode(this.bytesOf(entry))
+    if (decoded === undefined) {
+      this.leave(entry)
+      return
+    }
+    const { at, served, message } = decoded
     message.isAged = true
     groups.matchInto(message.topic, this.matched)
     const found = this.matched.splice(0).filter(({ key }) => !served.includes(key))
@@ -274,7 +342,7 @@ export class WaitingGroups implements ShelfContents, TurnTask {
       return
     }
     for (const group of found) {
-      if (group.isWithinReach && !this.isBehind(group.key)) place(group, message, given)
+      if (group.isWithinReach && !group.isBehind && !this.hasOlder(group.key)) place(group, message, given)
       else this.add(message, group.key, [], undefined, at)
     }
     // Other groups may turn out to be there.
@@ -282,7 +350,7 @@ export class WaitingGroups implements ShelfContents, TurnTask {
   }
 
   /** Messages wait for this group since before it turned out that it is there. */
-  private isBehind(key: string): boolean {
+  private hasOlder(key: string): boolean {
     const first = this.byKey.get(key)?.values().next().value
     return first !== undefined && first.number <= this.lookTo
   }
@@ -313,6 +381,7 @@ export class WaitingGroups implements ShelfContents, TurnTask {
   private uncount(entry: Waiting): void {
     const { key, size } = entry
     this.byteCount -= size
+    if (key === undefined) this.openBytes -= size
     const others = key === undefined ? undefined : this.byKey.get(key)
     others?.delete(entry)
     if (key !== undefined && others?.size === 0) this.byKey.delete(key)

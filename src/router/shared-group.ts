@@ -109,6 +109,19 @@ export class SharedGroup<S extends GroupMember> {
     return (this.memberCount > 0 && !this.isLeaving) || this.weighRemotes(false) > 0
   }
 
+  /** Whoever may be chosen for a message is here and behind with what it has. */
+  get isBehind(): boolean {
+    if (this.memberCount === 0 || this.isLeaving) return false
+    const members = this.here.length > 0 ? this.here : this.away
+    const isBusy = (member: Membership<S> | undefined): boolean => member?.subscriber.isBusy === true
+    const looked = Math.min(members.length, LOOKED_AT_MAXIMUM)
+    // These keep to one member, and it is not known to which before it is chosen.
+    const keepsToOne = this.strategy === 'sticky' || this.isPatient
+    if (!keepsToOne && this.weighRemotes(this.here.length > 0) > 0) return false
+    for (let place = 0; place < looked; place += 1) if (isBusy(members[place]) === keepsToOne) return keepsToOne
+    return !keepsToOne
+  }
+
   /** How a message published here has come to its member: the group itself, and nobody has to know when it is settled. */
   get group(): this {
     return this

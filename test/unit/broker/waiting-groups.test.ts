@@ -18,6 +18,7 @@ import { SubscriptionTable } from '../../../src/router/subscription-table.js'
 import { MetricRegistry } from '../../../src/telemetry/registry.js'
 import { TimerWheel } from '../../../src/util/timer-wheel.js'
 import { TurnQueue } from '../../../src/util/turn.js'
+import { eventually } from '../../support/eventually.js'
 import { type MemoryDisk, MemoryStore } from '../../support/memory-store.js'
 import { CountingHold } from '../mqtt/session/recording-outlet.js'
 
@@ -54,12 +55,16 @@ class Forwarded implements Forwarder {
 /** A session here. */
 class Member implements Subscriber {
   readonly isAttached = true
-  readonly isBusy = false
+  isBusy = false
+  /** How many it takes before it is behind. */
+  room = Number.POSITIVE_INFINITY
   readonly got: string[] = []
   /** It is on its way here, and can keep nothing. */
   deferred: Hold[] | undefined
   deliver(message: Message, _delivery: DeliveryOptions, pending: Hold | undefined): void {
     this.got.push(message.payload.toString())
+    this.room -= 1
+    this.isBusy = this.room <= 0
     if (this.deferred === undefined || pending === undefined) return
     pending.defer?.()
     this.deferred.push(pending)
@@ -285,5 +290,75 @@ describe('messages that wait for a member of their group', () => {
     node.publisher.groupsChanged(0)
     await node.turnOver()
     assert.equal(waitingDropped.too_old.value, 1)
+  })
+
+  it('are given out no faster than their members take them', async (t) => {
+    const node = begin(new Map())
+    t.after(() => node.waiting.stop())
+    node.publisher.groupsChanged(0)
+    node.tell(1)
+    node.groups.setReach(PEER, 'lost')
+    const payloads = Array.from({ length: 1_200 }, (_, number) => `${number}`)
+    for (const payload of payloads) node.publish(payload)
+    const member = new Member()
+    member.room = 700
+    node.groups.subscribe(member, KEY, OPTIONS)
+    node.publisher.groupsChanged(0)
+    await eventually(() => assert.equal(member.got.length, 700))
+    for (let turn = 0; turn < 20; turn += 1) await node.turnOver()
+    assert.deepEqual([member.got.length, node.waiting.bytes > 0], [700, true])
+    member.room = 10_000
+    member.isBusy = false
+    await eventually(() => assert.deepEqual(member.got, payloads))
+  })
+
+  it('have no room for more, or a store that fails: who publishes for such a group is refused, and nobody else', () => {
+    const node = begin(new Map(), { bytes: 2_000, retention: 600_000 })
+    const canKeep = (topic: string): boolean =>
+      node.publisher.canKeep(Message.from(topic, Buffer.alloc(100), { qos: 1 }))
+    node.publisher.groupsChanged(0)
+    node.tell(1)
+    assert.equal(canKeep('a/b'), true)
+    node.groups.setReach(PEER, 'lost')
+    while (canKeep('a/b')) node.publish('x'.repeat(100))
+    assert.equal(node.metrics.waitingDropped.full.value, 0, 'refused before anything is dropped')
+    assert.equal(canKeep('other'), true)
+    const failing = begin(new Map())
+    failing.publisher.groupsChanged(0)
+    failing.tell(1)
+    failing.store.isFailing = true
+    assert.equal(failing.publisher.canKeep(Message.from('a/b', Buffer.alloc(1), { qos: 1 })), true, 'a member is there')
+    failing.groups.setReach(PEER, 'lost')
+    assert.equal(failing.publisher.canKeep(Message.from('a/b', Buffer.alloc(1), { qos: 1 })), false)
+  })
+
+  it('leave half of the room to groups that are known', () => {
+    const node = begin(new Map(), { bytes: 4_000, retention: 600_000 })
+    node.publisher.groupsChanged(1)
+    for (let count = 0; count < 40; count += 1) node.publish('x'.repeat(100))
+    assert.ok(node.waiting.bytes <= 2_000 && node.metrics.waitingDropped.full.value > 0)
+    node.tell(1)
+    node.groups.setReach(PEER, 'lost')
+    const { length } = node.waiting
+    node.publish('y'.repeat(100))
+    assert.equal(node.waiting.length, length + 1)
+  })
+
+  it('are counted where they cannot be read, and the others go on', async () => {
+    const before: MemoryDisk = new Map()
+    const dead = begin(before)
+    dead.publisher.groupsChanged(0)
+    dead.tell(1)
+    dead.groups.setReach(PEER, 'lost')
+    dead.publish('one', 2)
+    dead.store.commit()
+    const values = [...(before.get('group-messages') ?? [])].map(([, value]) => Buffer.from(value))
+    const heir = begin(new Map())
+    heir.publisher.groupsChanged(0)
+    heir.tell(1)
+    void heir.publisher.inheritWaiting([Buffer.alloc(0), ...values])
+    await heir.turnOver()
+    assert.deepEqual(heir.forwarded.got, [`one for ${KEY} on ${PEER}`])
+    assert.equal(heir.metrics.waitingDropped.unreadable.value, 1)
   })
 })
