@@ -169,6 +169,7 @@ export class Cluster {
       keepsWills: (peer) => this.membership.peers.get(peer)?.speaks('wills') === true,
       isExpecting: () => this.membership.isExpecting,
       isSure: () => this.moves.isSure,
+      isDraining: () => this.isStopping || modules.isDraining?.() === true,
       onAlone: () => this.moves.doubt(),
       mayBeLost: () => this.moves.mayBeLost,
       sink: modules.clients,

@@ -46,6 +46,8 @@ export interface DirectoryModules {
   readonly isExpecting: () => boolean
   /** False while this node may have been taken for dead: it gives nothing away then that may be another's. */
   readonly isSure: () => boolean
+  /** This node lets its clients go. */
+  readonly isDraining: () => boolean
   /** It was decided alone who has a client ID. */
   readonly onAlone: () => void
   /** There may be sessions that the ring does not know of, and a claim must not end them. */
@@ -90,6 +92,7 @@ export class ClientDirectory implements Directory, TurnTask {
     this.willCopies = new WillCopies({
       send: sendWills,
       keepersOf: (clientId) => this.ring.neighborsOf(clientId, WILL_KEEPERS).filter(modules.keepsWills),
+      isLeaving: () => this.isStopped || modules.isDraining(),
       metrics: willMetrics,
     })
     this.willKeeper = new WillKeeper({

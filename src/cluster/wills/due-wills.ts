@@ -25,20 +25,28 @@ export class DueWills {
   private stoodStillAt = Number.NEGATIVE_INFINITY
   private doubtfulUntil = Number.NEGATIVE_INFINITY
 
+  /** @param isLeaving whether the node lets its clients go: then it has no time to wait */
+  constructor(private readonly isLeaving: () => boolean) {}
+
+  /** Whether the will of that connection waits here. */
+  has(clientId: string, epoch: number): boolean {
+    return this.waiting.get(clientId)?.epoch === epoch
+  }
+
   /**
    * @param epoch of the client's connection, by which others call the will void
    * @param publish called once, at once or within seconds; not called if another node has published it
    */
   add(clientId: string, epoch: number, publish: () => void, now = performance.now()): void {
     const isDoubtful = now < this.doubtfulUntil || now - this.lookedAt > STANDSTILL_MS
-    if (!isDoubtful) return publish()
+    if (!isDoubtful || this.isLeaving()) return publish()
     this.clientCame(clientId)
     this.waiting.set(clientId, { epoch, publish })
   }
 
   /** Another node has published it. */
   voided(clientId: string, epoch: number): void {
-    if (this.waiting.get(clientId)?.epoch === epoch) this.waiting.delete(clientId)
+    if (this.has(clientId, epoch)) this.waiting.delete(clientId)
   }
 
   /** The client is here again: its will comes before what it says now, even if it comes twice. */
@@ -61,7 +69,7 @@ export class DueWills {
       this.doubtUntil(now + AFTER_STANDSTILL_MS)
     }
     this.lookedAt = now
-    if (now < this.doubtfulUntil) return
+    if (now < this.doubtfulUntil && !this.isLeaving()) return
     for (const clientId of this.waiting.keys()) this.clientCame(clientId)
   }
 

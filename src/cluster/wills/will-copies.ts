@@ -30,15 +30,19 @@ export interface WillCopiesModules {
   readonly send: (to: NodeId, body: LinkBody) => void
   /** Who is to keep the will of this client, first things first; without this node. */
   readonly keepersOf: (clientId: string) => readonly NodeId[]
+  /** Whether this node lets its clients go. */
+  readonly isLeaving: () => boolean
   readonly metrics: WillMetrics
 }
 
 export class WillCopies {
   private readonly own = new Map<string, OwnWill>()
   /** Wills of which others may have published their copies. */
-  readonly due = new DueWills()
+  readonly due: DueWills
 
-  constructor(private readonly modules: WillCopiesModules) {}
+  constructor(private readonly modules: WillCopiesModules) {
+    this.due = new DueWills(modules.isLeaving)
+  }
 
   /** The client is here, or away since now, and has this will; it takes the place of one before. */
   keep(clientId: string, epoch: number, kept: KeptWill): void {
@@ -54,18 +58,25 @@ export class WillCopies {
     for (const keeper of own.keepers) this.tell(keeper, [copyOf(clientId, own)], false)
   }
 
-  /** It is due: published, unless another node has done so. Its copies are dropped by the caller. */
+  /** It is due: published, unless another node has done so. */
   settle(clientId: string, publish: () => void): void {
     const own = this.own.get(clientId)
     // Nobody else could have published one that nobody else has.
     if (own === undefined) publish()
-    else this.due.add(clientId, own.epoch, publish)
+    else {
+      const { epoch } = own
+      this.due.add(clientId, epoch, () => {
+        publish()
+        if (this.own.get(clientId)?.epoch === epoch) this.drop(clientId)
+      })
+    }
   }
 
   /** It has been published, or never will be. */
   drop(clientId: string): void {
     const own = this.own.get(clientId)
-    if (own === undefined) return
+    // While it waits, others publish it should this node be killed.
+    if (own === undefined || this.due.has(clientId, own.epoch)) return
     this.own.delete(clientId)
     this.recall(clientId, own, [])
   }

@@ -36,6 +36,7 @@ class DirectoryNode {
       keepsWills: () => true,
       isExpecting: () => false,
       isSure: () => true,
+      isDraining: () => false,
       onAlone() {},
       mayBeLost: () => this.mayBeLost,
       log: pino({ level: 'silent' }),

@@ -38,6 +38,8 @@ class Room {
   /** What the owner was told to be void. */
   readonly voided: string[] = []
   keepersNow: readonly string[] = KEEPERS
+  /** The owner lets its clients go. */
+  isLeaving = false
   /** What is said to the owner is lost. */
   isDeaf = false
   readonly copies: WillCopies
@@ -63,6 +65,7 @@ class Room {
     this.copies = new WillCopies({
       send: (to, body) => this.deliver(OWNER, to, body),
       keepersOf: () => this.keepersNow,
+      isLeaving: () => this.isLeaving,
       metrics: ownerMetrics,
     })
   }
@@ -235,8 +238,10 @@ describe('wills that nodes keep for each other', () => {
 describe('wills that are due', () => {
   const START = 1_000_000
 
+  let isLeaving = false
+
   function node(): { due: DueWills; published: string[]; add: (clientId: string, epoch: number, now: number) => void } {
-    const due = new DueWills()
+    const due = new DueWills(() => isLeaving)
     const published: string[] = []
     due.checkTime(START)
     return {
@@ -284,6 +289,31 @@ describe('wills that are due', () => {
     assert.deepEqual(published, ['back'])
     passTo(START + 13_100)
     assert.deepEqual(published, ['back', 'away'])
+  })
+
+  it('do not wait on a node that lets its clients go', () => {
+    const { due, published, add } = node()
+    add('waits', 1, START + 7_000)
+    due.checkTime(START + 7_000)
+    assert.deepEqual(published, [])
+    isLeaving = true
+    add('closed', 1, START + 7_050)
+    due.checkTime(START + 7_100)
+    assert.deepEqual(published, ['closed', 'waits'])
+    isLeaving = false
+  })
+
+  it('stay with those that keep them while they wait', () => {
+    const room = new Room()
+    room.copies.keep('c', 1, will())
+    const now = performance.now()
+    room.copies.due.checkTime(now - 10_000)
+    const published: string[] = []
+    room.copies.settle('c', () => published.push('c'))
+    room.copies.drop('c')
+    assert.deepEqual([published, room.keeper('n2@b').size], [[], 1])
+    room.copies.due.stop()
+    assert.deepEqual([published, room.keeper('n2@b').size], [['c'], 0])
   })
 
   it('are published when the node stops', () => {
