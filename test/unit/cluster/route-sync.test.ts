@@ -1,9 +1,10 @@
 import assert from 'node:assert/strict'
-import { afterEach, describe, it } from 'node:test'
+import { afterEach, describe, it, type TestContext } from 'node:test'
 import fc from 'fast-check'
 import { RouteLog } from '../../../src/cluster/route-log.js'
 import { type RouteCounters, RouteMirror, RoutePublisher } from '../../../src/cluster/route-sync.js'
 import type { LinkBody } from '../../../src/cluster/wire.js'
+import type { ClusterOptions } from '../../../src/config/options.js'
 import { GroupRoutes } from '../../../src/router/group-routes.js'
 import { RouteTable } from '../../../src/router/route-table.js'
 import type { GroupMember } from '../../../src/router/shared-group.js'
@@ -13,6 +14,30 @@ import { CuttableProxy } from '../../support/cuttable-proxy.js'
 import { eventually } from '../../support/eventually.js'
 import { processorWait } from '../../support/processor-wait.js'
 import { meshed, startMesh, stopAll, TestNode } from './test-cluster.js'
+
+/** Two nodes whose network can be made to stand still, whichever of them dials. */
+async function freezablePair(
+  t: TestContext,
+  options: Partial<ClusterOptions>,
+): Promise<{ a: TestNode; b: TestNode; freeze: () => void }> {
+  const portOf = ({ address }: TestNode): number => Number(address.split(':')[1])
+  const proxies: CuttableProxy[] = [new CuttableProxy(() => portOf(a)), new CuttableProxy(() => portOf(b))]
+  for (const proxy of proxies) {
+    t.after(() => proxy.stop())
+    await proxy.start()
+  }
+  const [before, behind] = proxies.map(({ address }) => address) as [string, string]
+  const b = new TestNode('b', { ...options, advertise: behind })
+  const a = new TestNode('a', { ...options, advertise: before, seeds: [behind] })
+  for (const node of [b, a]) await node.cluster.start()
+  return {
+    a,
+    b,
+    freeze() {
+      for (const proxy of proxies) proxy.freeze()
+    },
+  }
+}
 
 const OWNER = 'owner@127.0.0.1'
 const OPTIONS = {
@@ -280,24 +305,18 @@ describe('routes in a cluster', () => {
     assert.equal(c.routes.count(), 0)
   })
 
-  it('are confirmed after the bound when a peer does not answer', async () => {
-    const proxy: CuttableProxy = new CuttableProxy(() => Number(b.address.split(':')[1]))
-    await proxy.start()
+  it('are confirmed after the bound when a peer does not answer', async (t) => {
     const options = { routeConfirmTimeout: 200, suspectAfter: 5_000, downAfter: 10_000 }
-    const b = new TestNode('b', { ...options, advertise: proxy.address })
-    await b.cluster.start()
-    const a = new TestNode('a', { ...options, seeds: [proxy.address] })
-    await a.cluster.start()
+    const { a, b, freeze } = await freezablePair(t, options)
     nodes = [a, b]
     await meshed(nodes)
-    proxy.freeze()
+    freeze()
     a.subscribe('x')
     const begun = performance.now()
     await new Promise<void>((resolve) => a.cluster.forwarder.whenRoutesConfirmed(resolve))
     const took = performance.now() - begun
     assert.equal(took >= 190 && took < 600, true, `took ${took} ms`)
     assert.equal(await a.metric('route_confirm_timeouts_total'), 1)
-    await proxy.stop()
   })
 
   it('that were corrupted are found by their digest and mended', async () => {
@@ -329,21 +348,15 @@ describe('routes in a cluster', () => {
     assert.equal(await a.metric(`route_resyncs_total{peer="${b.name}"}`), 1)
   })
 
-  it('cannot be verified when the peer does not answer', async () => {
-    const proxy: CuttableProxy = new CuttableProxy(() => Number(b.address.split(':')[1]))
-    await proxy.start()
-    const b = new TestNode('b', { suspectAfter: 10_000, downAfter: 20_000, advertise: proxy.address })
-    await b.cluster.start()
-    const a = new TestNode('a', { suspectAfter: 10_000, downAfter: 20_000, seeds: [proxy.address] })
-    await a.cluster.start()
+  it('cannot be verified when the peer does not answer', async (t) => {
+    const { a, b, freeze } = await freezablePair(t, { suspectAfter: 10_000, downAfter: 20_000 })
     nodes = [a, b]
     await meshed(nodes)
-    proxy.freeze()
+    freeze()
     assert.deepEqual(
       (await a.cluster.verifyRoutes()).map(({ inStep }) => inStep),
       [false],
     )
-    await proxy.stop()
   })
 
   it('of a node with 100,000 of them are at a late joiner well within two seconds of its link', async (context) => {
