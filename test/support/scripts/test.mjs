@@ -14,7 +14,7 @@ import { ROOT, run, runScript, ScriptError } from './run-command.mjs'
 
 /** Files that hold a cluster to a time, or put all the load on it that there can be: they need the machine. */
 const ALONE =
-  /(directory|failure|handover|late-joiner|partition|pressure|rolling-restart|shared-loss|sixteen-nodes|start|stopped-peer|takeover|views)\.test\.ts$/
+  /(directory|failure|late-joiner|partition|pressure|rolling-restart|sixteen-nodes|start|takeover)\.test\.ts$/
 
 /** Folders below test/, and how many files of each run at a time. */
 const SUITES = [
