@@ -76,6 +76,11 @@ export class HintQueue {
     return this.shelving
   }
 
+  /** Nothing is in the store, or on its way there. */
+  get isEmpty(): boolean {
+    return this.writer.isEmpty && this.stored.length === 0
+  }
+
   /**
    * Copies the message in; false when the peer is owed too much already.
    * @param pending waits for the commit, and unless the lane is shelved also for the peer

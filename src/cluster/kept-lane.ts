@@ -87,6 +87,11 @@ export class KeptLane {
     return this.waiting
   }
 
+  /** The peer has all of it, and nothing that is for it is on its way to the store or there. */
+  get isEmpty(): boolean {
+    return this.waiting === 0 && this.hints?.isEmpty !== false
+  }
+
   /** Sequence of the first batch that can still be sent. */
   get firstSequence(): number {
     return this.oldestSequence

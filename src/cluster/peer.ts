@@ -204,7 +204,7 @@ export class Peer implements LinkOwner, PeerMetrics, SeenPeer {
   /** Nothing waits to go to it: no messages, no entries of replicated maps. */
   get isDrained(): boolean {
     const { kept, loose, mapKeys } = this.exchange
-    return kept.length === 0 && loose.length === 0 && mapKeys === 0
+    return kept.isEmpty && loose.length === 0 && mapKeys === 0
   }
 
   /** Routes of it that are known here. */

@@ -35,8 +35,8 @@ export interface AdoptionModules {
   readonly sessions: SessionMoves
   /** Claims a client ID for a session of that node, which had this epoch; undefined when it is somebody else's by now. */
   readonly claim: (clientId: string, from: NodeId, epoch: number, done: (epoch: number | undefined) => void) => void
-  /** Messages with a delay: resolves when they are kept here. */
-  readonly inheritDelayed: (values: readonly Buffer[]) => Promise<void>
+  /** Does a step of this estate unless a try before has done it, see `EstateSteps`. */
+  readonly once: (step: string, work: () => Promise<void>) => Promise<void>
   /** Messages that have waited there for members of groups: resolves when they are kept here. */
   readonly inheritWaiting: () => Promise<void>
   /** This node, and those that can be reached. */
@@ -82,17 +82,17 @@ export class Adoption {
   /** @throws Error when the store does not answer, or keep: what is not in this node by then is still in the estate */
   async run(): Promise<AdoptionResult> {
     const { estate, contents, modules } = this
+    const { once, sessions } = modules
     modules.metrics.sessions.ended.value += contents.ended.length
     try {
       await estate.remove(contents.ended)
       await this.claimAll()
       if (this.adopted.length > 0 || this.bequests.length > 0) await this.collectMarks()
-      await this.sendBequests()
+      await once('bequests', () => this.sendBequests())
       await this.becomeWhole()
-      await modules.inheritDelayed(contents.delayed)
+      await once('delayed', () => sessions.inheritDelayed(contents.delayed))
       await this.checkKept()
-      // Last, since a try that fails is made again as a whole, and these would come twice.
-      await modules.inheritWaiting()
+      await once('waiting', modules.inheritWaiting)
       await estate.close()
     } finally {
       // What is here is used, although it is in the estate as well: the next try finds it here.

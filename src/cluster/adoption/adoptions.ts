@@ -15,6 +15,7 @@ import { asError } from '../../util/errors.js'
 import type { LinkBody, LinkBodyOf, TakeoverMark } from '../wire.js'
 import { Adoption } from './adoption.js'
 import { type Bequest, readBequests, readWaiting } from './bequests.js'
+import { EstateSteps } from './estate-steps.js'
 import type { LostNode } from './lost-nodes.js'
 import type { AdoptionMetrics } from './metrics.js'
 import { OwnLife } from './own-life.js'
@@ -86,8 +87,7 @@ export class Adoptions {
   /** Nodes whose estates this node is at. */
   private readonly running = new Set<NodeId>()
   private readonly retryAt = new Map<NodeId, number>()
-  /** Estates whose messages with a delay are here, should the rest of one have to be tried again. */
-  private readonly delayedHere = new Set<string>()
+  private readonly steps = new EstateSteps()
   /** Lives of which everything has its heir, by node. */
   private readonly settled = new Map<NodeId, number>()
   /** Nodes that are back, or this one: until when what they have left before is looked for. */
@@ -248,9 +248,9 @@ export class Adoptions {
     if (!this.life.isSure || !this.modules.isTaking()) return
     this.beginWhatIsDue(lost, now)
     // What an heir has left of this node's own, which may be down as well by now.
-    if (!this.isOwnDue || this.running.has(this.modules.self)) return
-    this.isOwnDue = false
-    this.begin({ node: this.modules.self, incarnation: 0, downSince: now, hasStopped: false }, now, '')
+    if (!this.isOwnDue) return
+    const own = { node: this.modules.self, incarnation: 0, downSince: now, hasStopped: false }
+    if (this.begin(own, now, '')) this.isOwnDue = false
   }
 
   /**
@@ -266,11 +266,13 @@ export class Adoptions {
     }
   }
 
-  private begin(life: LostNode, now: number, pulse: string): void {
+  /** False when nothing is to be done, or not yet. */
+  private begin(life: LostNode, now: number, pulse: string): boolean {
     const { node } = life
-    if (this.running.has(node) || this.isSettled(life) || (this.retryAt.get(node) ?? 0) > now) return
+    if (this.running.has(node) || this.isSettled(life) || (this.retryAt.get(node) ?? 0) > now) return false
     this.running.add(node)
     void this.tryToAdopt(life, pulse)
+    return true
   }
 
   private async tryToAdopt(life: LostNode, pulse: string): Promise<void> {
@@ -305,14 +307,14 @@ export class Adoptions {
       const adoption = new Adoption(estate, contents, bequests, {
         ...{ self, sessions, log, metrics: this.counters, claim: this.modules.claim, sendOn: this.modules.sendOn },
         nodes: () => [self, ...this.modules.peers()],
-        inheritDelayed: (values) => this.inheritDelayed(estate.name, values),
+        once: (step, work) => this.steps.once(estate.name, step, work),
         inheritWaiting: () => this.modules.inheritWaiting(waiting),
         askForMarks: (nodes, positions) => this.askForMarks(nodes, positions, number, { node, incarnation }),
       })
       this.adoptions.set(number, adoption)
       try {
         const result = await adoption.run()
-        this.delayedHere.delete(estate.name)
+        this.steps.forget(estate.name)
         const seconds = (performance.now() - downSince) / 1000
         this.counters.adoptions.value += 1
         this.counters.seconds.observe(seconds)
@@ -339,12 +341,6 @@ export class Adoptions {
       for (const peer of this.modules.peers()) this.modules.send(peer, { $case: 'estateSettled', value })
     }
     return true
-  }
-
-  private async inheritDelayed(estate: string, values: readonly Buffer[]): Promise<void> {
-    if (this.delayedHere.has(estate)) return
-    this.delayedHere.add(estate)
-    await this.modules.sessions.inheritDelayed(values)
   }
 
   private askForMarks(

@@ -71,6 +71,10 @@ class Outgoing {
     this.lane.acknowledge(batch.value.sequence)
   }
 
+  get isEmpty(): boolean {
+    return this.lane.isEmpty
+  }
+
   finish(): void {
     for (let step = 0; step < 300; step += 1) {
       this.commit()
@@ -111,5 +115,19 @@ describe('a mark of a session that moves', () => {
       }),
       { numRuns: 500 },
     )
+  })
+})
+
+describe('a lane', () => {
+  it('is not empty while a message of it waits for a commit, or has one and was not sent', () => {
+    const outgoing = new Outgoing()
+    assert.ok(outgoing.isEmpty)
+    outgoing.stored()
+    assert.ok(!outgoing.isEmpty, 'before the commit')
+    outgoing.commit()
+    outgoing.commit()
+    assert.ok(!outgoing.isEmpty, 'before it is sent')
+    outgoing.send()
+    assert.ok(outgoing.isEmpty)
   })
 })
