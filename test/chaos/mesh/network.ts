@@ -6,6 +6,7 @@
 import { type ChildProcessWithoutNullStreams, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { accessSync, constants } from 'node:fs'
+import { networkInterfaces } from 'node:os'
 import { createInterface, type Interface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 
@@ -45,7 +46,7 @@ export function networkProblem(): string | undefined {
 
 export class Network {
   private readonly prefix = `sq${process.pid % 100_000}`
-  private readonly subnet = `10.213.${process.pid % 256}`
+  private readonly subnet = freeSubnet()
   private readonly answers: Interface
   private readonly waiting: (() => void)[] = []
   private readonly namespaces: string[] = []
@@ -144,6 +145,16 @@ export class Network {
       })
     })
   }
+}
+
+/** One that no other run on this machine has: each has an address in the subnet of its hosts. */
+function freeSubnet(): string {
+  const addresses = Object.values(networkInterfaces()).flatMap((of) => of ?? [])
+  for (let step = 0; step < 256; step += 1) {
+    const subnet = `10.213.${(process.pid + step) % 256}`
+    if (!addresses.some(({ address }) => address.startsWith(`${subnet}.`))) return subnet
+  }
+  throw new Error('no subnet of 10.213.0.0/16 is free')
 }
 
 function run(command: string, ...parameters: string[]): void {
