@@ -16,7 +16,7 @@ const CLI = join(ROOT, 'dist/cli/cli.js')
 // However a measurement is ended, its brokers end too: their listeners hear of the exit.
 for (const signal of ['SIGINT', 'SIGTERM']) process.once(signal, () => process.exit(1))
 
-/** @typedef {{ name: string, port: number, admin: string, pid: number, stop: () => Promise<void> }} Running */
+/** @typedef {{ name: string, port: number, admin: string, pid: number, stop: () => Promise<void>, kill: () => Promise<void> }} Running */
 
 /** @returns {Promise<number>} a port that is free now */
 export async function freePort() {
@@ -159,17 +159,19 @@ async function start({ name, port, admin, cores, directory, command }) {
   process.once('exit', onExit)
   await until(async () => (child.exitCode === null ? accepts(port) : true), `${name} listens on ${port}`)
   if (child.exitCode !== null) throw new Error(`${name} ended with ${child.exitCode}`)
+  const end = async (signal) => {
+    process.off('exit', onExit)
+    child.kill(signal)
+    if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
+    rmSync(directory, { recursive: true, force: true })
+  }
   return {
     name,
     port,
     admin,
     pid: child.pid ?? 0,
-    async stop() {
-      process.off('exit', onExit)
-      child.kill('SIGTERM')
-      if (child.exitCode === null && child.signalCode === null) await once(child, 'exit')
-      rmSync(directory, { recursive: true, force: true })
-    },
+    stop: () => end('SIGTERM'),
+    kill: () => end('SIGKILL'),
   }
 }
 

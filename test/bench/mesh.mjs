@@ -1,8 +1,9 @@
 #!/usr/bin/env node
 /**
- * What the mesh costs: a million routes, messages from node to node, clients that move, and sixteen nodes. Real processes on this machine.
+ * What the mesh costs: a million routes, messages from node to node, clients that move or whose node is killed, and
+ * sixteen nodes. Real processes on this machine.
  *
- *   npm run bench:mesh -- [--only routes,link,takeover,nodes] [--routes 1000000] [--nodes 16] [--kill 5] [--runs 3] [--seconds 5] [--cases 'QoS 1'] [--profiles DIRECTORY] [--write]
+ *   npm run bench:mesh -- [--only routes,link,takeover,recovery,nodes] [--routes 1000000] [--nodes 16] [--kill 5] [--runs 3] [--seconds 5] [--cases 'QoS 1'] [--profiles DIRECTORY] [--write]
  *
  * --write puts each table into its place in docs/benchmarks.md.
  * --cases chooses among those of `link`, by a part of their names; --profiles leaves a CPU profile of each of its nodes.
@@ -15,10 +16,17 @@ import { runScript, ScriptError } from '../support/scripts/run-command.mjs'
 import { circumstances, fillIn } from './document.mjs'
 import { measureLink } from './mesh/link.mjs'
 import { measureNodes } from './mesh/nodes.mjs'
+import { measureRecovery } from './mesh/recovery.mjs'
 import { measureRoutes } from './mesh/routes.mjs'
 import { measureTakeover } from './mesh/takeover.mjs'
 
-const PARTS = { routes: measureRoutes, link: measureLink, takeover: measureTakeover, nodes: measureNodes }
+const PARTS = {
+  routes: measureRoutes,
+  link: measureLink,
+  takeover: measureTakeover,
+  recovery: measureRecovery,
+  nodes: measureNodes,
+}
 
 async function main() {
   const { values } = parseArgs({
