@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { check } from '../../chaos/history/checker.js'
+import type { FaultName } from '../../chaos/history/events.js'
 import { type Guarantees, guaranteesOf } from '../../chaos/history/guarantees.js'
 import { LATE, MONEY, Story, WEATHER } from './story.js'
 
@@ -194,6 +195,26 @@ describe('once and in order', () => {
     const story = begun().receives('s', WEATHER, 2).receives('s', MONEY, 1).receives('s', WEATHER, 1)
     assert.deepEqual(verdict(story), ['order: s gets p weather/oslo QoS 1 #1 after #2'])
     assert.deepEqual(verdict(begun().receives('s', WEATHER, 2).receives('s', MONEY, 1)), [])
+  })
+
+  test('one that may have been refused unheard, and was sent again, is in no order', () => {
+    const late = (fault: FaultName): Story =>
+      new Story()
+        .begins('s')
+        .fault(fault, 'n1')
+        .sends(WEATHER, 1)
+        .heals()
+        .sends(WEATHER, 2)
+        .receives('s', WEATHER, 2)
+        .sends(WEATHER, 1, true)
+        .receives('s', WEATHER, 1)
+    assert.deepEqual(verdict(late('store away')), [])
+    assert.deepEqual(verdict(late('full disk')), [])
+    assert.deepEqual(verdict(late('slow')), ['order: s gets p weather/oslo QoS 1 #1 after #2'])
+    const unsent = new Story().begins('s').fault('store away', 'n1').sends(WEATHER, 1).heals().sends(WEATHER, 2)
+    assert.deepEqual(verdict(unsent.receives('s', WEATHER, 2).receives('s', WEATHER, 1)), [
+      'order: s gets p weather/oslo QoS 1 #1 after #2',
+    ])
   })
 
   test('what was sent before the subscription, and again after it, is in no order', () => {

@@ -49,6 +49,8 @@ export class DeliveryRule implements Rule {
   private readonly ended = new Map<string, number>()
   /** From when to when a node stood still whose sessions others may have adopted. */
   private frozen = { from: Infinity, to: -Infinity }
+  /** From when to when nodes could not write, and refused their publishers. */
+  private refusing = { from: Infinity, to: -Infinity }
   /** When a clock was wrong for the last time. */
   private clockWrongAt = -Infinity
   private isClockWrong = false
@@ -89,8 +91,11 @@ export class DeliveryRule implements Rule {
         if (event.fault === 'clock') this.isClockWrong = true
         if (event.fault === 'frozen' && this.guarantees.sessionsAreAdopted)
           this.frozen = { from: event.at - UNWRITTEN_MS, to: Infinity }
+        if (event.fault === 'full disk' || event.fault === 'store away')
+          this.refusing = { from: this.refusing.to === Infinity ? this.refusing.from : event.at, to: Infinity }
         break
       case 'healed':
+        if (this.refusing.to === Infinity) this.refusing = { ...this.refusing, to: event.at }
         if (this.frozen.to === Infinity) this.frozen = { ...this.frozen, to: event.at }
         if (this.isClockWrong) this.clockWrongAt = event.at
         this.isClockWrong = false
@@ -201,6 +206,9 @@ export class DeliveryRule implements Rule {
     // The publisher has given it up with its session: it comes late or never.
     const wasAcked = sent.acked !== undefined && sent.acked.at < later.first.at
     if (sent.session !== later.session && !wasAcked) return
+    // It was refused, and its publisher, which has lost its connection before it heard that, has sent it again.
+    const { from, to } = this.refusing
+    if (sent.again !== undefined && from <= sent.first.at && sent.first.at <= to) return
     this.report('order', event, `${event.client} gets ${messageKey(event)} after #${highest.number}`, [
       ...promise.events,
       sent.first,
