@@ -1,5 +1,6 @@
 /** This node, as it tells its peers of itself: in handshakes, in heartbeats and in the status. */
 
+import { formatHostPort, parseHostPort, parseNodeName } from '../config/addresses.js'
 import type { NodeId } from '../router/route-table.js'
 import type { BeatStatus } from './heartbeat.js'
 import type { NodeStatus } from './status.js'
@@ -92,4 +93,15 @@ export class OwnNode {
       ...(draining ? { draining } : {}),
     }
   }
+}
+
+/**
+ * What peers are told to dial: as configured, or the host of the node's name with the port as bound.
+ * @param configured host:port, or '' for none
+ * @param bound host:port
+ */
+export function advertisedAddress(configured: string, node: NodeId, bound: string): string {
+  if (configured !== '') return configured
+  const { host, port } = parseHostPort(bound)
+  return formatHostPort({ host: parseNodeName(node)?.host ?? host, port })
 }
