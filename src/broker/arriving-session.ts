@@ -84,11 +84,7 @@ export class Arriving implements ArrivingSession {
   }
 
   redirect(pass: ((message: Message, pending: Hold | undefined) => void) | undefined): void {
-    this.gate.redirect(
-      pass === undefined
-        ? this.session.deliver.bind(this.session)
-        : (message, _delivery, pending) => pass(message, pending),
-    )
+    this.gate.redirect(pass)
   }
 
   get isOver(): boolean {

@@ -11,8 +11,11 @@ import type { NodeId } from '../router/route-table.js'
 import type { DeliverySource } from './publish.js'
 import type { Subscriber } from './subscriber.js'
 
-/** Where messages go that a gate has held back. */
-type Destination = (message: Message, delivery: DeliveryOptions, pending: Hold | undefined) => void
+/** To the session itself, for one of its subscriptions. */
+type Deliver = (message: Message, delivery: DeliveryOptions, pending: Hold | undefined) => void
+
+/** To the node where the session has gone on to, for all of its subscriptions. */
+type Pass = (message: Message, pending: Hold | undefined) => void
 
 /** A message from behind a mark, while what is before it may still come; its sender is not answered. */
 interface HeldBack {
@@ -92,18 +95,18 @@ export class ArrivalGate implements DeliveryGate {
   private readonly late = new Set<NodeId>()
   private readonly held = new Map<NodeId, HeldBack[]>()
   private isClosed = false
+  private pass: Pass | undefined
 
-  /** @param estate the node, now down, from which the session was inherited */
+  /**
+   * @param deliver to the session, what was held back
+   * @param estate the node, now down, from which the session was inherited
+   */
   constructor(
     private readonly source: DeliverySource,
-    private destination: Destination,
+    private readonly deliver: Deliver,
     private readonly estate?: NodeId,
   ) {
     source.watchers += 1
-  }
-
-  get isOpen(): boolean {
-    return this.isClosed
   }
 
   await(nodes: Iterable<NodeId>): void {
@@ -123,16 +126,20 @@ export class ArrivalGate implements DeliveryGate {
     this.late.delete(node)
     const held = this.held.get(node)
     this.held.delete(node)
+    let last: Message | undefined
     for (const { message, delivery, pending } of held ?? []) {
-      this.source.passOn(() => this.destination(message, delivery, pending))
+      if (this.pass === undefined) this.source.passOn(() => this.deliver(message, delivery, pending))
+      // With several subscriptions that match it was held back several times; where it goes it is for all of them.
+      else if (message !== last) this.pass(message, pending)
+      last = message
       pending?.resume?.()
       pending?.release()
     }
   }
 
-  /** The session has gone on to another node: what is held back follows it. */
-  redirect(destination: Destination): void {
-    this.destination = destination
+  /** The session has gone on to another node: what is held back follows it; undefined: it stays after all. */
+  redirect(pass: Pass | undefined): void {
+    this.pass = pass
   }
 
   admits(message: Message, delivery: DeliveryOptions, pending: Hold | undefined): boolean {
