@@ -9,6 +9,10 @@ import type { Receipts } from './ports.js'
 
 export class GuardedCopy implements Share {
   private isSettled = false
+  /** Hears when the session that has it is kept with it; undefined: it is with none that is to be. */
+  private keeper: KeptCopy | undefined
+  /** The peer has been told that the disk here has it. */
+  private isKept = false
 
   constructor(
     readonly group: object,
@@ -22,21 +26,39 @@ export class GuardedCopy implements Share {
     this.receipts.settle(this.receipt)
   }
 
-  /** A session has it that outlives this node. @param isOnce it must not come to two members, so no other needs it any more */
-  keep(isOnce: boolean): void {
-    if (isOnce) this.settle()
-    else if (!this.isSettled) this.receipts.keep(this.receipt)
+  /** It goes on to another member: what a commit of the session that had it says counts no more. */
+  takeOut(): void {
+    this.keeper = undefined
+    if (!this.isKept) return
+    this.isKept = false
+    if (!this.isSettled) this.receipts.unkeep(this.receipt)
+  }
+
+  /**
+   * It goes to a session that is kept; returns what that session holds for it.
+   * @param isOnce it must not come to two members: once it is kept no other needs it any more
+   */
+  keepWith(pending: Hold, isOnce: boolean): Hold {
+    this.keeper = new KeptCopy(this, isOnce, pending)
+    return this.keeper
+  }
+
+  /** A session has it that outlives this node. */
+  kept(keeper: KeptCopy): void {
+    if (keeper !== this.keeper || this.isSettled || this.isKept) return
+    if (keeper.isOnce) return this.settle()
+    this.isKept = true
+    this.receipts.keep(this.receipt)
   }
 }
 
 /** Stands for who waits for a message that goes to a session which is kept: once it is, the peer is told. */
-export class KeptCopy implements Hold {
+class KeptCopy implements Hold {
   private holds = 0
 
-  /** @param isOnce of QoS 2 */
   constructor(
     private readonly copy: GuardedCopy,
-    private readonly isOnce: boolean,
+    readonly isOnce: boolean,
     private readonly pending: Hold,
   ) {}
 
@@ -51,7 +73,7 @@ export class KeptCopy implements Hold {
 
   release(): void {
     this.holds -= 1
-    if (this.holds === 0) this.copy.keep(this.isOnce)
+    if (this.holds === 0) this.copy.kept(this)
     this.pending.release()
   }
 

@@ -91,6 +91,8 @@ export interface Receipts {
   settle(receipt: number): void
   /** A session here has it that outlives this node. */
   keep(receipt: number): void
+  /** It has gone on from there to a member that may end with this node. */
+  unkeep(receipt: number): void
 }
 
 /** What a claim says beside its client ID. */

@@ -10,7 +10,7 @@ import type { Match, MatchCache } from '../router/match-cache.js'
 import { Membership } from '../router/membership.js'
 import type { Choice, SharedGroup } from '../router/shared-group.js'
 import type { SharedGroups } from '../router/shared-groups.js'
-import { GuardedCopy, GuardedDelivery, KeptCopy } from './guarded-copy.js'
+import { GuardedCopy, GuardedDelivery } from './guarded-copy.js'
 import type { BrokerMetrics } from './metrics.js'
 import type { ForwardedSink, Forwarder, NodeId, PendingPublish, Receipts } from './ports.js'
 import type { RetainedMessages } from './retained.js'
@@ -45,7 +45,12 @@ export class DeliverySource {
 }
 
 /** Publishers of these messages were answered: nobody waits, but a queue must take them as if somebody did. */
-export const ANSWERED: Hold = { hold() {}, release() {} }
+export const ANSWERED: Hold = {
+  hold() {},
+  release() {},
+  // It leaves another place in the commit by which it is kept.
+  isExact: true,
+}
 
 export interface PublisherModules {
   readonly matches: MatchCache<Subscriber>
@@ -389,8 +394,8 @@ export class Publisher implements ForwardedSink {
     const { subscriber } = membership
     const allowed = this.deliveryFilter === undefined ? message : this.deliveryFilter(subscriber, message)
     if (allowed !== undefined && copy !== undefined && allowed.qos > 0 && membership.qos > 0) {
-      const isKept = pending !== undefined && pending !== ANSWERED && subscriber.isKept === true
-      const held = isKept ? new KeptCopy(copy, message.qos === 2, pending) : pending
+      const isKept = pending !== undefined && subscriber.isKept === true
+      const held = isKept ? copy.keepWith(pending, message.qos === 2) : pending
       subscriber.deliver(allowed, new GuardedDelivery(membership, copy), held)
       return
     }

@@ -127,6 +127,12 @@ export class Custody {
     if (copy !== undefined) copy.isKept = true
   }
 
+  /** It is not there any more, but with a member that may end with the peer. */
+  noteUnkept(receipt: number): void {
+    const copy = this.copies.get(receipt)
+    if (copy !== undefined) copy.isKept = false
+  }
+
   /** This node goes its own way, not the peer: nothing is for others. */
   clear(): void {
     this.copies.clear()

@@ -298,6 +298,7 @@ export class Exchange implements TurnTask {
       case 'groupReceipts':
         for (const receipt of body.value.receipts) this.custody.settle(receipt)
         for (const receipt of body.value.kept) this.custody.noteKept(receipt)
+        for (const receipt of body.value.unkept) this.custody.noteUnkept(receipt)
         this.receiptsTaken += body.value.receipts.length
         break
       case 'groupReceiptsAck':

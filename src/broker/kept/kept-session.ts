@@ -5,7 +5,6 @@ import type { QueuedMessage } from '../../mqtt/session/message-queue.js'
 import type { Hold, Keeping, SessionJournal, Share } from '../../mqtt/session/session.js'
 import { SharedGroup } from '../../router/shared-group.js'
 import type { RingBuffer } from '../../util/ring-buffer.js'
-import { ANSWERED } from '../publish.js'
 import type { SessionEntry } from '../session-registry.js'
 import type { StoreTable } from '../store-port.js'
 import type { KeptMessages } from './kept-messages.js'
@@ -53,9 +52,8 @@ export class KeptSession implements SessionJournal {
     const extras = subscriptionIds === undefined && key === undefined ? undefined : { subscriptionIds, share: key }
     const flags = flagsOf(qos, retain, extras !== undefined)
     const { isAttached } = this.entry.session
-    // One of QoS 2 goes out with a packet id that is kept, and has to be there with it; one whose publisher was answered
-    // leaves another place in the same commit.
-    const isAwaited = pending !== undefined && pending !== ANSWERED && pending.isExact !== true
+    // One of QoS 2 goes out with a packet id that is kept, and has to be there with it.
+    const isAwaited = pending !== undefined && pending.isExact !== true
     const mayWait = isAttached && qos === 1 && this.isPrompt && isAwaited
     const place = this.modules.messages.add(message, this.number, flags, extras, pending, mayWait)
     if (this.watched === 0 && isAttached) {

@@ -97,6 +97,8 @@ export class Backlog {
     const sent = this.inFlight?.extract((entry) => entry.qos === 1 && isTaken(entry)) ?? []
     const taken = [...sent, ...(this.queue?.extract(isTaken) ?? [])]
     const messages = taken.map((item) => this.messageOf(item))
+    // Before they are withdrawn, or it would look as if they were kept.
+    for (const { share } of taken) share?.takeOut?.()
     const { journal } = this
     if (journal !== undefined) {
       for (const { place } of taken) journal.withdraw(place)

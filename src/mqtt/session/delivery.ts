@@ -24,6 +24,8 @@ export interface Share {
    * dropped by a limit. Not called when the session gives the message away (`Session.takeShared`), nor when it ends.
    */
   settle(): void
+  /** The session gives it away (`Session.takeShared`): that it is kept with the session, or will be, says nothing any more. */
+  takeOut?(): void
 }
 
 /** A message that came by a shared subscription. */

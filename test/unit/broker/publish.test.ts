@@ -164,6 +164,9 @@ describe('publishing', () => {
       keep(receipt: number): void {
         this.kept.push(receipt)
       }
+      unkeep(receipt: number): void {
+        this.kept.splice(this.kept.indexOf(receipt), 1)
+      }
     }
 
     /** A member that keeps what it gets. */

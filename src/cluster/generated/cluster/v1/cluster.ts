@@ -310,6 +310,8 @@ export interface GroupReceipts {
   receipts: number[];
   /** Of QoS 1, not settled: they are in sessions that the sender keeps on its disk, and wait there for its next life, if need be. */
   kept: number[];
+  /** Of those that were said to be kept: they have gone on to members that may end with the sender. Said again on each link. */
+  unkept: number[];
 }
 
 /** How many receipts have come on this link. */
@@ -2710,7 +2712,7 @@ export const BatchAck: MessageFns<BatchAck> = {
 };
 
 function createBaseGroupReceipts(): GroupReceipts {
-  return { receipts: [], kept: [] };
+  return { receipts: [], kept: [], unkept: [] };
 }
 
 export const GroupReceipts: MessageFns<GroupReceipts> = {
@@ -2725,6 +2727,13 @@ export const GroupReceipts: MessageFns<GroupReceipts> = {
     if (message.kept.length !== 0) {
       writer.uint32(18).fork();
       for (const v of message.kept) {
+        writer.uint64(v);
+      }
+      writer.join();
+    }
+    if (message.unkept.length !== 0) {
+      writer.uint32(26).fork();
+      for (const v of message.unkept) {
         writer.uint64(v);
       }
       writer.join();
@@ -2774,6 +2783,24 @@ export const GroupReceipts: MessageFns<GroupReceipts> = {
               const end2 = reader.uint32() + reader.pos;
               while (reader.pos < end2) {
                 message.kept.push(longToNumber(reader.uint64()));
+              }
+
+              continue;
+            }
+
+            break;
+          }
+          case 3: {
+            if (tag === 24) {
+              message.unkept.push(longToNumber(reader.uint64()));
+
+              continue;
+            }
+
+            if (tag === 26) {
+              const end2 = reader.uint32() + reader.pos;
+              while (reader.pos < end2) {
+                message.unkept.push(longToNumber(reader.uint64()));
               }
 
               continue;
