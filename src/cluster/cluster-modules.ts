@@ -15,6 +15,8 @@ import type { GroupSource, RouteSource } from './route-log.js'
 export interface ClusterGroups extends GroupSource, GroupPlacement {
   /** A node that is not reachable is chosen only when nobody else is there. */
   setReach(node: NodeId, reach: Reach): void
+  /** Moves when members come, go or are reached otherwise than before, here or elsewhere. */
+  readonly memberChanges: number
 }
 
 export interface ClusterModules {

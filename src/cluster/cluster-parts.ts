@@ -75,7 +75,8 @@ export class ClusterParts {
     this.seeds =
       modules.seeds ?? createSeedSource(options, { self: () => this.ownNode.identity(), metrics: discovery, log })
     this.turns = new TurnQueue({ onError: (error) => log.error({ err: asError(error) }, 'cluster turn failed') })
-    this.groupWatch = new GroupWatch({ peers: () => this.membership.peers, sink: modules.sink, turns: this.turns })
+    const { groups, sink } = modules
+    this.groupWatch = new GroupWatch({ peers: () => this.membership.peers, groups, sink, turns: this.turns })
     this.routeLog = new RouteLog(modules.subscriptions, () => this.wakePeers(), KEPT_CHANGES, modules.groups)
     const groupRoutes = new GroupRoutes(modules.groups)
     this.sweep = new RouteSweep(modules.routes, this.turns)
@@ -189,6 +190,7 @@ export class ClusterParts {
     this.clients.stop()
     this.confirmation.stop()
     this.sweep.stop()
+    this.groupWatch.stop()
     this.turns.stop()
     await this.mesh.stop()
     await this.seeds.stop()

@@ -6,35 +6,80 @@
 
 import type { ForwardedSink, NodeId } from '../broker/ports.js'
 import type { TurnQueue, TurnTask } from '../util/turn.js'
-import type { Peer } from './peer.js'
+
+/** All that is in custody is looked through again after this time at the earliest, in milliseconds. */
+export const RESCUE_INTERVAL_MS = 200
+
+/** A peer, as far as messages for groups may have to go elsewhere. */
+export interface WatchedPeer {
+  readonly isLive: boolean
+  readonly isUntold: boolean
+  readonly exchange: { readonly custody: { readonly length: number }; rescue(isLast: boolean): void }
+}
 
 export interface GroupWatchModules {
-  readonly peers: () => ReadonlyMap<NodeId, Peer>
-  readonly sink: ForwardedSink
-  readonly turns: TurnQueue
+  readonly peers: () => ReadonlyMap<NodeId, WatchedPeer>
+  /** Moves with members of groups; undefined where there are none. */
+  readonly groups: { readonly memberChanges: number } | undefined
+  readonly sink: Pick<ForwardedSink, 'groupsChanged'>
+  readonly turns: Pick<TurnQueue, 'add'>
 }
 
 export class GroupWatch implements TurnTask {
   isQueued = false
+  /** `memberChanges` when custody was looked through last. */
+  private seen: number | undefined
+  private rescuedAt = Number.NEGATIVE_INFINITY
+  private timer: NodeJS.Timeout | undefined
 
   constructor(private readonly modules: GroupWatchModules) {}
 
   /** Routes, or who is there, may have changed. Called often. */
   look(): void {
-    const { peers, sink, turns } = this.modules
     let untold = 0
     let isOwing = false
-    for (const peer of peers().values()) {
+    for (const peer of this.modules.peers().values()) {
       if (peer.isUntold) untold += 1
-      if (!peer.isLive && peer.exchange.custody.length > 0) isOwing = true
+      if (isOwed(peer)) isOwing = true
     }
-    sink.groupsChanged(untold)
-    if (isOwing) turns.add(this)
+    this.modules.sink.groupsChanged(untold)
+    if (isOwing && this.hasChanged) this.rescueSoon()
+  }
+
+  /** Idempotent. */
+  stop(): void {
+    clearTimeout(this.timer)
+    this.timer = undefined
   }
 
   runTurn(): void {
-    for (const peer of this.modules.peers().values()) {
-      if (!peer.isLive && peer.exchange.custody.length > 0) peer.exchange.rescue(false)
-    }
+    this.seen = this.modules.groups?.memberChanges
+    this.rescuedAt = performance.now()
+    for (const peer of this.modules.peers().values()) if (isOwed(peer)) peer.exchange.rescue(false)
   }
+
+  /** Who could not be given to then may be there now. */
+  private get hasChanged(): boolean {
+    return this.modules.groups !== undefined && this.modules.groups.memberChanges !== this.seen
+  }
+
+  /** At once, if that has not been done just now. */
+  private rescueSoon(): void {
+    if (this.timer !== undefined || this.isQueued) return
+    const wait = this.rescuedAt + RESCUE_INTERVAL_MS - performance.now()
+    if (wait <= 0) {
+      this.modules.turns.add(this)
+      return
+    }
+    this.timer = setTimeout(() => {
+      this.timer = undefined
+      this.modules.turns.add(this)
+    }, wait)
+    this.timer.unref()
+  }
+}
+
+/** It is down, and others may have what is for members of it. */
+function isOwed({ isLive, exchange }: WatchedPeer): boolean {
+  return !isLive && exchange.custody.length > 0
 }

@@ -52,6 +52,7 @@ export class SharedGroups<S extends GroupMember> implements GroupPlacement {
   private listener: GroupListener | undefined
   private lastId = 0
   private changes = 0
+  private movements = 0
   private total = 0
 
   constructor(private readonly options: SharedGroupsOptions) {
@@ -61,6 +62,11 @@ export class SharedGroups<S extends GroupMember> implements GroupPlacement {
   /** Moves when a group appears or goes, which changes what a match would find; not when members come and go. */
   get generation(): number {
     return this.changes
+  }
+
+  /** Moves when members come, go or are reached otherwise than before, here or elsewhere. */
+  get memberChanges(): number {
+    return this.movements
   }
 
   /** Number of memberships here. */
@@ -177,12 +183,14 @@ export class SharedGroups<S extends GroupMember> implements GroupPlacement {
     // A peer's word is not taken for what would not be accepted from a client.
     if (parseShared(route.filter) === undefined) return
     const group = this.byKey.get(route.filter) ?? this.open(route.filter)
+    this.movements += 1
     group.place(node, route, this.reaches.get(node) ?? 'reachable')
   }
 
   withdraw(node: NodeId, filter: string): void {
     const group = this.byKey.get(filter)
     if (group === undefined) return
+    this.movements += 1
     group.withdraw(node)
     this.closeIfEmpty(group)
   }
@@ -192,11 +200,13 @@ export class SharedGroups<S extends GroupMember> implements GroupPlacement {
     if ((this.reaches.get(node) ?? 'reachable') === reach) return
     if (reach === 'reachable') this.reaches.delete(node)
     else this.reaches.set(node, reach)
+    this.movements += 1
     for (const group of this.byKey.values()) group.setReach(node, reach)
   }
 
   private announce(group: SharedGroup<S>): void {
     const { route } = group
+    this.movements += 1
     const before = this.announcedTexts.get(group)
     if (before !== undefined) this.announced.remove(before)
     if (route.members === 0) {
