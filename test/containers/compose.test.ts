@@ -25,7 +25,7 @@ const PORTS: Record<NodeName, { mqtt: number; ws: number; admin: number }> = {
 const PROMETHEUS = `http://${HOST}:9090`
 
 /** `stop_grace_period` of the compose file: who needs longer is killed, which shows as exit code 137. */
-const GRACE_PERIOD_MS = 30_000
+const GRACE_PERIOD_MS = 60_000
 
 /** Containers start side by side on few cores. */
 const FORMED_WITHIN_MS = 60_000
