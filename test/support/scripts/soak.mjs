@@ -1,7 +1,7 @@
 #!/usr/bin/env node
 /**
  * `npm run soak -- [--seed N] [--inputs N] [--minutes N] [--nodes N]`: hostile bytes, then a mesh under faults, then its
- * histories, one after another. Ends with 1 when one of them does, after all of them.
+ * histories with either store, one after another. Ends with 1 when one of them does, after all of them.
  */
 
 import { parseArgs } from 'node:util'
@@ -9,7 +9,7 @@ import { build } from './build.mjs'
 import { run, runScript } from './run-command.mjs'
 
 const DEFAULT_INPUTS = '200000'
-/** Of each of the two runs of faults. */
+/** Of each of the three runs of faults. */
 const DEFAULT_MINUTES = '5'
 
 async function main() {
@@ -27,12 +27,14 @@ async function main() {
     { name: 'fuzz', file: 'test/fuzz/main.ts', parameters: ['--seed', seed, '--inputs', inputs] },
     { name: 'chaos:mesh', file: 'test/chaos/mesh/main.ts', parameters: faults },
     { name: 'chaos', file: 'test/chaos/history/main.ts', parameters: faults },
+    { name: 'chaos', file: 'test/chaos/history/main.ts', parameters: [...faults, '--store', 'redis'] },
   ]
   await build()
   const failed = []
   for (const { name, file, parameters } of parts) {
     console.log(`\n── ${name} ${parameters.join(' ')} ──`)
-    if ((await run(process.execPath, ['--import', 'tsx', file, ...parameters])) !== 0) failed.push(name)
+    if ((await run(process.execPath, ['--import', 'tsx', file, ...parameters])) !== 0)
+      failed.push([name, ...parameters].join(' '))
   }
   console.log(failed.length === 0 ? '\nnothing wrong' : `\nFAILED: ${failed.join(', ')}`)
   return failed.length === 0 ? 0 : 1
