@@ -1,6 +1,5 @@
 /** What both files of access have in common: problems with their lines, and the error that holds them. */
 
-import { basename } from 'node:path'
 import { NodeError } from '../util/errors.js'
 
 /** One thing that is wrong with a file, said so that it can be mended there. */
@@ -38,9 +37,4 @@ export class AccessFileError extends NodeError<AccessFileDetails> {
 /** `acl.yaml:12`, as messages and decisions name a place. */
 export function originOf(path: string, line: number | undefined): string {
   return line === undefined ? path : `${path}:${line}`
-}
-
-/** A place by the name of its file alone, for what is printed often. */
-export function shortOrigin(path: string, line: number): string {
-  return originOf(basename(path), line)
 }

@@ -122,7 +122,7 @@ export function withoutUser(text: string, username: string): string | undefined 
 }
 
 /** True for a character that no terminal shows and no name or password of this file may have. */
-export function hasControlCharacter(text: string): boolean {
+function hasControlCharacter(text: string): boolean {
   return /\p{Cc}/u.test(text)
 }
 

@@ -1,4 +1,4 @@
-/** One connection of `pub` or `sub`: dialled once, its failures said in one line. */
+/** One connection of `pub` or `sub`: dialed once, its failures said in one line. */
 
 import { connect, ErrorWithReasonCode, type MqttClient } from 'mqtt'
 import { CliError, networkReason } from './cli-error.js'

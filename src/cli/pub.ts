@@ -33,7 +33,7 @@ export async function publishCommand(flags: PubFlags): Promise<void> {
     throw new CliError(`${topic === '' ? 'an empty text' : topic} is not a topic name to publish to`, EXIT_CODES.usage)
   }
   requireOneSource(flags)
-  // A file that cannot be read is said before anybody is dialled.
+  // A file that cannot be read is said before anybody is dialed.
   const payload = flags.stdinLine === true ? undefined : await readPayload(flags)
   const session = await openSession(flags)
   const ended = new AbortController()

@@ -19,7 +19,7 @@ export interface SubFlags extends MqttFlags {
   subscribeOnly?: true
 }
 
-/** A broker that goes away is dialled again this often, as mosquitto_sub does. */
+/** A broker that goes away is dialed again this often, as mosquitto_sub does. */
 const RECONNECT_PERIOD_MS = 1_000
 
 const NEWLINE = Buffer.from('\n')
@@ -134,7 +134,7 @@ function sayReconnects({ client, address }: MqttSession): void {
   let isLost = false
   client.on('close', () => {
     if (!isLost && !client.disconnecting)
-      process.stderr.write(`shoalmq: the connection to ${address} is lost, dialling again\n`)
+      process.stderr.write(`shoalmq: the connection to ${address} is lost, dialing again\n`)
     isLost = true
   })
   client.on('connect', () => {

@@ -26,7 +26,7 @@ export function addTlsFlags(command: Command): Command {
     .option('--cafile <path>', 'PEM file of the authorities to believe instead')
     .option('--cert <path>', 'PEM file of our own certificate')
     .option('--key <path>', 'PEM file of its private key')
-    .option('--insecure', 'do not check that the certificate is for the host that was dialled')
+    .option('--insecure', 'do not check that the certificate is for the host that was dialed')
     .option('--psk <key>', 'pre-shared key in hexadecimal (visible to other users of this machine)', parseKey)
     .option('--psk-identity <identity>', 'whose key it is')
 }

@@ -183,7 +183,7 @@ export function registerClusterMetrics(registry: MetricRegistry, sources: Cluste
   }
 }
 
-/** One labelled value per peer. */
+/** One labeled value per peer. */
 function* perPeer(
   sources: ClusterMetricSources,
   read: (peer: PeerMetrics) => number | undefined,

@@ -28,7 +28,7 @@ export interface GroupSource {
 }
 
 /** A node without shared subscriptions. */
-export const NO_GROUPS: GroupSource = {
+const NO_GROUPS: GroupSource = {
   routes: () => [],
   digest: () => ({ count: 0, high: 0, low: 0 }),
   setListener() {},

@@ -1,7 +1,6 @@
 /** What a node keeps in its store for peers that are down. */
 
 import { z } from 'zod'
-import type { DeepReadonly } from './deep-freeze.js'
 import { duration, size } from './option.js'
 
 export const handoffSchema = z.strictObject({
@@ -16,5 +15,3 @@ export const handoffSchema = z.strictObject({
     'How long such a peer is owed what it missed, and keeps its routes; and how long a message waits for a member of a shared subscription. For peers whose sessions end with them it is `cluster.routeRetention`.',
   ),
 })
-
-export type HandoffSettings = DeepReadonly<z.output<typeof handoffSchema>>

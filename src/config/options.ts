@@ -95,7 +95,7 @@ const clusterSchema = z.strictObject({
   downAfter: duration(
     '5s',
     ['30ms', '10m'],
-    'Silence after which a peer is down: its link is closed and dialled again.',
+    'Silence after which a peer is down: its link is closed and dialed again.',
   ),
   routeRetention: duration(
     '60s',
@@ -174,7 +174,6 @@ export type ClusterOptions = Config['cluster']
 export type DnsOptions = ClusterOptions['dns']
 export type MqttOptions = Config['mqtt']
 export type SysOptions = Config['sys']
-export type LogOptions = Config['log']
 
 /** The configuration when nothing is said. */
 export const DEFAULTS: Config = deepFreeze(configSchema.parse({}))

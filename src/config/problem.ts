@@ -25,7 +25,7 @@ export class ConfigError extends Error {
 }
 
 /** One line: key, value, origin, message. */
-export function problemText({ key, value, origin, message }: ConfigProblem): string {
+function problemText({ key, value, origin, message }: ConfigProblem): string {
   const written = value === undefined ? '' : ` is ${value}`
   const from = origin === undefined ? '' : ` (${origin})`
   return `${key}${written}${from}: ${message}`

@@ -71,13 +71,12 @@ export const RULES: readonly Rule[] = [
   },
   {
     keys: ['cluster.seeds'],
-    check: ({ cluster }) =>
-      cluster.seeds.filter(hasNoPort).map((seed) => `${seed} has port 0, which cannot be dialled`),
+    check: ({ cluster }) => cluster.seeds.filter(hasNoPort).map((seed) => `${seed} has port 0, which cannot be dialed`),
   },
   {
     keys: ['cluster.advertise'],
     check: ({ cluster: { advertise } }) =>
-      advertise !== '' && hasNoPort(advertise) ? [`${advertise} has port 0, which cannot be dialled`] : [],
+      advertise !== '' && hasNoPort(advertise) ? [`${advertise} has port 0, which cannot be dialed`] : [],
   },
   {
     keys: ['listen', 'admin.listen', 'cluster.listen'],

@@ -1,7 +1,6 @@
 /** What a node keeps, where, and how safely. */
 
 import { z } from 'zod'
-import type { DeepReadonly } from './deep-freeze.js'
 import { choice } from './option.js'
 import { redisSchema } from './redis-options.js'
 
@@ -18,5 +17,3 @@ export const storeSchema = z.strictObject({
   ),
   redis: redisSchema.prefault({}),
 })
-
-export type StoreOptions = DeepReadonly<z.output<typeof storeSchema>>

@@ -20,7 +20,7 @@ function plain(word: string): string {
   return word.toLowerCase().replaceAll(/[_.-]/g, '')
 }
 
-/** Insertions, deletions, changes and swaps of neighbours that turn one word into the other. */
+/** Insertions, deletions, changes and swaps of neighbors that turn one word into the other. */
 function editDistance(from: string, to: string): number {
   let beforeLast: number[] = []
   let last = Array.from({ length: to.length + 1 }, (_, column) => column)

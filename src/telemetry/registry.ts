@@ -69,7 +69,7 @@ export class MetricRegistry {
     return counters
   }
 
-  /** A counter whose labelled values are read at scrape, for label sets that change slowly (peers, say). */
+  /** A counter whose labeled values are read at scrape, for label sets that change slowly (peers, say). */
   counterOf(
     description: MetricDescription,
     labelNames: readonly string[],

@@ -310,12 +310,12 @@ function writePairs(target: Buffer, at: number, id: number, pairs: readonly User
 }
 
 /** Bytes of a UTF-8 Encoded String with its length prefix. */
-export function stringSize(text: string): number {
+function stringSize(text: string): number {
   return 2 + checkLength(Buffer.byteLength(text))
 }
 
 /** Writes a UTF-8 Encoded String that `stringSize` has measured; returns the offset behind it. */
-export function writeString(target: Buffer, at: number, text: string): number {
+function writeString(target: Buffer, at: number, text: string): number {
   const length = target.write(text, at + 2)
   target.writeUInt16BE(length, at)
   return at + 2 + length

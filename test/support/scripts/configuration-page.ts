@@ -24,7 +24,7 @@ together before anything starts, and all problems are listed at once; \`shoalmq 
 Without more being said, a node serves its own machine only. These are refused until they are written down:
 
 - a listener that is not on loopback, without \`allowAnonymous: true\`, unless its clients have to prove who they are
-  (\`tls.verify: required\`, or pre-shared keys only);
+  (\`access.usersFile\`, \`tls.verify: required\`, or pre-shared keys only);
 - a cluster port that is not on loopback, without \`cluster.secret\` or \`cluster.secretFile\`.
 
 The secret is never a flag and never printed. The admin port has no login: think before moving it off loopback.
@@ -76,15 +76,24 @@ allowAnonymous: true
 
 const GROUP_TITLES: Readonly<Record<string, string>> = {
   '': 'The node',
+  store: 'The store',
+  'store.redis': 'Redis',
+  'store.redis.tls': 'TLS to Redis',
   tls: 'TLS',
   'tls.peerCertAs': 'Names from client certificates',
   access: 'Access',
   admin: 'Admin server',
   cluster: 'Cluster',
+  'cluster.tls': 'TLS between nodes',
   'cluster.dns': 'Discovery by DNS',
+  'cluster.mcast': 'Discovery by multicast',
+  'cluster.etcd': 'Discovery by etcd',
+  'cluster.k8s': 'Discovery by the Kubernetes API',
+  'cluster.handoff': 'What peers that are down are owed',
   mqtt: 'MQTT',
   'mqtt.overload': 'Overload',
   sys: 'System topics',
+  drain: 'Draining',
   log: 'Logs',
 }
 

@@ -154,7 +154,7 @@ test('sub dials again when its node goes away, and goes on when the node is back
   await pub('-t', 'again', '-m', 'before')
   await eventually(() => assert.equal(sub.output.stdout, 'before\n'), START)
   await node.stop()
-  await eventually(() => assert.match(sub.output.stderr, /is lost, dialling again\n/), START)
+  await eventually(() => assert.match(sub.output.stderr, /is lost, dialing again\n/), START)
   node = nodeAt(Number(port))
   await node.start()
   await eventually(() => assert.match(sub.output.stderr, /again\n(.*\n)*received SUBACK/), START)

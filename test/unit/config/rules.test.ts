@@ -151,7 +151,7 @@ const CASES: readonly RuleCase[] = [
     accepted: [{ SHOALMQ_CLUSTER__DISCOVERY: 'dns', SHOALMQ_CLUSTER__DNS__NAME: 'peers.example' }],
   },
   {
-    rule: 'addresses that are dialled have a port',
+    rule: 'addresses that are dialed have a port',
     refused: [
       { env: { SHOALMQ_CLUSTER__SEEDS: 'a:0' }, expected: /^cluster\.seeds: a:0 has port 0/ },
       { env: { SHOALMQ_CLUSTER__ADVERTISE: 'a:0' }, expected: /^cluster\.advertise: a:0 has port 0/ },
