@@ -27,7 +27,8 @@ export function* alarmConditions({ peers, views, linkBuffer }: AlarmSubjects, no
 }
 
 function* conditionsOf(peer: Peer, linkBuffer: number, now: number): Generator<AlarmCondition> {
-  const { name, state, flapping } = peer
+  const { name, state } = peer
+  const { flapping } = peer.links
   const { bytes } = peer.exchange.kept
   if (state === 'down') {
     yield { alarm: 'peer_down', subject: name, severity: 'critical', detail: `${name} does not answer` }

@@ -224,7 +224,7 @@ export class Membership {
       if (!isAddress(address) || (!isKnown && this.table.size >= MAXIMUM_PEERS)) continue
       const peer = this.ensurePeer(node)
       if (incarnation < peer.incarnation || peer.isLinked) continue
-      peer.addAddress(address, true)
+      peer.addresses.add(address, true)
       const dialer = this.dialers.get(node)
       dialer?.encourage()
       dialer?.dial(this.isFirst(node) ? 0 : SECOND_REDIAL_MS)
@@ -247,8 +247,8 @@ export class Membership {
   redial(peer: Peer): void {
     if (this.isStopping || this.apart || peer.hasDeparted) return
     const first = this.isFirst(peer.name) ? FIRST_REDIAL_MS : SECOND_REDIAL_MS
-    const pause = peer.flapping.pause(performance.now())
-    this.dialers.get(peer.name)?.dial(Math.max(pause, peer.isDenied ? DENIED_REDIAL_MS : first))
+    const pause = peer.links.flapping.pause(performance.now())
+    this.dialers.get(peer.name)?.dial(Math.max(pause, peer.links.isDenied ? DENIED_REDIAL_MS : first))
   }
 
   /** Removes a peer that has stopped; false when it is not known or still there. */
@@ -286,13 +286,13 @@ export class Membership {
   private async dialPeer(peer: Peer): Promise<DialOutcome> {
     let outcome: DialOutcome = 'done'
     // Planned before the link that has just broken came up: the next tick plans it anew.
-    if (peer.flapping.pause(performance.now()) > 0) return 'done'
-    for (const address of peer.knownAddresses) {
+    if (peer.links.flapping.pause(performance.now()) > 0) return 'done'
+    for (const address of peer.addresses.all) {
       if (peer.isLinked || peer.hasDeparted || this.isStopping || this.apart) return 'done'
-      const result = await this.connect(address, peer.isDenied)
+      const result = await this.connect(address, peer.links.isDenied)
       if (result.kind === 'linked' && result.node === peer.name) return 'done'
       // Somebody else lives there now.
-      if (result.kind === 'linked' || result.kind === 'self') peer.removeAddress(address)
+      if (result.kind === 'linked' || result.kind === 'self') peer.addresses.remove(address)
       outcome = result.kind === 'refused' ? 'refused' : 'failed'
     }
     return peer.isLinked ? 'done' : outcome
@@ -322,7 +322,7 @@ export class Membership {
     if (result.kind === 'self') seed.node = this.modules.self().node
     else if (result.kind === 'linked') {
       seed.node = result.node
-      this.table.get(result.node)?.addAddress(address, false)
+      this.table.get(result.node)?.addresses.add(address, false)
     }
     return result.kind === 'linked' || result.kind === 'self' ? 'done' : result.kind
   }
@@ -332,7 +332,7 @@ export class Membership {
     if (seed.node === this.modules.self().node) return true
     for (const peer of this.table.values()) {
       if (!peer.isLinked) continue
-      if (peer.name !== seed.node && !peer.knownAddresses.includes(address)) continue
+      if (peer.name !== seed.node && !peer.addresses.all.includes(address)) continue
       seed.node = peer.name
       return true
     }
@@ -341,7 +341,7 @@ export class Membership {
 
   /** Milliseconds for which the node that was found there is not to be dialed, because its link flaps. */
   private pauseOf({ node }: Seed): number {
-    return this.table.get(node ?? '')?.flapping.pause(performance.now()) ?? 0
+    return this.table.get(node ?? '')?.links.flapping.pause(performance.now()) ?? 0
   }
 
   private async connect(address: string, sole: boolean): Promise<ConnectResult> {
@@ -360,7 +360,7 @@ export class Membership {
     for (const peer of this.table.values()) {
       if (pause > this.options.heartbeatInterval) peer.forgive(pause)
       peer.checkSilence(now, this.tickInterval)
-      peer.checkData(now, this.tickInterval)
+      peer.links.checkData(now, this.tickInterval)
       const shownFor = peer.hasDeparted ? DEPARTED_SHOWN_MS : this.options.forgetAfter
       if (now - peer.stoppedAt > shownFor && this.forget(peer.name)) continue
       // Whatever a dialer has missed: a peer without a link is dialed, one that has stopped as well.
