@@ -216,6 +216,8 @@ export class CommitQueue<Table extends Part> implements TurnTask {
   private async commit(): Promise<void> {
     const { metrics } = this.modules
     const waiting = this.takeWaiting()
+    // Who becomes one of these while the commit is on its way waits for what is due then.
+    const patient = this.patient.splice(0)
     const taken = Array.from(
       this.tableList.values(),
       (table) => [table, table.takeDue()] as unknown as TakenKeys<Table>,
@@ -229,10 +231,11 @@ export class CommitQueue<Table extends Part> implements TurnTask {
       metrics.commits.value += 1
       metrics.seconds.observe((performance.now() - startedAt) / 1000)
       this.recovered()
-      this.tellKept(taken, [...this.patient.splice(0), ...waiting])
+      this.tellKept(taken, [...patient, ...waiting])
     } catch (error) {
       for (const [table, keys] of taken) table.putBack(keys)
       this.waiting = waiting.concat(this.waiting)
+      this.patient = patient.concat(this.patient)
       this.failed(asError(error), startedAt, waiting.length)
     } finally {
       this.committing = undefined

@@ -127,3 +127,50 @@ describe('what may wait for its commit', () => {
     await queue.stop()
   })
 })
+
+describe('who waits for a commit and cannot be refused', () => {
+  it('is not taken for kept by the commit that was on its way when patience ended', async () => {
+    const turn = new TurnQueue({ onError: (error) => assert.ifError(error) })
+    const metrics = createStoreMetrics(new MetricRegistry())
+    const commits: number[][] = []
+    const answers: ((isKept: boolean) => void)[] = []
+    const queue = new CommitQueue<Numbers>(
+      {
+        logFields: {},
+        write: async (taken) => {
+          const numbers = taken.flatMap(([, keys]) => [...keys])
+          if (!(await new Promise<boolean>((answer) => answers.push(answer)))) throw new Error('away')
+          commits.push(numbers)
+          return 0
+        },
+        reasonOf: () => 'unreachable',
+      },
+      { patience: 500, retryDelay: () => 1_000 },
+      { turn, metrics, log: pino({ level: 'silent' }) },
+    )
+    const numbers = queue.add('numbers', (onChange: OnChange) => new Numbers(onChange))
+    numbers.changed(1, undefined)
+    await eventually(() => assert.equal(answers.length, 1))
+    answers[0]?.(false)
+    await eventually(() => assert.equal(metrics.failures.unreachable.value, 1))
+    const patienceIsOver = performance.now() + 500
+    queue.found()
+    await eventually(() => assert.equal(answers.length, 2))
+    let keptWhenReleased: number[] | undefined
+    numbers.changed(2, {
+      hold() {},
+      release() {
+        keptWhenReleased ??= commits.flat()
+      },
+    })
+    assert.equal(queue.isFailing, false)
+    // The node stands still, so that no timer is early.
+    while (performance.now() < patienceIsOver);
+    await eventually(() => assert.equal(queue.isFailing, true))
+    answers[1]?.(true)
+    await eventually(() => assert.equal(answers.length, 3))
+    answers[2]?.(true)
+    await eventually(() => assert.deepEqual(keptWhenReleased, [1, 2]))
+    await queue.stop()
+  })
+})
