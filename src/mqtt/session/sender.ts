@@ -182,6 +182,7 @@ export class Sender {
   /** A commit is done: what it has covered goes out. */
   committed(): void {
     const { outlet } = this
+    let hasRoom = false
     for (const gated of this.backlog.durability?.openGate() ?? []) {
       if (!('isKept' in gated)) {
         outlet?.sendPubcomp(gated.packetId, gated.reasonCode)
@@ -190,13 +191,13 @@ export class Sender {
       if (this.backlog.inFlight?.get(gated.packetId) !== gated) continue
       gated.isKept = true
       // On a connection that has begun since, it was passed over in the order of sending, for this moment.
-      if (gated.isSent && outlet !== undefined) this.sendKept(outlet, gated)
+      if (gated.isSent && outlet !== undefined) {
+        this.sendAgain(outlet, gated)
+        hasRoom ||= this.backlog.inFlight.get(gated.packetId) !== gated
+      }
     }
-  }
-
-  private sendKept(outlet: Outlet, entry: InFlight): void {
-    if (entry.releaseOrder > 0) outlet.sendPubrel(entry.packetId)
-    else this.sendAgain(outlet, entry)
+    // What could not be sent makes room, and nobody acknowledges it.
+    if (hasRoom) this.pump()
   }
 
   private finish(entry: InFlight): InFlight {

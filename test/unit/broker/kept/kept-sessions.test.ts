@@ -199,4 +199,17 @@ describe('sessions that are kept', () => {
     assert.ok(node.metrics.entries.value >= before + 3, 'both messages and the progress of a session')
     await node.stop()
   })
+
+  it('go on with the next message when one that waited for its packet id to be kept is too large for its client now', async (t) => {
+    const node = await open(directoryFor(t))
+    const session = node.begin('a')
+    session.attach(new RecordingOutlet({ sendMaximum: 1 }))
+    const holds = [publish([session], 'x'.repeat(500), 2), publish([session], 'next')]
+    session.detach()
+    const outlet = new RecordingOutlet({ sendMaximum: 1, maximumPacketSize: 100 })
+    session.attach(outlet)
+    await untilReleased(...holds)
+    assert.deepEqual([outlet.take(), session.queueLength], [['next'], 0])
+    await node.stop()
+  })
 })
