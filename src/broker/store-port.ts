@@ -22,6 +22,11 @@ export interface TableContents {
    * keep it again: of a table that cannot say, only what changes from then on.
    */
   keys?(): Iterable<string>
+  /**
+   * Whether `read` has something for this key: asked outside commits, by the same store. To be there where an owner takes
+   * what was read for what will be kept.
+   */
+  has?(key: string): boolean
 }
 
 /** A table as the store sees it. */

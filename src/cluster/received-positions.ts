@@ -173,6 +173,10 @@ export class ReceivedPositions implements TableContents {
     return this.senders.keys()
   }
 
+  has(sender: string): boolean {
+    return this.senders.has(sender)
+  }
+
   read(sender: string): Buffer | undefined {
     const positions = this.senders.get(sender)
     if (positions === undefined) return undefined

@@ -25,6 +25,7 @@ export class TableShelf implements StoreShelf {
       },
       kept: (key) => this.keepEntry(Number(key)),
       keys: () => Array.from(this.entries.keys(), keyOf),
+      has: (key) => this.entries.has(Number(key)),
     })
   }
 

@@ -47,6 +47,10 @@ export class TestTable implements TableContents {
     return this.entries.keys()
   }
 
+  has(key: string): boolean {
+    return this.entries.has(key)
+  }
+
   content(): [string, string][] {
     return [...this.entries].map(([key, value]): [string, string] => [key, value.toString()]).sort()
   }

@@ -88,6 +88,7 @@ export class KeptSessions implements MessageReceivers {
       },
       restore: (clientId, value) => this.restoreRecord(clientId, decodeRecord(value)),
       keys: () => this.byClient.keys(),
+      has: (clientId) => this.byClient.has(clientId),
     })
     this.progress = store.table('session-progress', {
       read: (clientId) => {
@@ -97,6 +98,7 @@ export class KeptSessions implements MessageReceivers {
       restore: (clientId, value) => this.restoreProgress(clientId, decodeProgress(value)),
       kept: (clientId) => this.byClient.get(clientId)?.entry.session.committed(),
       keys: () => this.byClient.keys(),
+      has: (clientId) => this.byClient.has(clientId),
     })
     this.messages.keepOn(store.shelf('session-messages', this.messages))
     this.releasing = new ReleaseEnded(this.messages, modules.turn)

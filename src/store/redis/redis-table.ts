@@ -31,7 +31,8 @@ export class RedisTable extends DueTable implements RedisPart {
   }
 
   has(field: string): boolean {
-    return this.contents.read(field) !== undefined
+    const { contents } = this
+    return contents.has === undefined ? contents.read(field) !== undefined : contents.has(field)
   }
 
   writeAgain(field: string): void {

@@ -206,6 +206,28 @@ describe('the store in Redis, when Redis has lost what it had', () => {
     assert.deepEqual([restored.length, restored[0], restored.at(-1)], [5_998, [2, 'another'], [6_000, 'entry 6000']])
   })
 
+  it('reads entries only for what it writes, so that no owner takes something for kept that is not', async (t) => {
+    const server = await redisFor(t)
+    const bed = redisBed(t, () => ({ url: server.url }))
+    const open = await OpenTable.open(bed)
+    // Each read gives something else, as of an owner who moves on while Redis answers.
+    const read = new Map<string, number>()
+    const kept = new Map<string, number>()
+    open.table.read = (key) => {
+      read.set(key, (read.get(key) ?? 0) + 1)
+      return Buffer.from(String(read.get(key)))
+    }
+    open.table.kept = (key) => kept.set(key, read.get(key) ?? 0)
+    await untilReleased(open.set('a', 'x'), open.set('b', 'x'))
+    await server.ask('flushall')
+    await untilReleased(open.set('a', 'y'))
+    const table = `shoalmq:{test/${bed.name}}:table:words`
+    await eventually(async () => assert.equal(await server.ask('hlen', table), '2'), LONG)
+    await open.life.stop()
+    const found = await Promise.all(['a', 'b'].map(async (key) => Number(await server.ask('hget', table, key))))
+    assert.deepEqual([kept.get('a'), kept.get('b')], found)
+  })
+
   it('finds that with its next sign of life, when nothing is due', async (t) => {
     const server = await redisFor(t)
     const bed = redisBed(t, () => ({ url: server.url }))
