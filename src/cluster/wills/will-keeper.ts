@@ -40,7 +40,7 @@ interface Life {
   isOver: boolean
   /** What was published or cancelled since it is: for the node itself, if it is alive after all. */
   readonly voided: Map<string, number>
-  /** Until when it is told so on each new link, as `performance.now` tells. */
+  /** Until when it is told so on each new link, as `performance.now` tells; Infinity until it has one. */
   toldUntil: number
 }
 
@@ -171,7 +171,7 @@ export class WillKeeper {
 
   /** It was only cut off; it sends its wills again. */
   private revive(life: Life): void {
-    if (life.isOver) life.toldUntil = performance.now() + TOLD_MS
+    if (life.isOver || life.toldUntil === Number.POSITIVE_INFINITY) life.toldUntil = performance.now() + TOLD_MS
     life.isOver = false
     life.copies.clear()
     const wills = Array.from(life.voided, ([clientId, epoch]) => ({ clientId, epoch }))
@@ -194,9 +194,12 @@ export class WillKeeper {
   }
 
   /** Nobody else is to publish it, nor its own node. */
-  private settle({ owner, copies, voided }: Life, clientId: string, { epoch, keepers }: Copy): void {
+  private settle(life: Life, clientId: string, { epoch, keepers }: Copy): void {
+    const { owner, copies, voided } = life
     copies.delete(clientId)
     voided.set(clientId, epoch)
+    // Also a node that is silent and not taken for down yet is to hear of it, whenever it is heard again.
+    life.toldUntil = Number.POSITIVE_INFINITY
     const value = { owner, wills: [{ clientId, epoch }] }
     for (const keeper of keepers) {
       if (keeper !== this.modules.self) this.modules.send(keeper, { $case: 'willsVoid', value })

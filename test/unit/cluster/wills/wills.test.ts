@@ -180,6 +180,17 @@ describe('wills that nodes keep for each other', () => {
     assert.deepEqual(room.published, ['c by n2@b', 'slow by n2@b'])
   })
 
+  it('tells a node that was silent, and never taken for down, what was published for a client that came elsewhere', () => {
+    const room = new Room()
+    room.copies.keep('c', 1, will())
+    room.there.delete(OWNER)
+    for (const keeper of KEEPERS) room.keeper(keeper).clientCame('n4@d', 'c', false)
+    room.pass(1_000)
+    assert.equal(room.published[0], 'c by n2@b')
+    room.ownerUp(LIFE)
+    assert.equal(room.voided[0], 'c')
+  })
+
   it('tells a node that is back on each of its new links, since the first may be replaced', () => {
     const room = new Room()
     room.copies.keep('c', 1, will())
