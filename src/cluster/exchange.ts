@@ -224,7 +224,8 @@ export class Exchange implements TurnTask {
   /** Puts a mark of a session that moves behind the QoS 1 and 2 messages until now. */
   mark(mark: TakeoverMark): void {
     this.wake()
-    this.kept.mark(encodeMark(mark))
+    // Each mark of an adoption stands where it was made; of a move the first one counts.
+    this.kept.mark(encodeMark(mark), mark.estate === undefined)
   }
 
   /** Adds a QoS 1 or 2 message; false when the lane is full. See `KeptLane.offer`. */

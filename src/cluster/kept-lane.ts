@@ -16,6 +16,7 @@ import { PLAIN_HEAD } from './entry-extension.js'
 import type { HintQueue } from './hint-queue.js'
 import { type KeptBatch, NO_PENDINGS, TAKEN } from './kept-batch.js'
 import type { LaneOptions } from './loose-lane.js'
+import { UnheardMarks } from './unheard-marks.js'
 import type { BatchOrigin, LinkBodyOf } from './wire.js'
 
 /**
@@ -38,6 +39,7 @@ export class KeptLane {
   /** How many of `batches` were written to the link that is open now. */
   private written = 0
   private pendings: PendingPublish[] = []
+  private readonly marks = new UnheardMarks()
   private held = 0
   private waiting = 0
   /** Since when the lane is over its limit. */
@@ -123,9 +125,13 @@ export class KeptLane {
     return true
   }
 
-  /** Puts a mark behind all messages until now; a few bytes, for which a full lane has room. */
-  mark(mark: Uint8Array): void {
+  /**
+   * Puts a mark behind all messages until now; a few bytes, for which a full lane has room.
+   * @param isIdempotent nothing is to be done when the same mark is on its way to the peer
+   */
+  mark(mark: Uint8Array, isIdempotent = false): void {
     const { hints } = this
+    if (isIdempotent && !this.marks.add(mark)) return
     if (hints?.isShelving === true) return hints.addMark(mark)
     this.writer.seal()
     // Messages that wait for a commit are before the mark, and what comes after it stays behind.
@@ -235,6 +241,7 @@ export class KeptLane {
     const pendings = this.takePendings()
     this.oldestSequence += this.batches.length
     this.writer.clear()
+    this.marks.clear()
     this.forget()
     // Last, because an answered publisher may send at once.
     release(pendings)
@@ -248,6 +255,7 @@ export class KeptLane {
     for (const batch of [...this.batches]) if (batch.origin !== undefined) this.take(batch)
     const waiting = hints.takePendings()
     hints.dropAll()
+    this.marks.clear()
     this.unblock(Infinity)
     release(waiting)
     this.onReady()
@@ -297,6 +305,7 @@ export class KeptLane {
   private take(batch: KeptBatch): void {
     const { sealed, pendings, origin } = batch
     if (sealed === TAKEN) return
+    this.marks.heard(sealed)
     batch.sealed = TAKEN
     batch.pendings = NO_PENDINGS
     this.held -= sealed.bytes

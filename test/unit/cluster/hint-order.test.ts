@@ -45,8 +45,24 @@ class Outgoing {
     this.lane.mark(Buffer.from(mark))
   }
 
+  /** Asked for, and perhaps not for the first time. */
+  markAgain(text: string): void {
+    this.lane.mark(Buffer.from(text), true)
+  }
+
+  /** In the store, when all that was to be written is. */
+  get storedCount(): number {
+    this.commit()
+    this.commit()
+    return this.store.entries('hints')
+  }
+
   shelve(): void {
     this.lane.shelve()
+  }
+
+  giveUp(): void {
+    this.lane.settle()
   }
 
   /** Begins one, or ends the one that has begun. */
@@ -115,6 +131,30 @@ describe('a mark of a session that moves', () => {
       }),
       { numRuns: 500 },
     )
+  })
+
+  it('is in the store once as long as the peer has not got it, however often it is asked for', () => {
+    const outgoing = new Outgoing()
+    outgoing.markAgain('before the peer is down')
+    outgoing.shelve()
+    for (let count = 0; count < 100; count += 1) {
+      outgoing.markAgain('before the peer is down')
+      outgoing.markAgain('since then')
+    }
+    assert.equal(outgoing.storedCount, 2)
+    outgoing.finish()
+    outgoing.markAgain('since then')
+    outgoing.finish()
+    assert.deepEqual(outgoing.sent, ['before the peer is down', 'since then', 'since then'])
+  })
+
+  it('goes again when what the peer was owed has been given up', () => {
+    const outgoing = new Outgoing()
+    outgoing.markAgain('one')
+    outgoing.giveUp()
+    outgoing.markAgain('one')
+    outgoing.finish()
+    assert.deepEqual(outgoing.sent, ['one'])
   })
 })
 
