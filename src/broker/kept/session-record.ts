@@ -73,7 +73,7 @@ export function decodeRecord(bytes: Buffer): SessionRecord {
       ]),
     }
   } catch (error) {
-    throw new NodeError('a session in the store cannot be read', { code: 'SESSION_RECORD_INVALID' }, { cause: error })
+    throw unreadable(error)
   }
 }
 
@@ -131,7 +131,7 @@ export function decodeProgress(bytes: Buffer): SessionProgress {
   const receivedAt = HEAD_BYTES + IN_FLIGHT_BYTES * inFlightCount
   const feedsAt = receivedAt + 2 * receivedCount
   if (counts === undefined || bytes.readUInt16BE(14) !== VERSION || feedsAt > bytes.length) {
-    throw new NodeError('a session in the store cannot be read', { code: 'SESSION_RECORD_INVALID' })
+    throw unreadable()
   }
   const inFlight = Array.from({ length: inFlightCount }, (_, index) => {
     const at = HEAD_BYTES + IN_FLIGHT_BYTES * index
@@ -148,6 +148,18 @@ export function decodeProgress(bytes: Buffer): SessionProgress {
     lastPacketId: bytes.readUInt16BE(8),
     inFlight,
     received: Array.from({ length: receivedCount }, (_, index) => bytes.readUInt16BE(receivedAt + 2 * index)),
-    retainedFeeds: feedsAt === bytes.length ? [] : (JSON.parse(bytes.toString('utf8', feedsAt)) as string[]),
+    retainedFeeds: feedsAt === bytes.length ? [] : decodeFeeds(bytes.toString('utf8', feedsAt)),
   }
+}
+
+function decodeFeeds(text: string): string[] {
+  try {
+    return JSON.parse(text) as string[]
+  } catch (error) {
+    throw unreadable(error)
+  }
+}
+
+function unreadable(cause?: unknown): NodeError<{ code: 'SESSION_RECORD_INVALID' }> {
+  return new NodeError('a session in the store cannot be read', { code: 'SESSION_RECORD_INVALID' }, { cause })
 }
