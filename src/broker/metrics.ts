@@ -6,7 +6,7 @@ import { createMqttMetrics } from '../mqtt/metrics.js'
 import { createSessionMetrics, type SessionMetrics } from '../mqtt/session/session-metrics.js'
 import type { Counter, MetricRegistry } from '../telemetry/registry.js'
 import { RETAINED_REFUSALS, type RetainedRefusal } from './retained.js'
-import { WAITING_DROPS } from './waiting-groups.js'
+import { WAITING_DROPS } from './waiting-room.js'
 
 /** What the gauges read; the broker supplies it. */
 export interface BrokerGauges {

@@ -32,6 +32,8 @@ const OPTIONS: SubscriptionOptions = {
   subscriptionId: undefined,
 }
 
+const LIMITS = { bytes: 1_000_000, retention: 3_600_000 }
+
 /** Notes what goes to groups on other nodes, and whether it is to be in the store first. */
 class Forwarded implements Forwarder {
   readonly got: string[] = []
@@ -43,13 +45,18 @@ class Forwarded implements Forwarder {
     targets: GroupTargets | undefined,
   ): void {
     for (let index = 0; index < (targets?.count ?? 0); index += 1) {
-      this.got.push(`${message.payload.toString()} for ${targets?.keys[index]} on ${targets?.nodes[index]}`)
+      this.got.push(sentTo(message.payload.toString(), targets?.keys[index], targets?.nodes[index]))
     }
     this.pendings.push(pending)
   }
   whenRoutesConfirmed(done: () => void): void {
     done()
   }
+}
+
+/** How `Forwarded` notes it. */
+function sentTo(payload: string, key = KEY, node = PEER): string {
+  return `${payload} for ${key} on ${node}`
 }
 
 /** A session here. */
@@ -72,7 +79,7 @@ class Member implements Subscriber {
 }
 
 /** One life of a node. */
-function begin(disk: MemoryDisk, limits = { bytes: 1_000_000, retention: 3_600_000 }) {
+function begin(disk: MemoryDisk = new Map(), limits = LIMITS) {
   const store = new MemoryStore(disk)
   store.isManual = true
   const groups = new SharedGroups<Subscriber>({ strategy: 'round_robin', strategies: {}, node: 'n1@test' })
@@ -113,23 +120,42 @@ function begin(disk: MemoryDisk, limits = { bytes: 1_000_000, retention: 3_600_0
     else groups.withdraw(PEER, key)
   }
   const turnOver = async (): Promise<void> => new Promise((resolve) => setImmediate(resolve))
-  return { store, groups, metrics, publisher, forwarded, waiting, publish, tell, turnOver }
+  /** The peer is not to be reached, with its members. */
+  const lose = (): void => {
+    groups.setReach(PEER, 'lost')
+  }
+  /** It can be reached again. */
+  const find = async (): Promise<void> => {
+    groups.setReach(PEER, 'reachable')
+    publisher.groupsChanged(0)
+    await turnOver()
+  }
+  return { store, groups, metrics, publisher, forwarded, waiting, publish, tell, turnOver, lose, find }
+}
+
+/** The same, when all nodes have told their groups, and the only member is with a peer that is not to be reached. */
+function beginOutOfReach(disk?: MemoryDisk, limits = LIMITS) {
+  const node = begin(disk, limits)
+  node.publisher.groupsChanged(0)
+  node.tell(1)
+  node.lose()
+  return node
+}
+
+/** What waits on a disk, as another node would inherit it. */
+function valuesOn(disk: MemoryDisk): Buffer[] {
+  return [...(disk.get('group-messages') ?? [])].map(([, value]) => Buffer.from(value))
 }
 
 describe('messages that wait for a member of their group', () => {
   it('are kept before their publisher is answered, and go to whoever is there first', async () => {
-    const node = begin(new Map())
-    node.publisher.groupsChanged(0)
-    node.tell(1)
-    node.groups.setReach(PEER, 'lost')
+    const node = beginOutOfReach()
     const hold = node.publish('one')
     assert.equal(hold.holds, 2)
     node.store.commit()
     assert.deepEqual([hold.holds, node.waiting.length, node.forwarded.got], [1, 1, []])
-    node.groups.setReach(PEER, 'reachable')
-    node.publisher.groupsChanged(0)
-    await node.turnOver()
-    assert.deepEqual(node.forwarded.got, [`one for ${KEY} on ${PEER}`])
+    await node.find()
+    assert.deepEqual(node.forwarded.got, [sentTo('one')])
     assert.equal(
       node.forwarded.pendings[0]?.isRemembered,
       true,
@@ -142,10 +168,7 @@ describe('messages that wait for a member of their group', () => {
 
   it('are there after a restart, also before anybody has told of the group', async () => {
     const disk: MemoryDisk = new Map()
-    const before = begin(disk)
-    before.publisher.groupsChanged(0)
-    before.tell(1)
-    before.groups.setReach(PEER, 'lost')
+    const before = beginOutOfReach(disk)
     before.publish('one', 2)
     before.publish('two', 2)
     before.store.commit()
@@ -156,14 +179,11 @@ describe('messages that wait for a member of their group', () => {
     node.tell(1)
     node.publisher.groupsChanged(0)
     await node.turnOver()
-    assert.deepEqual(node.forwarded.got, [`one for ${KEY} on ${PEER}`, `two for ${KEY} on ${PEER}`])
+    assert.deepEqual(node.forwarded.got, [sentTo('one'), sentTo('two')])
   })
 
   it('stay in front of what comes for their group meanwhile', async () => {
-    const node = begin(new Map())
-    node.publisher.groupsChanged(0)
-    node.tell(1)
-    node.groups.setReach(PEER, 'lost')
+    const node = beginOutOfReach()
     node.publish('one')
     node.groups.setReach(PEER, 'reachable')
     node.publish('two')
@@ -173,12 +193,12 @@ describe('messages that wait for a member of their group', () => {
     node.publish('three')
     assert.deepEqual(
       node.forwarded.got,
-      ['one', 'two', 'three'].map((payload) => `${payload} for ${KEY} on ${PEER}`),
+      ['one', 'two', 'three'].map((payload) => sentTo(payload)),
     )
   })
 
   it('go to groups that turn out to be there, and to those that had them not again', async () => {
-    const node = begin(new Map())
+    const node = begin()
     const member = new Member()
     const known = '$share/known/a/b'
     node.groups.subscribe(member, known, OPTIONS)
@@ -190,7 +210,7 @@ describe('messages that wait for a member of their group', () => {
     node.tell(1, known)
     node.publisher.groupsChanged(1)
     await node.turnOver()
-    assert.deepEqual(node.forwarded.got, [`one for ${KEY} on ${PEER}`])
+    assert.deepEqual(node.forwarded.got, [sentTo('one')])
     node.publish('two', 2)
     const later = '$share/later/a/+'
     node.groups.place('n3@test', { filter: later, id: 8, connected: 1, members: 1 })
@@ -204,7 +224,7 @@ describe('messages that wait for a member of their group', () => {
     ]) {
       assert.deepEqual(
         node.forwarded.got.filter((text) => text.includes(`${key}`)),
-        ['one', 'two', 'new'].map((payload) => `${payload} for ${key} on ${at}`),
+        ['one', 'two', 'new'].map((payload) => sentTo(payload, key, at)),
       )
     }
     node.store.commit()
@@ -215,10 +235,7 @@ describe('messages that wait for a member of their group', () => {
 
   it('stay as long as a session that gets one cannot keep it', async () => {
     const disk: MemoryDisk = new Map()
-    const node = begin(disk)
-    node.publisher.groupsChanged(0)
-    node.tell(1)
-    node.groups.setReach(PEER, 'lost')
+    const node = beginOutOfReach(disk)
     node.publish('one', 2)
     node.store.commit()
     const member = new Member()
@@ -239,13 +256,13 @@ describe('messages that wait for a member of their group', () => {
     dead.publisher.groupsChanged(1)
     dead.publish('for unknown groups', 2)
     dead.tell(1)
-    dead.groups.setReach(PEER, 'lost')
+    dead.lose()
     dead.publisher.groupsChanged(1)
     dead.publish('for one', 2)
     dead.store.commit()
-    const values = [...(disk.get('group-messages') ?? [])].map(([, value]) => Buffer.from(value))
+    const values = valuesOn(disk)
     assert.equal(values.length, 3, 'one of them for one group, and for those that may turn out to be there')
-    const heir = begin(new Map())
+    const heir = begin()
     heir.publisher.groupsChanged(0)
     heir.tell(1)
     let isKept = false
@@ -257,23 +274,15 @@ describe('messages that wait for a member of their group', () => {
     heir.store.commit()
     await heir.turnOver()
     assert.equal(isKept, true)
-    assert.deepEqual(heir.forwarded.got.sort(), [
-      `for one for ${KEY} on ${PEER}`,
-      `for unknown groups for ${KEY} on ${PEER}`,
-    ])
+    assert.deepEqual(heir.forwarded.got.sort(), [sentTo('for one'), sentTo('for unknown groups')])
     dead.waiting.disown()
-    dead.groups.setReach(PEER, 'reachable')
-    dead.publisher.groupsChanged(0)
-    await dead.turnOver()
+    await dead.find()
     assert.deepEqual(dead.forwarded.got, [])
   })
 
   it('are dropped and counted when the group has ended everywhere, when they are too old, and beyond the bound', async (t) => {
-    const node = begin(new Map(), { bytes: 1_000, retention: 600_000 })
+    const node = beginOutOfReach(undefined, { bytes: 1_000, retention: 600_000 })
     const { waitingDropped } = node.metrics
-    node.publisher.groupsChanged(0)
-    node.tell(1)
-    node.groups.setReach(PEER, 'lost')
     for (let count = 0; count < 20; count += 1) node.publish('x'.repeat(100))
     assert.equal(node.waiting.length + waitingDropped.full.value, 20)
     assert.ok(node.waiting.bytes <= 1_000)
@@ -292,12 +301,32 @@ describe('messages that wait for a member of their group', () => {
     assert.equal(waitingDropped.too_old.value, 1)
   })
 
+  it('are dropped when they are too old wherever they stand, since another node has left them', async (t) => {
+    const disk: MemoryDisk = new Map()
+    const dead = beginOutOfReach(disk)
+    dead.publish('old')
+    dead.store.commit()
+    const node = beginOutOfReach()
+    const now = Date.now()
+    t.mock.method(Date, 'now', () => now + LIMITS.retention / 2)
+    node.publish('young')
+    void node.publisher.inheritWaiting(valuesOn(disk))
+    await node.turnOver()
+    assert.equal(node.waiting.length, 2)
+    t.mock.method(Date, 'now', () => now + LIMITS.retention + 60_000)
+    node.publisher.groupsChanged(0)
+    await node.turnOver()
+    assert.equal(node.metrics.waitingDropped.too_old.value, 1)
+    await node.find()
+    assert.deepEqual(node.forwarded.got, [sentTo('young')])
+  })
+
   it('are given out no faster than their members take them', async (t) => {
-    const node = begin(new Map())
+    const node = begin()
     t.after(() => node.waiting.stop())
     node.publisher.groupsChanged(0)
     node.tell(1)
-    node.groups.setReach(PEER, 'lost')
+    node.lose()
     const payloads = Array.from({ length: 1_200 }, (_, number) => `${number}`)
     for (const payload of payloads) node.publish(payload)
     const member = new Member()
@@ -313,32 +342,32 @@ describe('messages that wait for a member of their group', () => {
   })
 
   it('have no room for more, or a store that fails: who publishes for such a group is refused, and nobody else', () => {
-    const node = begin(new Map(), { bytes: 2_000, retention: 600_000 })
+    const node = begin(undefined, { bytes: 2_000, retention: 600_000 })
     const canKeep = (topic: string): boolean =>
       node.publisher.canKeep(Message.from(topic, Buffer.alloc(100), { qos: 1 }))
     node.publisher.groupsChanged(0)
     node.tell(1)
     assert.equal(canKeep('a/b'), true)
-    node.groups.setReach(PEER, 'lost')
+    node.lose()
     while (canKeep('a/b')) node.publish('x'.repeat(100))
     assert.equal(node.metrics.waitingDropped.full.value, 0, 'refused before anything is dropped')
     assert.equal(canKeep('other'), true)
-    const failing = begin(new Map())
+    const failing = begin()
     failing.publisher.groupsChanged(0)
     failing.tell(1)
     failing.store.isFailing = true
     assert.equal(failing.publisher.canKeep(Message.from('a/b', Buffer.alloc(1), { qos: 1 })), true, 'a member is there')
-    failing.groups.setReach(PEER, 'lost')
+    failing.lose()
     assert.equal(failing.publisher.canKeep(Message.from('a/b', Buffer.alloc(1), { qos: 1 })), false)
   })
 
   it('leave half of the room to groups that are known', () => {
-    const node = begin(new Map(), { bytes: 4_000, retention: 600_000 })
+    const node = begin(undefined, { bytes: 4_000, retention: 600_000 })
     node.publisher.groupsChanged(1)
     for (let count = 0; count < 40; count += 1) node.publish('x'.repeat(100))
     assert.ok(node.waiting.bytes <= 2_000 && node.metrics.waitingDropped.full.value > 0)
     node.tell(1)
-    node.groups.setReach(PEER, 'lost')
+    node.lose()
     const { length } = node.waiting
     node.publish('y'.repeat(100))
     assert.equal(node.waiting.length, length + 1)
@@ -346,19 +375,16 @@ describe('messages that wait for a member of their group', () => {
 
   it('are counted where they cannot be read, and the others go on', async () => {
     const before: MemoryDisk = new Map()
-    const dead = begin(before)
-    dead.publisher.groupsChanged(0)
-    dead.tell(1)
-    dead.groups.setReach(PEER, 'lost')
+    const dead = beginOutOfReach(before)
     dead.publish('one', 2)
     dead.store.commit()
-    const values = [...(before.get('group-messages') ?? [])].map(([, value]) => Buffer.from(value))
-    const heir = begin(new Map())
+    const values = valuesOn(before)
+    const heir = begin()
     heir.publisher.groupsChanged(0)
     heir.tell(1)
     void heir.publisher.inheritWaiting([Buffer.alloc(0), ...values])
     await heir.turnOver()
-    assert.deepEqual(heir.forwarded.got, [`one for ${KEY} on ${PEER}`])
+    assert.deepEqual(heir.forwarded.got, [sentTo('one')])
     assert.equal(heir.metrics.waitingDropped.unreadable.value, 1)
   })
 })
