@@ -84,6 +84,7 @@ export class Broker extends Aedes implements ForwardedSink, DirectorySink {
   /** From now on a client ID has one connection in the whole cluster. */
   claimThrough(directory: Directory, takeovers: Takeovers = NO_TAKEOVERS): void {
     this.parts.opener.claimThrough(directory, takeovers)
+    this.host.doubt = takeovers
   }
 
   publishWillOf(clientId: string, will: Will): void {

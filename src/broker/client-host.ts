@@ -7,7 +7,7 @@ import type { Aedes, ConnectPacket as AedesConnectPacket, AedesPublishPacket, Pu
 import type { Logger } from 'pino'
 import type { CloseReason } from '../mqtt/close-reason.js'
 import type { Connection } from '../mqtt/connection.js'
-import type { ConnectionModules, Grant, Host, OpenOutcome } from '../mqtt/host.js'
+import type { ConnectionModules, Doubt, Grant, Host, OpenOutcome } from '../mqtt/host.js'
 import type { InFlight } from '../mqtt/session/in-flight-window.js'
 import type { Keeping, Session } from '../mqtt/session/session.js'
 import type { Message } from '../mqtt/wire/message.js'
@@ -54,6 +54,7 @@ const SESSION_AWAY = 'the node that has the session is down, and another is abou
 
 export class ClientHost implements Host, AccessReviewer {
   readonly modules: ConnectionModules
+  doubt: Doubt | undefined
   /** Every socket, those without a session yet included. */
   readonly connections = new Set<Connection>()
   private readonly aedes: Aedes

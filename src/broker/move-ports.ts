@@ -203,6 +203,8 @@ export interface Takeovers {
   reclaim(clientId: string): void
   /** False while this node may have been taken for dead, and what it has may be another's: nearly never. */
   readonly isSure: boolean
+  /** True while this process, which has stood still, asks whether it was taken for dead: nothing that has come is taken in. */
+  readonly isInDoubt: boolean
   /** `done` is called once: with true when it is sure, with false when it is not by `until`, as `performance.now` tells. */
   whenSure(until: number, done: (isSure: boolean) => void): void
   /** Whether there may be sessions that the directory does not know of; nearly always there are none. */
@@ -234,6 +236,7 @@ export const NO_TAKEOVERS: Takeovers = {
   discard() {},
   reclaim() {},
   isSure: true,
+  isInDoubt: false,
   whenSure(_until, done) {
     done(true)
   },

@@ -68,6 +68,7 @@ export class PeerFactory {
       counters,
       handoff: new Handoff(this.options, { metrics, onExpired: () => created.abandon('hint_expired'), log }),
       log,
+      isInDoubt: () => moves.isInDoubt,
       onGivenUp: (peer) => {
         members.forget(name)
         if (peer.hasDeparted) positions.forget(name)

@@ -37,6 +37,8 @@ export interface PeerLinksModules {
   /** With the peer as it lives now. */
   readonly exchange: () => Exchange
   readonly onMembers: (members: readonly Member[]) => void
+  /** This process has stood still, and may have been taken for dead. */
+  readonly isInDoubt: () => boolean
   readonly counters: PeerCounters
   readonly log: Logger
 }
@@ -158,6 +160,8 @@ export class PeerLinks implements LinkOwner {
   onLinkMessage(link: Link, body: LinkBody): void {
     if (link !== this.used) return
     const { listener, counters, log, name } = this.modules
+    // What has come while this process stood still may be for sessions that are another's by now: it comes again on the next link.
+    if (this.modules.isInDoubt()) return link.close(new NodeError('this node has stood still', { code: 'STOOD_STILL' }))
     listener.hear()
     try {
       assertSpoken(link.protocol, body)

@@ -31,6 +31,8 @@ export interface PeerModules {
   counters: PeerCounters
   handoff: Handoff
   log: Logger
+  /** This process has stood still, and may have been taken for dead. */
+  isInDoubt: () => boolean
   /** A link came up; `isNews` when it is the first of this incarnation. */
   onUp: (peer: Peer, isNews: boolean) => void
   /** A beat to it cannot wait: its first one asks for the round trip, or one of the two doubts the other. */
@@ -66,11 +68,12 @@ export class Peer implements LinksListener, PeerMetrics, SeenPeer, DescribedPeer
     options: PeerOptions,
     private readonly modules: PeerModules,
   ) {
-    const { counters, onMembers, log } = modules
+    const { counters, onMembers, isInDoubt, log } = modules
     this.counters = counters
     this.life = new PeerState(name, log)
     this.silence = new Silence(options)
-    this.links = new PeerLinks({ name, listener: this, exchange: () => this.ownExchange, onMembers, counters, log })
+    const exchange = (): Exchange => this.ownExchange
+    this.links = new PeerLinks({ name, listener: this, exchange, onMembers, isInDoubt, counters, log })
     this.ownExchange = modules.createExchange()
   }
 

@@ -62,8 +62,19 @@ export interface ClientRights {
 /** How a client has shown who it is. */
 export type IdentityProof = 'password' | 'certificate' | 'preshared_key' | 'enhanced' | 'hook'
 
+/** Whether the sessions here may be another node's, since this process has stood still. */
+export interface Doubt {
+  /** Asked for every chunk that comes. */
+  readonly isInDoubt: boolean
+  /** @param until of `performance.now` */
+  whenSure(until: number, done: () => void): void
+}
+
 export interface Host {
   readonly modules: ConnectionModules
+
+  /** What clients send waits while there is doubt; undefined where there cannot be. */
+  readonly doubt: Doubt | undefined
 
   /** Authenticates the client, unless its `authentication` has done so; closes another connection of its client ID, finds or makes its session. */
   open(connection: Connection, packet: ConnectPacket, done: (outcome: OpenOutcome) => void): void

@@ -33,6 +33,8 @@ export const HoldReason = {
   Outbox: 4,
   /** The client sends faster than it may. */
   Rate: 8,
+  /** This process has stood still, and what the client sends may be another node's to take. */
+  Doubt: 16,
 } as const
 
 export type HoldReason = (typeof HoldReason)[keyof typeof HoldReason]
@@ -108,6 +110,12 @@ export class Input implements TurnTask, RateLimited, Reader {
     return this.isHeld || this.splitter.bufferedBytes - buffered < chunk.length
   }
 
+  /** Holds a chunk back, with all that follows, until `letGo(HoldReason.Doubt)`. */
+  postpone(chunk: Buffer): void {
+    this.splitter.postpone(chunk)
+    this.holdFor(HoldReason.Doubt)
+  }
+
   /** Whoever has had its share of the turn is read on in the next. */
   private yieldTurn(bytes: number): void {
     if (this.comesInPieces) {
@@ -181,6 +189,7 @@ export class Input implements TurnTask, RateLimited, Reader {
     if (reason === HoldReason.Acks) inputPaused.unacknowledged.value++
     else if (reason === HoldReason.Subacks) inputPaused.subscribing.value++
     else if (reason === HoldReason.Outbox) inputPaused.outbox_full.value++
+    else if (reason === HoldReason.Doubt) inputPaused.stood_still.value++
     // The rate limit says itself which of its two it was.
   }
 

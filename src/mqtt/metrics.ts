@@ -46,6 +46,8 @@ export const INPUT_PAUSES = [
   'subscribing',
   /** It did not read what was written to it, up to `mqtt.outboxLimit`. */
   'outbox_full',
+  /** This process stood still, and asks whether it was taken for dead meanwhile. */
+  'stood_still',
 ] as const
 
 export type InputPause = (typeof INPUT_PAUSES)[number]

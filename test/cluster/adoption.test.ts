@@ -26,8 +26,12 @@ async function leaveSession(t: TestContext, node: NodeProcess, clientId: string)
   client.drop()
 }
 
-/** Connects again and again, as clients do, until it has its session. */
 async function reconnect(t: TestContext, node: NodeProcess, clientId: string): Promise<Receiver> {
+  return new Receiver(clientId, await connectAgain(t, node, clientId))
+}
+
+/** Connects again and again, as clients do, until it has its session. */
+async function connectAgain(t: TestContext, node: NodeProcess, clientId: string): Promise<PacketClient> {
   return eventually(async () => {
     const next = await PacketClient.open(t, node.ports.mqtt, 5)
     next.sendConnect(kept(5, clientId))
@@ -35,7 +39,7 @@ async function reconnect(t: TestContext, node: NodeProcess, clientId: string): P
     // 0x88, server unavailable: the session is on its way.
     assert.equal(reasonCode, 0, 'the session has not come yet')
     if (!sessionPresent) throw new Error(`${clientId} has got a new session`)
-    return new Receiver(clientId, next)
+    return next
   }, LONG)
 }
 
@@ -208,6 +212,36 @@ test('a node that was only frozen ends the sessions that another has adopted, an
   const next = await reconnect(t, frozen, 'next')
   await eventually(() => assert.deepEqual(next.got, ['next/one y']))
   await Promise.all([client.stop(), next.stop()])
+})
+
+test('what a client sends to a frozen node is taken when the node knows whose its sessions are: once, and in order', async (t) => {
+  const redis = await RedisCluster.start()
+  t.after(() => redis.stop())
+  const cluster = await clusterFor(t, { nodes: 2, config: storeIn(redis.options) })
+  const [one, frozen] = [cluster.node(1), cluster.node(2)]
+  await leaveSession(t, frozen, 'away')
+  const publisher = await PacketClient.connect(t, frozen.ports.mqtt, 5, kept(5, 'publisher'))
+  const watcher = await PacketClient.connect(t, one.ports.mqtt)
+  await watcher.subscribe('away/+', 2)
+  const watching = new Receiver('watcher', watcher)
+  await publisher.publishAcked({ topic: 'away/two', payload: 'before', qos: 2 })
+  process.kill(frozen.pid, 'SIGSTOP')
+  const sent = ['1', '2', '3'].map(
+    (payload, index) => ({ topic: 'away/two', payload, qos: 2, messageId: 100 + index }) as const,
+  )
+  for (const packet of sent) publisher.publish(packet)
+  await eventually(async () => assert.equal(await adopted(cluster, frozen), 2), LONG)
+  process.kill(frozen.pid, 'SIGCONT')
+  await publisher.closedFor(0x9c)
+  const metrics = await frozen.metrics()
+  assert.equal(metrics.value('shoalmq_messages_received_total', { qos: '2' }), 1, 'what came meanwhile is not taken')
+  assert.equal(metrics.value('shoalmq_input_paused_total', { reason: 'stood_still' }), 1)
+  const again = await connectAgain(t, frozen, 'publisher')
+  for (const packet of sent) assert.equal(await again.publishAcked({ ...packet, dup: true }), 0)
+  const away = await reconnect(t, one, 'away')
+  const wanted = ['before', '1', '2', '3'].map((payload) => `away/two ${payload}`)
+  for (const { got } of [watching, away]) await eventually(() => assert.deepEqual(got, wanted), LONG)
+  await Promise.all([watching, away].map((receiver) => receiver.stop()))
 })
 
 test('a node that is killed leaves wills and messages with a delay to another, each is published once', async (t) => {

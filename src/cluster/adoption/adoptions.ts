@@ -150,6 +150,11 @@ export class Adoptions {
     return this.life.isSure
   }
 
+  /** See `OwnLife`. */
+  get isInDoubt(): boolean {
+    return this.life.isInDoubt
+  }
+
   whenSure(until: number, done: (isSure: boolean) => void, isPatient?: boolean): void {
     this.life.whenSure(until, done, isPatient)
   }

@@ -55,6 +55,16 @@ export class OwnLife {
   }
 
   /**
+   * This process has stood still, and does not know yet whether it was taken for dead meanwhile: nothing that has come by then
+   * may be taken in. Asked for every chunk that a socket has. False while the store is away: then nobody could take anything.
+   */
+  get isInDoubt(): boolean {
+    const now = performance.now()
+    if (!this.hasStoodStill(now)) return false
+    return !this.isStopped && !this.modules.store.isFailing && now - this.confirmedAt >= SURE_MS
+  }
+
+  /**
    * `done` is called once: with true when it is sure, with false when it is not by `until`; unless it is patient also as soon as
    * the store is away.
    */

@@ -109,6 +109,10 @@ export class SessionTakeover implements Takeovers {
     return this.modules.adoptions?.isSure ?? true
   }
 
+  get isInDoubt(): boolean {
+    return this.modules.adoptions?.isInDoubt === true
+  }
+
   whenSure(until: number, done: (isSure: boolean) => void): void {
     if (this.modules.adoptions === undefined) done(true)
     else this.modules.adoptions.whenSure(until, done)

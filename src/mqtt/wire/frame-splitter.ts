@@ -70,6 +70,12 @@ export class FrameSplitter {
     return this.split(chunk, 0, sink)
   }
 
+  /** Holds all of `chunk` back, as if the sink had said stop before it. */
+  postpone(chunk: Buffer): void {
+    if (this.held === undefined) this.held = [chunk]
+    else this.held.push(chunk)
+  }
+
   /** Goes on where the sink said stop. Returns and throws as `push` does; true when nothing was held back. */
   resume(sink: FrameSink): boolean {
     const held = this.held

@@ -16,7 +16,7 @@ const WAITING = [0x30, 0x32, 0x62, 0x82, 0xa2]
 const REASONS = Object.values(HoldReason)
 
 /** What is done to the input, beside feeding it. */
-type Step = { readonly hold: HoldReason } | { readonly letGo: HoldReason } | 'hold' | 'proceed' | 'read'
+type Step = { readonly hold: HoldReason } | { readonly letGo: HoldReason } | 'hold' | 'proceed' | 'read' | 'postpone'
 
 /** A socket with all its bytes in the kernel: it gives a chunk when it is read, and none while it is paused. */
 class Source {
@@ -96,7 +96,7 @@ function inputOf(source: Source, owner: Owner) {
 const step: fc.Arbitrary<Step> = fc.oneof(
   fc.constantFrom(...REASONS).map((hold) => ({ hold })),
   fc.constantFrom(...REASONS).map((letGo) => ({ letGo })),
-  fc.constantFrom('hold', 'proceed', 'read', 'read', 'read'),
+  fc.constantFrom('hold', 'proceed', 'read', 'read', 'read', 'postpone'),
 )
 
 describe('the input of a connection', () => {
@@ -120,15 +120,18 @@ describe('the input of a connection', () => {
 
           let passing = 0
           let fed = 0
-          const read = (): void => {
+          const read = (isPostponed = false): void => {
             const chunk = source.take()
             if (chunk === undefined) return
             fed += chunk.length
-            input.receive(chunk)
+            const taken = owner.got.length
+            if (isPostponed) input.postpone(chunk)
+            else input.receive(chunk)
+            if (isPostponed) assert.equal(owner.got.length, taken)
             readAhead = Math.max(readAhead, metrics.readAheadBytes.value)
           }
           for (const one of steps) {
-            if (one === 'read') read()
+            if (one === 'read' || one === 'postpone') read(one === 'postpone')
             else if (one === 'hold') {
               input.hold()
               passing += 1
