@@ -13,15 +13,36 @@ export interface NodeLife {
   readonly incarnation: number
 }
 
-/** What a node that is down has left. It stays in the store until its heir has removed it. */
-export interface Estate {
+/** Who sees to it that a node gets what one that is down has owed it: the heir of the one that has owed it, or of the other. */
+export type DebtCollector = 'debtor' | 'receiver'
+
+/** Hints up to this number are that heir's to give on. */
+export interface DebtClaim {
+  readonly by: DebtCollector
+  readonly upTo: number
+}
+
+/** What a life of a node has kept, as others read it. */
+export interface KeptPart {
   readonly node: NodeId
-  /** Of all estates of the node. */
+  /** Of the life. */
   readonly name: string
+  /** An heir has taken it. */
+  readonly isLeft: boolean
   /** Every entry of a table, in any order, each once. @throws Error when the store does not answer */
   table(name: string): AsyncIterable<readonly [key: string, value: Buffer]>
   /** Every entry of a shelf, in any order, each once. @throws Error when the store does not answer */
   shelf(name: string): AsyncIterable<readonly [number: number, value: Buffer]>
+  /**
+   * Says who gives on what this life has owed a receiver: whoever asks first. @param upTo the last hint that was read; 0 only looks
+   * @returns who does; undefined when nobody has asked to, or nothing is there any more
+   * @throws Error when the store does not answer
+   */
+  claimDebts(receiver: NodeId, by: DebtCollector, upTo: number): Promise<DebtClaim | undefined>
+}
+
+/** What a node that is down has left. It stays in the store until its heir has removed it. */
+export interface Estate extends KeptPart {
   /**
    * These sessions are elsewhere by now, or over.
    * @returns false when another node is the heir
@@ -62,6 +83,8 @@ export interface SharedStore extends Store {
    * @throws Error when the store does not answer
    */
   findSession(node: NodeId, clientId: string): Promise<'kept' | 'left' | undefined>
+  /** What a node has kept, and what it has left to heirs: as it is now. @throws Error when the store does not answer */
+  kept(node: NodeId): Promise<readonly KeptPart[]>
   /** It may be that another node has taken this one for dead: the next commit tells. */
   checkLife(): void
   /** Whether nothing that this life of a node has had waits for an heir any more. @throws Error when the store does not answer */
@@ -75,7 +98,7 @@ export function isShared(store: Store): store is SharedStore {
 
 /**
  * What of a node's store is its estate: sessions, and how far they have come in what each peer has sent; messages with a
- * delay; what it has owed its peers. Retained messages every node has.
+ * delay; what it has owed its peers, and who gives that on. Retained messages every node has.
  */
 export const ESTATE_TABLES = [
   'sessions',
@@ -83,5 +106,7 @@ export const ESTATE_TABLES = [
   'received-positions',
   'delayed',
   'hint-receivers',
+  /** See `KeptPart.claimDebts`. */
+  'debt-claims',
 ] as const
 export const ESTATE_SHELVES = ['session-messages', 'hints', 'group-messages'] as const

@@ -144,7 +144,7 @@ export class ClusterParts {
     this.adoptions = createAdoptions({
       ...{ self: modules.node, ownNode: this.ownNode, peers: this.peers, clients: this.clients },
       ...{ sessions: modules.moves, sink: modules.sink, store: modules.store, adoptAfter: modules.adoptAfter ?? 0 },
-      ...{ positions, routeLog: this.routeLog, metrics: modules.metrics, log },
+      ...{ positions, routeLog: this.routeLog, metrics: modules.metrics, drops: metrics.drops, log },
       isTaking: () => this.readiness.isReady && !this.isLettingGo() && !this.membership.isApart,
     })
     this.moves = this.createTakeover()

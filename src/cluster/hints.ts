@@ -44,6 +44,8 @@ export type HintContent = Pick<SealedBatch, 'entries' | 'continued' | 'count'> &
 /** What one node is owed. */
 export class HintsFor {
   owner: HintOwner | undefined
+  /** Messages that others are being given in place of the receiver: dropped when they have them. */
+  promised = 0
   /** Not yet kept: undefined while it is being filled. */
   private readonly fresh = new Map<number, Hint | undefined>()
   /** Dropped behind the first that is there. */
@@ -132,6 +134,8 @@ export class HintsFor {
 
   /** The receiver has it, or is owed it no more. */
   drop({ number, entries, count }: Pick<Hint, 'number' | 'entries' | 'count'>): void {
+    // All of it may have been written off before that was known.
+    if (number < this.firstNumber || this.dropped.has(number)) return
     this.byteCount -= entries.length
     this.messageCount -= count
     this.remove(number)

@@ -26,6 +26,8 @@ export const DROP_REASONS = [
   'peer_restarted',
   /** Kept for a peer that left the cluster. */
   'peer_left',
+  /** Owed, by a node that is down or by this one, to a peer whose sessions another node had adopted already. */
+  'peer_adopted',
   /** A route of a node that is not a member. */
   'unknown_peer',
   /** The message cannot be encoded as an MQTT 5 PUBLISH. */

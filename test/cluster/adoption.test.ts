@@ -360,6 +360,40 @@ test('what a node that stops could not hand over is adopted once it is gone', as
   await away.stop()
 })
 
+for (const first of ['receiver', 'debtor']) {
+  test(`what a node has owed another that is killed as well comes to the sessions of that one, the ${first} adopted first`, async (t) => {
+    const { url } = await redisFor(t)
+    const silence = { heartbeatInterval: '250ms', suspectAfter: '750ms', downAfter: '1500ms' }
+    // Long enough that both are dead before either is adopted.
+    const redis = { url, adoptAfter: '4s' }
+    const cluster = await clusterFor(t, { nodes: 3, config: { ...storeIn(redis), cluster: silence } })
+    const [last, debtor, receiver] = [cluster.node(1), cluster.node(2), cluster.node(3)]
+    await leaveSession(t, receiver, 'client')
+    const senders = await Promise.all(
+      [last, debtor].map(
+        async (node) => new Sender(await PacketClient.connect(t, node.ports.mqtt), node.name, ['client']),
+      ),
+    )
+    await Promise.all(senders.map((sender) => sender.send(2)))
+    process.kill(receiver.pid, 'SIGSTOP')
+    // Acknowledged when it is written down for the one that does not answer.
+    await Promise.all(senders.map((sender) => sender.send(3)))
+    await debtor.kill()
+    if (first === 'debtor') {
+      process.kill(receiver.pid, 'SIGCONT')
+      await eventually(async () => assert.equal((await last.statusOf(receiver.name)).link, 'up'), LONG)
+      await eventually(async () => assert.equal((await last.statusOf(debtor.name)).link, 'down'), LONG)
+    }
+    await receiver.kill()
+    const client = await reconnect(t, last, 'client')
+    await senders[0]?.send(2)
+    await client.assertAll(senders)
+    const metrics = await last.metrics()
+    assert.equal(metrics.value('shoalmq_forward_dropped_messages_total', { reason: 'peer_adopted' }), 0)
+    await client.stop()
+  })
+}
+
 /** Who has taken an estate, as soon as somebody has. */
 async function heirOf(port: number, cluster: TestCluster): Promise<NodeProcess> {
   const redis = new Redis({ host: '127.0.0.1', port })

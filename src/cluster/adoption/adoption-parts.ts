@@ -8,12 +8,13 @@ import type { Store } from '../../broker/store-port.js'
 import type { MetricRegistry } from '../../telemetry/registry.js'
 import { BatchReader } from '../batch.js'
 import type { ClientDirectory } from '../directory/directory.js'
+import type { ClusterMetrics } from '../metrics.js'
 import type { OwnNode } from '../own-node.js'
 import type { Peers } from '../peers.js'
 import type { ReceivedPositions } from '../received-positions.js'
 import type { RouteLog } from '../route-log.js'
 import { Adoptions } from './adoptions.js'
-import { sendOn } from './bequests.js'
+import { countOwed, deliverDebts, sendOn } from './bequests.js'
 import { type DebtModules, handOn, writeOff } from './debts.js'
 import { isGone, lostNodes } from './lost-nodes.js'
 import { createAdoptionMetrics } from './metrics.js'
@@ -36,6 +37,8 @@ export interface AdoptionPartsModules {
   /** Whether this node takes sessions: it is in its mesh, and goes on. */
   readonly isTaking: () => boolean
   readonly metrics: MetricRegistry
+  /** Where messages are counted that get nowhere. */
+  readonly drops: ClusterMetrics['drops']
   readonly log: Logger
 }
 
@@ -43,13 +46,13 @@ export interface AdoptionPartsModules {
 export function createAdoptions(modules: AdoptionPartsModules): Adoptions | undefined {
   let adoptions: Adoptions | undefined
   const metrics = createAdoptionMetrics(modules.metrics, () => adoptions?.withheldNodes ?? 0)
-  const { self, ownNode, peers, clients, sessions, sink, store, positions: received, routeLog, log } = modules
+  const { self, ownNode, peers, clients, sessions, sink, store, positions: received, routeLog, drops, log } = modules
   if (store === undefined || !isShared(store)) return undefined
   const { byName } = peers
   const reader = new BatchReader()
   const debtModules = (): DebtModules => ({
     ...{ self, incarnation: ownNode.incarnation },
-    ...{ peers: byName, reader, sink, log },
+    ...{ peers: byName, reader, drops, sink, log },
     deliverTo: (clientId, message, pending) => sessions.deliverTo(clientId, message, pending),
   })
   adoptions = new Adoptions({
@@ -69,9 +72,15 @@ export function createAdoptions(modules: AdoptionPartsModules): Adoptions | unde
     send: (to, body) => peers.send(to, body),
     handOn: (dead, heir, positions) => handOn(dead, heir, positions, debtModules()),
     receivedFrom: (node) => received.read(node),
-    sendOn: (bequest, positions) => sendOn(bequest, positions, debtModules()),
+    sendOn: (bequest, positions, share) => sendOn(bequest, positions, share, debtModules()),
+    giveUp: (bequest, positions, plainFrom) => {
+      drops.peer_adopted.value += countOwed(bequest, positions, plainFrom, debtModules())
+    },
+    deliverDebts: (bequest, positions) => deliverDebts(bequest, positions, debtModules()),
     inheritWaiting: (values) => sink.inheritWaiting(values),
-    onSettled: (dead) => writeOff(dead, byName),
+    onSettled: (dead) => {
+      drops.peer_adopted.value += writeOff(dead, byName)
+    },
     mark: (to, mark) => peers.mark(to, mark),
     routeVersion: () => routeLog.version,
     routeVersionOf: (peer) => peers.routeVersionOf(peer),

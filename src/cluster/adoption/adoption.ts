@@ -3,6 +3,7 @@
  *
  *   claim the client IDs ──► subscribed, with what was kept ──► EstateTaken to all ──what is owed, marks──► kept here
  *     └── its client has a later one: passed over     what the node has owed others is sent ──────┘            │
+ *         before, and read before the claims: what other nodes that are down have owed it                      │
  *                                                                          removed from the estate ◄──────────┘
  *
  * Until a node's mark the sessions take what that node hands on of what it owes the node that is down, and pass over its
@@ -17,6 +18,7 @@ import type { ArrivingSession, InheritedSession, SessionMoves } from '../../brok
 import type { NodeId } from '../../router/route-table.js'
 import { Deferred } from '../../util/deferred.js'
 import { NodeError } from '../../util/errors.js'
+import { BequestSender, type BequestSenderModules } from './bequest-sender.js'
 import type { Bequest } from './bequests.js'
 import type { AdoptionMetrics } from './metrics.js'
 
@@ -43,8 +45,14 @@ export interface AdoptionModules {
   readonly nodes: () => readonly NodeId[]
   /** Asks these nodes for what they owe, and for marks. */
   readonly askForMarks: (nodes: readonly NodeId[], positions: EstateContents['positions']) => void
-  /** Sends what the node that is down has owed another, see `sendOn`. */
-  readonly sendOn: (bequest: Bequest, positions: Uint8Array | undefined) => Promise<number>
+  /** Of what the node that is down has owed others. */
+  readonly sender: Omit<BequestSenderModules, 'once' | 'metrics'>
+  /** Other nodes that cannot be reached. */
+  readonly debtors: () => readonly NodeId[]
+  /** See `takeDebts`. */
+  readonly takeDebts: (debtor: NodeId) => Promise<Bequest[]>
+  /** See `deliverDebts`. */
+  readonly deliverDebts: (bequest: Bequest, positions: Uint8Array | undefined) => number
   readonly metrics: AdoptionMetrics
   readonly log: Logger
 }
@@ -69,6 +77,8 @@ export class Adoption {
   /** How far nodes have come in what the one that is down has sent them. */
   private readonly positions = new Map<NodeId, Uint8Array>()
   private readonly marks = new Deferred()
+  private readonly marking = new Set<NodeId>()
+  private readonly sender: BequestSender
 
   constructor(
     readonly estate: Estate,
@@ -77,6 +87,8 @@ export class Adoption {
     private readonly modules: AdoptionModules,
   ) {
     for (const { clientId } of contents.sessions) this.followers.set(clientId, [])
+    const { once, metrics, sender } = modules
+    this.sender = new BequestSender(estate, bequests, this.positions, { ...sender, once, metrics })
   }
 
   /** @throws Error when the store does not answer, or keep: what is not in this node by then is still in the estate */
@@ -86,13 +98,18 @@ export class Adoption {
     modules.metrics.sessions.ended.value += contents.ended.length
     try {
       await estate.remove(contents.ended)
+      const debtors = modules.debtors()
+      const debts = await this.takeDebts(debtors)
       await this.claimAll()
+      await once('debts', async () => this.deliverDebts(debts))
       if (this.adopted.length > 0 || this.bequests.length > 0) await this.collectMarks()
-      await once('bequests', () => this.sendBequests())
+      await this.takeLateDebts(debtors)
+      await this.sender.send()
       await this.becomeWhole()
       await once('delayed', () => sessions.inheritDelayed(contents.delayed))
       await this.checkKept()
       await once('waiting', modules.inheritWaiting)
+      await this.sender.whenKept()
       await estate.close()
     } finally {
       // What is here is used, although it is in the estate as well: the next try finds it here.
@@ -111,6 +128,7 @@ export class Adoption {
   /** From here on that node's messages are for this node. */
   marked(node: NodeId): void {
     if (this.awaited?.has(node) !== true) return
+    this.marking.add(node)
     for (const { session } of this.adopted) session.cut(node)
     this.excuse(node)
   }
@@ -128,6 +146,7 @@ export class Adoption {
   /** What is here stays; nothing more is waited for. */
   stop(): void {
     this.marks.resolve()
+    this.sender.stop()
   }
 
   private async claimAll(): Promise<void> {
@@ -180,11 +199,25 @@ export class Adoption {
     )
   }
 
-  private async sendBequests(): Promise<void> {
-    const { metrics, sendOn } = this.modules
-    for (const bequest of this.bequests) {
-      metrics.sentOn.value += await sendOn(bequest, this.positions.get(bequest.receiver))
+  private async takeDebts(debtors: readonly NodeId[]): Promise<Bequest[]> {
+    const taken = await Promise.all(debtors.map((debtor) => this.modules.takeDebts(debtor)))
+    return taken.flat()
+  }
+
+  private deliverDebts(debts: readonly Bequest[]): void {
+    const { metrics, deliverDebts } = this.modules
+    for (const bequest of debts) {
+      metrics.taken.value += deliverDebts(bequest, this.contents.positions.get(bequest.node))
     }
+  }
+
+  /** Of nodes that were lost meanwhile. Who has handed on what it owed has it still in the store, until it is known that it came. */
+  private async takeLateDebts(earlier: readonly NodeId[]): Promise<void> {
+    const late = this.modules.debtors().filter((node) => !earlier.includes(node))
+    const debts = await this.takeDebts(late)
+    await this.modules.once('late debts', async () => {
+      this.deliverDebts(debts.filter(({ node }) => !this.marking.has(node)))
+    })
   }
 
   /** What came meanwhile follows what was kept; once all of it is kept here, nobody else needs it. */

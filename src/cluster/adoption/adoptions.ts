@@ -14,8 +14,10 @@ import type { NodeId } from '../../router/route-table.js'
 import { asError } from '../../util/errors.js'
 import type { LinkBody, LinkBodyOf, TakeoverMark } from '../wire.js'
 import { Adoption } from './adoption.js'
+import type { BequestSenderModules, Fate } from './bequest-sender.js'
 import { type Bequest, readBequests, readWaiting } from './bequests.js'
 import { EstateSteps } from './estate-steps.js'
+import { positionsOf, takeDebts } from './joint-debts.js'
 import type { LostNode } from './lost-nodes.js'
 import type { AdoptionMetrics } from './metrics.js'
 import { OwnLife } from './own-life.js'
@@ -59,7 +61,11 @@ export interface AdoptionsModules {
   /** How far this node has come in what a node has sent it, as it is kept. */
   readonly receivedFrom: (node: NodeId) => Uint8Array | undefined
   /** See `sendOn`. */
-  readonly sendOn: (bequest: Bequest, positions: Uint8Array | undefined) => Promise<number>
+  readonly sendOn: BequestSenderModules['sendOn']
+  /** See `BequestSenderModules`. */
+  readonly giveUp: BequestSenderModules['giveUp']
+  /** See `deliverDebts`. */
+  readonly deliverDebts: (bequest: Bequest, positions: Uint8Array | undefined) => number
   /** See `ForwardedSink.inheritWaiting`. */
   readonly inheritWaiting: (values: readonly Buffer[]) => Promise<void>
   /** Nothing that this life of a node had waits for it any more: it is owed nothing. */
@@ -90,6 +96,8 @@ export class Adoptions {
   private readonly steps = new EstateSteps()
   /** Lives of which everything has its heir, by node. */
   private readonly settled = new Map<NodeId, number>()
+  /** Nodes whose sessions are on their way to an heir, which has asked for what they are owed. */
+  private readonly taken = new Set<NodeId>()
   /** Nodes that are back, or this one: until when what they have left before is looked for. */
   private readonly returned = new Map<NodeId, number>()
   private isOwnDue = true
@@ -217,6 +225,7 @@ export class Adoptions {
     // From here on it may leave something again.
     const settled = this.settled.get(node) ?? 0
     this.settled.delete(node)
+    this.taken.delete(node)
     if (settled >= incarnation) {
       this.modules.send(node, { $case: 'estateSettled', value: { node, incarnation } })
     }
@@ -310,7 +319,16 @@ export class Adoptions {
       this.lastNumber += 1
       const number = this.lastNumber
       const adoption = new Adoption(estate, contents, bequests, {
-        ...{ self, sessions, log, metrics: this.counters, claim: this.modules.claim, sendOn: this.modules.sendOn },
+        ...{ self, sessions, log, metrics: this.counters, claim: this.modules.claim },
+        sender: {
+          fateOf: (receiver) => this.fateOf(receiver),
+          positionsOf: (receiver) => positionsOf(store, receiver, node),
+          sendOn: this.modules.sendOn,
+          giveUp: this.modules.giveUp,
+        },
+        debtors: () => [...this.modules.lost()].flatMap((other) => (other.node === node ? [] : [other.node])),
+        takeDebts: (debtor) => takeDebts(store, debtor, node, log),
+        deliverDebts: this.modules.deliverDebts,
         nodes: () => [self, ...this.modules.peers()],
         once: (step, work) => this.steps.once(estate.name, step, work),
         inheritWaiting: () => this.modules.inheritWaiting(waiting),
@@ -364,6 +382,7 @@ export class Adoptions {
   }
 
   private owe(heir: NodeId, taken: LinkBodyOf<'estateTaken'>['value']): void {
+    this.taken.add(taken.node)
     const waiting = { heir, taken, deadline: performance.now() + ROUTES_TIMEOUT_MS }
     if (this.hasRoutes(waiting)) this.pay(heir, taken)
     else this.waitingEstates.push(waiting)
@@ -386,6 +405,15 @@ export class Adoptions {
     const value = { number, ...(received && { positions: received }) }
     this.modules.send(heir, { $case: 'estateReceived', value })
     mark(heir, { move: number, taker: heir, estate: node })
+  }
+
+  private async fateOf(node: NodeId): Promise<Fate> {
+    const { self, peers, lost, store } = this.modules
+    if (node === self || peers().includes(node)) return 'here'
+    const life = [...lost()].find((one) => one.node === node)
+    if (life === undefined) return 'gone'
+    if (this.isSettled(life) || (await store.isSettled(life))) return 'settled'
+    return this.taken.has(node) ? 'taken' : 'lost'
   }
 
   private settle({ node, incarnation }: NodeLife): void {

@@ -4,9 +4,10 @@
  */
 
 import type { Logger } from 'pino'
-import type { Estate } from '../../broker/estate-port.js'
+import type { Estate, KeptPart } from '../../broker/estate-port.js'
 import type { NodeId, PendingPublish } from '../../broker/ports.js'
 import type { Message } from '../../mqtt/wire/message.js'
+import type { GroupTargets } from '../../router/group-targets.js'
 import { Deferred } from '../../util/deferred.js'
 import { asError } from '../../util/errors.js'
 import { BatchAssembler } from '../batch.js'
@@ -14,7 +15,7 @@ import { EntryHeads, inheritedHead, markOf, passedOnHead } from '../entry-extens
 import { type Hint, placeOf, type StoredRow } from '../hints.js'
 import { KnownBatches } from '../received-positions.js'
 import { decodeHint } from '../stored-hint.js'
-import type { DebtModules } from './debts.js'
+import { type DebtModules, owe } from './debts.js'
 
 /** How long whoever is owed is waited for; what it has not got by then is in the store of this node. In milliseconds. */
 const SENT_WITHIN_MS = 10_000
@@ -30,24 +31,29 @@ export interface Bequest {
   readonly hints: readonly Hint[]
 }
 
-/** @throws Error when the store does not answer */
-export async function readBequests(estate: Estate, log: Logger): Promise<Bequest[]> {
+/** The number of its last hint. */
+export function lastOf({ hints }: Bequest): number {
+  return hints.at(-1)?.number ?? 0
+}
+
+/** @param receiver the only one that is asked for; all unless given. @throws Error when the store does not answer */
+export async function readBequests(part: KeptPart, log: Logger, receiver?: NodeId): Promise<Bequest[]> {
   const byRow = new Map<number, { readonly receiver: NodeId; readonly since: number; readonly hints: Hint[] }>()
-  for await (const [receiver, value] of estate.table('hint-receivers')) {
+  for await (const [name, value] of part.table('hint-receivers')) {
     const { row, since } = JSON.parse(value.toString()) as StoredRow
-    byRow.set(row, { receiver, since, hints: [] })
+    if (receiver === undefined || name === receiver) byRow.set(row, { receiver: name, since, hints: [] })
   }
-  for await (const [place, value] of estate.shelf('hints')) {
+  for await (const [place, value] of part.shelf('hints')) {
     const { row, number } = placeOf(place)
     try {
       byRow.get(row)?.hints.push(decodeHint(number, Buffer.from(value)))
     } catch (error) {
-      log.error({ peer: estate.node, err: asError(error) }, 'what a node that is down has kept is not readable')
+      log.error({ peer: part.node, err: asError(error) }, 'what a node that is down has kept is not readable')
     }
   }
   const owed = [...byRow.values()].filter(({ hints }) => hints.length > 0)
   for (const { hints } of owed) hints.sort((a, b) => a.number - b.number)
-  return owed.map((one) => ({ node: estate.node, ...one }))
+  return owed.map((one) => ({ node: part.node, ...one }))
 }
 
 /** What has waited there for members of groups, oldest first. @throws Error when the store does not answer */
@@ -72,20 +78,29 @@ class Sending implements PendingPublish {
   }
 }
 
+/** What of a bequest goes on. */
+export interface BequestShare {
+  /** What is for members of groups at the receiver: to a member, wherever one is. */
+  readonly groups: boolean
+  /** What is for its sessions, of the hints behind this one; Infinity: nothing. */
+  readonly plainFrom: number
+}
+
+export const WHOLE_BEQUEST: BequestShare = { groups: true, plainFrom: 0 }
+
 /**
  * Resolves when it has come, or is in the store of this node as what the receiver is owed.
  * @param positions how far the receiver had come; undefined when that is not known
  * @returns how many messages it had not got
  */
 export async function sendOn(
-  { node, receiver, since, hints }: Bequest,
+  bequest: Bequest,
   positions: Uint8Array | undefined,
-  { self, peers, reader, sink, deliverTo, log }: DebtModules,
+  share: BequestShare,
+  modules: DebtModules,
 ): Promise<number> {
-  const exchange = peers.get(receiver)?.exchange
-  const known = new KnownBatches(positions)
-  known.openHints(since)
-  const assembler = new BatchAssembler()
+  const { self, reader, sink, deliverTo, log } = modules
+  const { node, receiver } = bequest
   const heads = new EntryHeads()
   const sending = new Sending()
   let messages = 0
@@ -94,37 +109,89 @@ export async function sendOn(
     if (addressee !== undefined) return passedOnHead(publisherId, { ...addressee, move: 0 })
     return estate === undefined ? heads.headOf(publisherId) : inheritedHead(publisherId, estate)
   }
-  const send = (entries: Buffer, waited: number): void => {
-    if (markOf(entries) !== undefined) return
-    reader.read(entries, waited, (message, targets) => {
-      if (message.qos === 0) return
-      const { estate, addressee } = reader
+  forEachOwed(bequest, positions, { reader, log }, (message, targets, number) => {
+    const { estate, addressee } = reader
+    if (share.groups) {
       // Nobody else gives it to members: what the node had in custody has ended with it.
       for (let index = 0; index < (targets?.count ?? 0); index += 1) {
         const key = targets?.keys[index]
         if (key !== undefined && key !== '') sink.placeAgain(key, message, true, sending)
       }
-      if (targets?.isOnly === true) return
-      messages += 1
-      if (receiver !== self) {
-        exchange?.owe(message.frame(true, message.qos, message.retain), headOf(message), sending)
-      } else if (addressee !== undefined) deliverTo(addressee.clientId, message, sending)
-      else if (estate === undefined) sink.deliverForwarded(message, node, sending, undefined)
-      else sink.deliverInherited(message, node, sending, estate)
-    })
-  }
-  for (const hint of hints) {
-    if (known.has(hint)) continue
-    try {
-      const entries = assembler.add(hint.entries, hint.continued)
-      if (entries !== undefined) send(entries, Math.max(0, Date.now() - hint.madeAt))
-    } catch (error) {
-      log.error({ peer: node, err: asError(error) }, 'what a node that is down has owed is not readable')
     }
-  }
+    if (targets?.isOnly === true || number <= share.plainFrom) return
+    messages += 1
+    if (receiver !== self) {
+      owe(receiver, message, headOf(message), sending, modules)
+    } else if (addressee !== undefined) deliverTo(addressee.clientId, message, sending)
+    else if (estate === undefined) sink.deliverForwarded(message, node, sending, undefined)
+    else sink.deliverInherited(message, node, sending, estate)
+  })
   sending.release()
   const timer = setTimeout(() => sending.sent.resolve(), SENT_WITHIN_MS)
   await sending.sent.promise
   clearTimeout(timer)
   return messages
+}
+
+/**
+ * Gives what a node that is down has owed another, which is down as well, to the sessions of that one that are arriving here.
+ * @param positions how far these had come
+ * @returns how many messages they had not got
+ */
+export function deliverDebts(
+  bequest: Bequest,
+  positions: Uint8Array | undefined,
+  { reader, sink, deliverTo, log }: Pick<DebtModules, 'reader' | 'sink' | 'deliverTo' | 'log'>,
+): number {
+  const { node, receiver } = bequest
+  const sending = new Sending()
+  let messages = 0
+  forEachOwed(bequest, positions, { reader, log }, (message, targets) => {
+    const { estate, addressee } = reader
+    // What it handed on of its debts to a third one is still among these, until the sessions of that one have it.
+    if (targets?.isOnly === true || estate !== undefined) return
+    messages += 1
+    if (addressee !== undefined) deliverTo(addressee.clientId, message, sending)
+    else sink.deliverInherited(message, node, sending, receiver)
+  })
+  sending.release()
+  return messages
+}
+
+/** How many messages for sessions there are behind that hint which the receiver may not have. */
+export function countOwed(
+  bequest: Bequest,
+  positions: Uint8Array | undefined,
+  plainFrom: number,
+  modules: Pick<DebtModules, 'reader' | 'log'>,
+): number {
+  let messages = 0
+  forEachOwed(bequest, positions, modules, (_message, targets, number) => {
+    if (targets?.isOnly !== true && number > plainFrom) messages += 1
+  })
+  return messages
+}
+
+/** @param visit gets the number of the hint in which the message ends, too */
+function forEachOwed(
+  { node, since, hints }: Bequest,
+  positions: Uint8Array | undefined,
+  { reader, log }: Pick<DebtModules, 'reader' | 'log'>,
+  visit: (message: Message, targets: GroupTargets | undefined, number: number) => void,
+): void {
+  const known = new KnownBatches(positions)
+  known.openHints(since)
+  const assembler = new BatchAssembler()
+  for (const hint of hints) {
+    if (known.has(hint)) continue
+    try {
+      const entries = assembler.add(hint.entries, hint.continued)
+      if (entries === undefined || markOf(entries) !== undefined) continue
+      reader.read(entries, Math.max(0, Date.now() - hint.madeAt), (message, targets) => {
+        if (message.qos > 0) visit(message, targets, hint.number)
+      })
+    } catch (error) {
+      log.error({ peer: node, err: asError(error) }, 'what a node that is down has owed is not readable')
+    }
+  }
 }

@@ -13,6 +13,7 @@ import { asError } from '../../util/errors.js'
 import { BatchAssembler, type BatchReader } from '../batch.js'
 import { inheritedHead, markOf, passedOnHead } from '../entry-extension.js'
 import type { Hint, HintsFor } from '../hints.js'
+import type { ClusterMetrics } from '../metrics.js'
 import type { Peer } from '../peer.js'
 import { KnownBatches } from '../received-positions.js'
 
@@ -25,6 +26,7 @@ export interface DebtModules {
   readonly sink: ForwardedSink
   /** To the session of that client alone, if it is here. */
   readonly deliverTo: (clientId: string, message: Message, pending: PendingPublish) => void
+  readonly drops: Pick<ClusterMetrics['drops'], 'handoff_full' | 'peer_adopted'>
   readonly log: Logger
 }
 
@@ -35,7 +37,9 @@ class Debt implements PendingPublish {
   constructor(
     private readonly owed: HintsFor,
     private readonly hints: readonly Hint[],
-  ) {}
+  ) {
+    for (const { count } of hints) owed.promised += count
+  }
 
   hold(): void {
     this.holds += 1
@@ -43,7 +47,11 @@ class Debt implements PendingPublish {
 
   release(): void {
     this.holds -= 1
-    if (this.holds === 0) for (const hint of this.hints) this.owed.drop(hint)
+    if (this.holds > 0) return
+    for (const hint of this.hints) {
+      this.owed.promised -= hint.count
+      this.owed.drop(hint)
+    }
   }
 }
 
@@ -52,19 +60,14 @@ class Debt implements PendingPublish {
  * @param positions what the node that is down has got, as it has kept it with its sessions
  * @returns how many messages it has not got
  */
-export function handOn(
-  dead: NodeLife,
-  heir: NodeId,
-  positions: Uint8Array | undefined,
-  { self, incarnation, peers, reader, sink, deliverTo, log }: DebtModules,
-): number {
+export function handOn(dead: NodeLife, heir: NodeId, positions: Uint8Array | undefined, modules: DebtModules): number {
+  const { self, incarnation, peers, reader, sink, deliverTo, log } = modules
   const peer = peers.get(dead.node)
   // A later life of it is there, and what this one was owed is on its way to that one.
   if (peer === undefined || peer.incarnation > dead.incarnation || !peer.exchange.kept.shelve()) return 0
   const owed = peer.exchange.kept.hints?.stored
   const known = new KnownBatches(positions)
   if (owed !== undefined) known.openHints(owed.since)
-  const to = peers.get(heir)
   let messages = 0
   const { custody } = peer.exchange
   const payGroups = (message: Message, targets: GroupTargets, debt: Debt, isOfThisLife: boolean): void => {
@@ -86,13 +89,9 @@ export function handOn(
         // For the one session that had moved there, of whose move its heir knows nothing.
         const head = passedOnHead(message.publisherId, { ...addressee, move: 0 })
         if (heir === self) deliverTo(addressee.clientId, message, debt)
-        else to?.exchange.owe(message.frame(true, message.qos, message.retain), head)
+        else owe(heir, message, head, undefined, modules)
       } else if (heir === self) sink.deliverInherited(message, self, debt, dead.node)
-      else
-        to?.exchange.owe(
-          message.frame(true, message.qos, message.retain),
-          inheritedHead(message.publisherId, dead.node),
-        )
+      else owe(heir, message, inheritedHead(message.publisherId, dead.node), undefined, modules)
     })
   }
   for (const { hints, entries } of wholeEntries(owed, known)) {
@@ -110,12 +109,29 @@ export function handOn(
   return messages
 }
 
-/** Nobody is left who would get what that node is owed: its sessions are another's, and have got it. */
-export function writeOff(dead: NodeLife, peers: ReadonlyMap<NodeId, Peer>): void {
+/** Owes a message to a peer from here on; counted when that cannot be. */
+export function owe(
+  to: NodeId,
+  message: Message,
+  head: Buffer,
+  pending: PendingPublish | undefined,
+  { peers, drops }: Pick<DebtModules, 'peers' | 'drops'>,
+): void {
+  const exchange = peers.get(to)?.exchange
+  if (exchange === undefined) drops.peer_adopted.value += 1
+  else if (!exchange.owe(message.frame(true, message.qos, message.retain), head, pending)) drops.handoff_full.value += 1
+}
+
+/**
+ * Nobody is left who would get what that node is owed: its sessions are another's.
+ * @returns how many messages these have not been handed, as when this node was out of reach while they were adopted
+ */
+export function writeOff(dead: NodeLife, peers: ReadonlyMap<NodeId, Peer>): number {
   const peer = peers.get(dead.node)
-  if (peer === undefined || peer.isLive || peer.incarnation > dead.incarnation) return
+  if (peer === undefined || peer.isLive || peer.incarnation > dead.incarnation) return 0
   peer.exchange.mirror.clear()
-  peer.exchange.kept.settle()
+  const { kept } = peer.exchange
+  return Math.max(0, kept.settle() - (kept.hints?.stored.promised ?? 0))
 }
 
 interface WholeEntries {

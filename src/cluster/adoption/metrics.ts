@@ -26,6 +26,8 @@ export interface AdoptionMetrics {
   readonly owed: Counter
   /** Messages that a node which is down has owed others, and that this one has sent. */
   readonly sentOn: Counter
+  /** Messages that a node which is down has owed one whose sessions were adopted here. */
+  readonly taken: Counter
   /** Nodes that have not handed on in time what they owed. */
   readonly marksMissed: Counter
   readonly failures: Counter
@@ -67,6 +69,10 @@ export function createAdoptionMetrics(registry: MetricRegistry, withheldNodes: (
     sentOn: registry.counter({
       name: 'adopted_debts_messages_total',
       help: 'Messages that a node which is down has owed others, and that this node has sent in its place.',
+    }),
+    taken: registry.counter({
+      name: 'adopted_joint_debts_messages_total',
+      help: 'Messages that a node which is down has owed another that is down as well, and that came to the sessions adopted from that one.',
     }),
     marksMissed: registry.counter({
       name: 'adoption_marks_missed_total',

@@ -66,6 +66,28 @@ redis.call('HSET', KEYS[1], 'token', ARGV[2], 'step', '0')
 return 1
 `)
 
+/**
+ * KEYS: the state of a node, its estates, the claims in what it has itself, and in the estate. ARGV: the life, whose token is the
+ * name of the estate; the receiver, who claims, and up to which hint. Answers the claim that holds, as `receiver 57`, or '' when
+ * there is none: a claim stands against one of the other side, and grows with one of the same.
+ */
+export const CLAIM_DEBTS = script(`
+local key
+if redis.call('HGET', KEYS[1], 'token') == ARGV[1] then key = KEYS[3]
+elseif redis.call('HEXISTS', KEYS[2], ARGV[1]) == 1 then key = KEYS[4]
+else return '' end
+local field = ARGV[1] .. ' ' .. ARGV[2]
+local claim = redis.call('HGET', key, field)
+local upTo = tonumber(ARGV[4])
+if claim then
+  local by, last = string.match(claim, '^(%a+) (%d+)$')
+  if by ~= ARGV[3] or tonumber(last) >= upTo then return claim end
+elseif upTo == 0 then return '' end
+claim = ARGV[3] .. ' ' .. ARGV[4]
+redis.call('HSET', key, field, claim)
+return claim
+`)
+
 /** KEYS: the estates. ARGV: the estate, its heir until now, the next one. Answers 1, or 0 when the heir is another. */
 export const PASS_ON = script(`
 if redis.call('HGET', KEYS[1], ARGV[1]) ~= ARGV[2] then return 0 end

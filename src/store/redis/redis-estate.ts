@@ -1,14 +1,28 @@
 /** What a node that is down has left in Redis, as its heir reads and removes it; and how it becomes the heir. */
 
 import {
+  type DebtClaim,
+  type DebtCollector,
   ESTATE_SHELVES,
   ESTATE_TABLES,
   type Estate,
   type Inheritance,
+  type KeptPart,
   type NodeLife,
 } from '../../broker/estate-port.js'
 import { RedisStoreError } from './errors.js'
-import { ADOPTED_TOKEN, BEAT, CLOSE, FIND, LOOK, PASS_ON, REMOVE, type Script, TAKE } from './estate-scripts.js'
+import {
+  ADOPTED_TOKEN,
+  BEAT,
+  CLAIM_DEBTS,
+  CLOSE,
+  FIND,
+  LOOK,
+  PASS_ON,
+  REMOVE,
+  type Script,
+  TAKE,
+} from './estate-scripts.js'
 import { type NodeKeys, SCHEMA_VERSION } from './keys.js'
 import type { RedisClient } from './redis-client.js'
 
@@ -152,17 +166,26 @@ export async function findSession(
   return ([undefined, 'kept', 'left'] as const)[Number(found)]
 }
 
-class RedisEstate implements Estate {
-  private readonly keys: NodeKeys
+/** See `SharedStore.kept`. @throws RedisStoreError */
+export async function kept(office: EstateOffice, node: string): Promise<KeptPart[]> {
+  const keys = office.keysOf(node)
+  const { token, estates } = await lookAt(office, keys)
+  const parts = estates.map(([name]) => new RedisKeptPart(office, node, keys, name, true))
+  if (token !== '' && token !== ADOPTED_TOKEN) parts.push(new RedisKeptPart(office, node, keys, token, false))
+  return parts
+}
+
+class RedisKeptPart implements KeptPart {
+  protected readonly keys: NodeKeys
 
   constructor(
-    private readonly office: EstateOffice,
+    protected readonly office: EstateOffice,
     readonly node: string,
-    private readonly nodeKeys: NodeKeys,
+    protected readonly nodeKeys: NodeKeys,
     readonly name: string,
-    private readonly heir: string,
+    readonly isLeft: boolean,
   ) {
-    this.keys = nodeKeys.estate(name)
+    this.keys = isLeft ? nodeKeys.estate(name) : nodeKeys
   }
 
   table(name: string): AsyncGenerator<readonly [key: string, value: Buffer]> {
@@ -173,20 +196,13 @@ class RedisEstate implements Estate {
     for await (const [field, value] of this.entries(this.keys.shelf(name))) yield [Number(field), value]
   }
 
-  async remove(clientIds: readonly string[]): Promise<boolean> {
-    const { office, keys, name, heir } = this
-    const tables = [keys.table('sessions'), keys.table('session-progress')]
-    for (let at = 0; at < clientIds.length; at += REMOVE_SLICE) {
-      const fields = clientIds.slice(at, at + REMOVE_SLICE)
-      const removed = await run(office, REMOVE, [this.nodeKeys.estates, ...tables], [name, heir, ...fields])
-      if (Number(removed) !== 1) return false
-    }
-    return true
-  }
-
-  async close(): Promise<void> {
-    const { office, name, heir } = this
-    await run(office, CLOSE, [this.nodeKeys.estates, ...hashesOf(this.keys)], [name, heir])
+  async claimDebts(receiver: string, by: DebtCollector, upTo: number): Promise<DebtClaim | undefined> {
+    const { office, nodeKeys, name } = this
+    const claims = [nodeKeys, nodeKeys.estate(name)].map((keys) => keys.table('debt-claims'))
+    const parameters = [name, receiver, by, String(upTo)]
+    const claim = String(await run(office, CLAIM_DEBTS, [nodeKeys.state, nodeKeys.estates, ...claims], parameters))
+    const [holder, last] = claim.split(' ')
+    return holder === 'debtor' || holder === 'receiver' ? { by: holder, upTo: Number(last) } : undefined
   }
 
   private async *entries(key: string): AsyncGenerator<readonly [string, Buffer]> {
@@ -203,6 +219,34 @@ class RedisEstate implements Estate {
       }
       cursor = next
     } while (cursor !== '0')
+  }
+}
+
+class RedisEstate extends RedisKeptPart implements Estate {
+  constructor(
+    office: EstateOffice,
+    node: string,
+    nodeKeys: NodeKeys,
+    name: string,
+    private readonly heir: string,
+  ) {
+    super(office, node, nodeKeys, name, true)
+  }
+
+  async remove(clientIds: readonly string[]): Promise<boolean> {
+    const { office, keys, name, heir } = this
+    const tables = [keys.table('sessions'), keys.table('session-progress')]
+    for (let at = 0; at < clientIds.length; at += REMOVE_SLICE) {
+      const fields = clientIds.slice(at, at + REMOVE_SLICE)
+      const removed = await run(office, REMOVE, [this.nodeKeys.estates, ...tables], [name, heir, ...fields])
+      if (Number(removed) !== 1) return false
+    }
+    return true
+  }
+
+  async close(): Promise<void> {
+    const { office, name, heir } = this
+    await run(office, CLOSE, [this.nodeKeys.estates, ...hashesOf(this.keys)], [name, heir])
   }
 }
 

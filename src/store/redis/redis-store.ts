@@ -7,7 +7,7 @@
  */
 
 import { randomBytes } from 'node:crypto'
-import type { Inheritance, NodeLife, SharedStore } from '../../broker/estate-port.js'
+import type { Inheritance, KeptPart, NodeLife, SharedStore } from '../../broker/estate-port.js'
 import type { LocalStore, ShelfContents, StoreShelf, StoreTable, TableContents } from '../../broker/store-port.js'
 import type { RedisOptions } from '../../config/redis-options.js'
 import type { AlarmCondition } from '../../telemetry/alarms.js'
@@ -18,7 +18,7 @@ import { RedisStoreError } from './errors.js'
 import { RENEW } from './estate-scripts.js'
 import { NodeKeys, SCHEMA_VERSION } from './keys.js'
 import { RedisClient } from './redis-client.js'
-import { beat, type EstateOffice, findSession, inherit, isSettled, pulse, whenAdopted } from './redis-estate.js'
+import { beat, type EstateOffice, findSession, inherit, isSettled, kept, pulse, whenAdopted } from './redis-estate.js'
 import { RedisShelf } from './redis-shelf.js'
 import { RedisTable } from './redis-table.js'
 import { Restoration } from './restoration.js'
@@ -173,6 +173,10 @@ export class RedisStore implements LocalStore, SharedStore {
 
   findSession(node: string, clientId: string): Promise<'kept' | 'left' | undefined> {
     return findSession(this.office, node, clientId)
+  }
+
+  kept(node: string): Promise<readonly KeptPart[]> {
+    return kept(this.office, node)
   }
 
   checkLife(): void {

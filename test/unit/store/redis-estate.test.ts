@@ -228,5 +228,30 @@ for (const [name, values] of [
         [[1, 'for client']],
       ])
     })
+
+    it('says who gives on what a life has owed, whoever asks first, before it is taken and after, until it is closed', async (t) => {
+      const dead = await SessionNode.open(values(), newName(), 5)
+      const heir = await SessionNode.open(values(), newName(), 7)
+      for (const { life } of [dead, heir]) t.after(() => life.stop())
+      await dead.keep('client', 1)
+      const { store } = heir.life
+      const [before] = await store.kept(dead.identity.node)
+      assert.equal(before?.isLeft, false)
+      assert.equal(await before?.claimDebts('n3@c', 'debtor', 0), undefined)
+      assert.deepEqual(await before?.claimDebts('n3@c', 'receiver', 7), { by: 'receiver', upTo: 7 })
+      const { estates } = await take(heir, dead, NOBODY)
+      const [estate] = estates
+      // Whoever has read it before the take, and asks behind it.
+      assert.deepEqual(await before?.claimDebts('n3@c', 'debtor', 9), { by: 'receiver', upTo: 7 })
+      assert.deepEqual(await estate?.claimDebts('n3@c', 'debtor', 9), { by: 'receiver', upTo: 7 })
+      assert.deepEqual(await estate?.claimDebts('n4@d', 'debtor', 9), { by: 'debtor', upTo: 9 })
+      const [left] = await store.kept(dead.identity.node)
+      assert.deepEqual([left?.name, left?.isLeft], [before?.name, true])
+      assert.deepEqual(await left?.claimDebts('n4@d', 'receiver', 9), { by: 'debtor', upTo: 9 })
+      assert.deepEqual(await left?.claimDebts('n4@d', 'debtor', 11), { by: 'debtor', upTo: 11 })
+      await estate?.close()
+      assert.equal(await left?.claimDebts('n4@d', 'debtor', 12), undefined)
+      assert.deepEqual(await store.kept(dead.identity.node), [])
+    })
   })
 }

@@ -29,6 +29,8 @@ it('what an estate has owed and kept for later goes on once, though its adoption
   const estate: Estate = {
     node: SELF,
     name: 'estate',
+    isLeft: true,
+    claimDebts: async () => undefined,
     async *table(name) {
       yield* tables.get(name) ?? []
     },
@@ -59,6 +61,7 @@ it('what an estate has owed and kept for later goes on once, though its adoption
   let isTaken = false
   const store: Partial<SharedStore> = {
     isFailing: false,
+    kept: async () => [],
     beat: async () => true,
     async inherit() {
       const estates = isTaken && done.includes('closed') ? [] : [estate]
@@ -78,14 +81,19 @@ it('what an estate has owed and kept for later goes on once, though its adoption
     lost: () => [],
     isGone: () => true,
     members: () => [SELF],
-    peers: () => [],
-    send: assert.fail,
+    peers: () => ['n3@c'],
+    send(to, body) {
+      if (body.$case !== 'estateTaken') assert.fail(body.$case)
+      adoptions.receive(to, { $case: 'takeoverMark', value: { move: body.value.number, taker: SELF, estate: SELF } })
+    },
     handOn: () => 0,
     receivedFrom: () => undefined,
     async sendOn({ receiver }) {
       done.push(`owed to ${receiver}`)
       return 1
     },
+    giveUp: () => assert.fail('it can be reached'),
+    deliverDebts: () => assert.fail('nobody else is down'),
     async inheritWaiting(values) {
       done.push(...values.map(String))
     },
