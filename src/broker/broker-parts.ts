@@ -273,5 +273,6 @@ export class BrokerParts {
   /** The store is loaded: its sessions wait for their clients. */
   restoreSessions(): void {
     this.keptSessions?.finishRestore()
+    this.keptWills.start()
   }
 }

@@ -20,6 +20,7 @@ export interface KeptWillsModules {
 export class KeptWills extends TimerEntry {
   /** One of each session at most. */
   private waiting: ArmedWill[] = []
+  private isLoaded = false
 
   constructor(private readonly modules: KeptWillsModules) {
     super()
@@ -27,7 +28,13 @@ export class KeptWills extends TimerEntry {
 
   add(armed: ArmedWill): void {
     this.waiting.push(armed)
-    if (this.waiting.length === 1) this.modules.timers.schedule(this, 0)
+    if (this.isLoaded && this.waiting.length === 1) this.modules.timers.schedule(this, 0)
+  }
+
+  /** All that is kept is loaded: before, nobody may get a message, since those on the disk come first. */
+  start(): void {
+    this.isLoaded = true
+    if (this.waiting.length > 0) this.modules.timers.schedule(this, 0)
   }
 
   override onTimeout(): void {
