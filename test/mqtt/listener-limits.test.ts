@@ -15,9 +15,11 @@ const CONNECT_TIMEOUT_MS = 300
 
 let node: Node
 let directory: string
-/** Ports: of a listener as the node says, and of one with limits of its own. */
+/** Ports: of a listener as the node says, of one with limits of its own, and of two that serve some versions only. */
 let usual: number
 let tight: number
+let newest: number
+let earlier: number
 
 before(async () => {
   directory = mkdtempSync(join(tmpdir(), 'shoalmq-limits-'))
@@ -33,14 +35,19 @@ before(async () => {
   node = createNode(
     {
       data: join(directory, 'data'),
-      listen: ['mqtt://127.0.0.1:0', { url: 'mqtt://127.0.0.1:0', ...limits }],
+      listen: [
+        'mqtt://127.0.0.1:0',
+        { url: 'mqtt://127.0.0.1:0', ...limits },
+        { url: 'mqtt://127.0.0.1:0', protocolVersions: ['5.0'] },
+        { url: 'mqtt://127.0.0.1:0', protocolVersions: ['3.1', '3.1.1'] },
+      ],
       admin: { listen: '127.0.0.1:0' },
       cluster: { listen: 'off' },
     },
     createLogger({ level: 'silent', format: 'json' }, {}),
   )
   await node.start()
-  ;[usual = 0, tight = 0] = node.listening.map((url) => Number(new URL(url).port))
+  ;[usual = 0, tight = 0, newest = 0, earlier = 0] = node.listening.map((url) => Number(new URL(url).port))
 })
 
 after(async () => {
@@ -59,6 +66,19 @@ test('a client is told the limits of its listener, and those of the node elsewhe
     receiveMaximum: 100,
     topicAliasMaximum: 64,
   })
+})
+
+test('a version that a listener does not serve is refused there, in the words of that version, and served elsewhere', async (t) => {
+  const refusalOf = async (port: number, version: Version | 3): Promise<number | undefined> => {
+    const client = await PacketClient.open(t, port, version)
+    client.sendConnect({})
+    const connack = await client.next('connack')
+    await client.closed()
+    return version === 5 ? connack.reasonCode : connack.returnCode
+  }
+  assert.deepEqual([await refusalOf(newest, 3), await refusalOf(newest, 4), await refusalOf(earlier, 5)], [1, 1, 0x84])
+  await PacketClient.connect(t, newest, 5)
+  for (const version of [3, 4] as const) await PacketClient.connect(t, earlier, version)
 })
 
 test('more unacknowledged, or a higher alias, than the listener allows ends the connection', async (t) => {
