@@ -90,3 +90,24 @@ test('config check reads the files of access, and names their problems', async (
   assert.equal(started.code, 1)
   assert.match(started.stdout + started.stderr, /users:1: expected a password hash/)
 })
+
+test('acl check does as access.denyOverlapping says: a filter that has a denied topic among others', async () => {
+  const file = temporaryFile(
+    'overlapping.yaml',
+    'rules:\n  - deny: subscribe\n    topics: [secret/#]\n  - allow: all\n',
+  )
+  const outcomes = []
+  for (const denyOverlapping of [true, false]) {
+    const access = `access: {aclFile: ${file}, denyOverlapping: ${denyOverlapping}}\n`
+    const config = temporaryFile(`overlapping-${denyOverlapping}.yaml`, access)
+    for (const filter of ['#', 'secret/a']) {
+      outcomes.push((await runShoalmq(['acl', 'check', '-c', config, 'subscribe', filter])).stdout)
+    }
+  }
+  assert.deepEqual(outcomes, [
+    `denied: ${file}:2\n`,
+    `denied: ${file}:2\n`,
+    `allowed: ${file}:4\n`,
+    `denied: ${file}:2\n`,
+  ])
+})
