@@ -1,6 +1,14 @@
 /** Dials one target again and again, with growing pauses, until there is a link or nothing to dial. */
 
+import type { NodeId } from '../router/route-table.js'
 import { Backoff } from '../util/backoff.js'
+
+/** What came of one call: `self` when the address is this node's own. */
+export type ConnectResult =
+  | { kind: 'linked'; node: NodeId }
+  | { kind: 'self' }
+  | { kind: 'refused' }
+  | { kind: 'failed' }
 
 export type DialOutcome =
   /** There is a link now, or no need for one: the owner says when to dial again. */

@@ -7,12 +7,13 @@ import type { Logger } from 'pino'
 import type { DiscoveryKind } from '../config/discovery-options.js'
 import type { NodeId } from '../router/route-table.js'
 import { asError } from '../util/errors.js'
-import { Dialer, type DialOutcome } from './dialer.js'
+import { type ConnectResult, Dialer, type DialOutcome } from './dialer.js'
 import type { SeedSource } from './discovery/seed-source.js'
 import { isAddress, type Refusal } from './handshake.js'
 import type { BeatStatus } from './heartbeat.js'
 import type { Link } from './link.js'
 import type { Peer } from './peer.js'
+import { Seeds } from './seeds.js'
 import { type Identity, type Member, REFUSAL_CODES } from './wire.js'
 
 /** More members than a full mesh is made for; further ones are refused, so that no mistake grows without end. */
@@ -46,26 +47,10 @@ export interface MembershipModules {
   log: Logger
 }
 
-export type ConnectResult =
-  | { kind: 'linked'; node: NodeId }
-  | { kind: 'self' }
-  | { kind: 'refused' }
-  | { kind: 'failed' }
-
-/** A seed address and what is known of who is there. */
-interface Seed {
-  readonly dialer: Dialer
-  /** Node that answered there; this node's own name for its own address. */
-  node: NodeId | undefined
-}
-
 export class Membership {
   private readonly table = new Map<NodeId, Peer>()
   private readonly dialers = new Map<NodeId, Dialer>()
-  private readonly seeds = new Map<string, Seed>()
-  /** Seeds that an operator gave; no discovery takes them away. */
-  private readonly joined = new Set<string>()
-  private hasSeeds = false
+  private readonly seeds: Seeds
   private tickTimer: NodeJS.Timeout | undefined
   private beatTimer: NodeJS.Timeout | undefined
   private tickedAt = 0
@@ -77,7 +62,15 @@ export class Membership {
   constructor(
     private readonly options: MembershipOptions,
     private readonly modules: MembershipModules,
-  ) {}
+  ) {
+    this.seeds = new Seeds({
+      self: modules.self,
+      source: modules.seeds,
+      peers: this.table,
+      connect: (address) => this.connect(address, false),
+      isJoining: () => !this.isStopping && !this.apart,
+    })
+  }
 
   /** Peers by name, those that have stopped too. */
   get peers(): ReadonlyMap<NodeId, Peer> {
@@ -87,17 +80,16 @@ export class Membership {
   /** True when the seeds have answered and every peer that is not known to have stopped is linked and in step. */
   get isComplete(): boolean {
     if (this.apart) return true
-    if (!this.hasSeeds) return false
+    if (!this.seeds.haveAnswered) return false
     // Nodes that start together may each find only itself in the first answers.
     if (this.options.discovery !== 'static' && this.table.size === 0) return false
-    for (const { node } of this.seeds.values()) if (node === undefined) return false
     for (const peer of this.table.values()) if (peer.isLive && !peer.isSynced) return false
     return true
   }
 
   /** Seed addresses where nobody has answered yet. */
   get silentSeeds(): string[] {
-    return Array.from(this.seeds).flatMap(([address, { node }]) => (node === undefined ? [address] : []))
+    return this.seeds.silent
   }
 
   /** @param isApart true when the node left its cluster in a life before: it looks for nobody */
@@ -107,7 +99,7 @@ export class Membership {
     this.tickedAt = performance.now()
     this.tickTimer = setInterval(this.onTick, this.tickInterval)
     this.beatTimer = setInterval(this.onBeat, heartbeatInterval)
-    if (!isApart) this.modules.seeds.start(this.onSeeds)
+    if (!isApart) this.seeds.start()
   }
 
   /** Those that were members before this node was restarted: looked for, and owed what they may want. After `start`. */
@@ -132,10 +124,7 @@ export class Membership {
   /** From now on nobody is dialed or let in; links stay until they are ended. */
   partCompany(): void {
     this.apart = true
-    void this.modules.seeds.stop()
-    for (const { dialer } of this.seeds.values()) dialer.stop()
-    this.seeds.clear()
-    this.joined.clear()
+    this.seeds.forgetAll()
   }
 
   /** After `partCompany`, when the links have ended: nobody else is known any more. */
@@ -155,15 +144,14 @@ export class Membership {
   rejoin(): void {
     if (!this.apart || this.isStopping) return
     this.apart = false
-    this.modules.seeds.start(this.onSeeds)
+    this.seeds.start()
   }
 
   /** No more dialing, and nobody new is let in; links stay. */
   stopJoining(): void {
     this.isStopping = true
-    void this.modules.seeds.stop()
+    this.seeds.stop()
     for (const dialer of this.dialers.values()) dialer.stop()
-    for (const { dialer } of this.seeds.values()) dialer.stop()
   }
 
   stop(): void {
@@ -175,8 +163,7 @@ export class Membership {
 
   /** An operator names another node by its cluster address: it is dialed until it answers. */
   join(address: string): void {
-    this.joined.add(address)
-    this.addSeed(address)
+    this.seeds.join(address)
   }
 
   /** Asked when a node has proved that it belongs to the cluster: is it welcome now? */
@@ -298,52 +285,6 @@ export class Membership {
     return peer.isLinked ? 'done' : outcome
   }
 
-  private readonly onSeeds = (addresses: readonly string[]): void => {
-    this.hasSeeds = true
-    for (const [address, { dialer }] of this.seeds) {
-      if (addresses.includes(address) || this.joined.has(address)) continue
-      dialer.stop()
-      this.seeds.delete(address)
-    }
-    for (const address of addresses) this.addSeed(address)
-  }
-
-  private addSeed(address: string): void {
-    if (this.seeds.has(address)) return
-    const seed: Seed = { dialer: new Dialer(() => this.dialSeed(address, seed)), node: undefined }
-    this.seeds.set(address, seed)
-    if (address === this.modules.self().address) seed.node = this.modules.self().node
-    else seed.dialer.dial(0)
-  }
-
-  private async dialSeed(address: string, seed: Seed): Promise<DialOutcome> {
-    if (this.isStopping || this.apart || this.isCovered(address, seed) || this.pauseOf(seed) > 0) return 'done'
-    const result = await this.connect(address, false)
-    if (result.kind === 'self') seed.node = this.modules.self().node
-    else if (result.kind === 'linked') {
-      seed.node = result.node
-      this.table.get(result.node)?.addresses.add(address, false)
-    }
-    return result.kind === 'linked' || result.kind === 'self' ? 'done' : result.kind
-  }
-
-  /** True when somebody who is known to be at a seed address needs no call there: a linked peer, or this node. */
-  private isCovered(address: string, seed: Seed): boolean {
-    if (seed.node === this.modules.self().node) return true
-    for (const peer of this.table.values()) {
-      if (!peer.isLinked) continue
-      if (peer.name !== seed.node && !peer.addresses.all.includes(address)) continue
-      seed.node = peer.name
-      return true
-    }
-    return false
-  }
-
-  /** Milliseconds for which the node that was found there is not to be dialed, because its link flaps. */
-  private pauseOf({ node }: Seed): number {
-    return this.table.get(node ?? '')?.links.flapping.pause(performance.now()) ?? 0
-  }
-
   private async connect(address: string, sole: boolean): Promise<ConnectResult> {
     try {
       return await this.modules.connect(address, sole)
@@ -366,10 +307,7 @@ export class Membership {
       // Whatever a dialer has missed: a peer without a link is dialed, one that has stopped as well.
       if (!peer.isLinked && !this.apart && this.dialers.get(peer.name)?.isBusy === false) this.redial(peer)
     }
-    for (const [address, seed] of this.seeds) {
-      if (seed.dialer.isBusy || this.isCovered(address, seed)) continue
-      seed.dialer.dial(this.pauseOf(seed))
-    }
+    this.seeds.dialMissing()
   }
 
   private readonly onBeat = (): void => {

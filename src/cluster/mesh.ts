@@ -2,10 +2,10 @@
 
 import type { Logger } from 'pino'
 import { asError, NodeError } from '../util/errors.js'
+import type { ConnectResult } from './dialer.js'
 import { acceptHandshake, dialHandshake, type HandshakeOptions, type HandshakeResult } from './handshake.js'
 import { Link } from './link.js'
 import type { ByteCall, LinkStream } from './link-stream.js'
-import type { ConnectResult } from './membership.js'
 import type { MeshTls } from './mesh-tls.js'
 import type { ClusterMetrics } from './metrics.js'
 import { RefusalLog } from './refusals.js'
