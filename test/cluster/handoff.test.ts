@@ -107,6 +107,37 @@ test('a node that has been restarted owes those whom it has not met yet what the
   assert.equal(await publisher.publishAcked({ topic: 'other', qos: 1 }), 0x10)
 })
 
+test('what a node that is dead is owed is bounded: beyond it publishers are answered late, and messages dropped and counted', async (t) => {
+  const config = { cluster: { ...CONFIG.cluster, handoff: { bytes: '64kb' } }, mqtt: { maximumPacketSize: '32kb' } }
+  const cluster = await clusterFor(t, { nodes: 2, config })
+  const [a, b] = [cluster.node(1), cluster.node(2)]
+  await subscribeAndLeave(t, b, 'away')
+  await b.kill('SIGKILL')
+  await stoppedAt(a, b.name)
+  const publisher = await PacketClient.connect(t, a.ports.mqtt, 5, { clean: true })
+  const sent = numbers(1, 12)
+  const start = performance.now()
+  for (const number of sent) publisher.publish({ topic: 't', payload: `${number} ${'x'.repeat(8_000)}`, qos: 1 })
+  const answeredAfter: number[] = []
+  for (const _ of sent) {
+    assert.equal((await publisher.next('puback')).reasonCode ?? 0, 0)
+    answeredAfter.push(performance.now() - start)
+  }
+  const dropped = (await a.metrics()).value('shoalmq_forward_dropped_messages_total', { reason: 'handoff_full' })
+  assert.ok(dropped > 0 && dropped < sent.length, `${dropped} of ${sent.length} are dropped`)
+  // They hold back who sends more than can be kept, for 5 s.
+  for (const after of answeredAfter.slice(-dropped)) assert.ok(after > 4_500, `${after} ms`)
+  await b.start()
+  await cluster.whenWhole()
+  const client = await PacketClient.connect(t, b.ports.mqtt, 5, kept(5, 'away'))
+  const received = await client.receive(sent.length - dropped)
+  assert.deepEqual(
+    received.map(({ payload }) => payload.toString().split(' ')[0]),
+    sent.slice(0, -dropped),
+  )
+  await client.expectNothing()
+})
+
 test('a peer that comes back as another life before it counts as down gets what it lacks, and nothing twice', async (t) => {
   const cluster = await clusterFor(t, { nodes: 2 })
   const [a, b] = [cluster.node(1), cluster.node(2)]
