@@ -58,7 +58,7 @@ export class Registrar {
   /** Client IDs with a waiting claim, those that wait longest first. */
   private readonly waiting = new Set<string>()
 
-  /** Claims of client IDs of which another node may be about to say that it has them. */
+  /** Claims of client IDs of which another node may be about to say that it has them, or that it does not want them. */
   private early: [from: NodeId, claim: LinkBodyOf<'directoryClaim'>['value'], until: number][] = []
 
   constructor(private readonly modules: RegistrarModules) {}
@@ -73,14 +73,18 @@ export class Registrar {
     return this.entries.get(clientId)?.node
   }
 
-  claim(from: NodeId, claim: LinkBodyOf<'directoryClaim'>['value']): void {
+  /** @param until when it is given up unless it can be decided before; its node asks again */
+  claim(from: NodeId, claim: LinkBodyOf<'directoryClaim'>['value'], until = performance.now() + EARLY_MS): void {
     const { request, clientId, discard, onlyFrom, inheritedEpoch } = claim
     const isTentative = claim.tentative === true
     const before = this.entries.get(clientId)
     const mayBeNobodys = onlyFrom === undefined || inheritedEpoch !== undefined
     const { isSure, isCaughtUp } = this.modules
-    if ((!discard && !isSure()) || (before === undefined && mayBeNobodys && !isCaughtUp())) {
-      this.early.push([from, claim, performance.now() + EARLY_MS])
+    const isEarly = (!discard && !isSure()) || (before === undefined && mayBeNobodys && !isCaughtUp())
+    // A node that looks for the session of its client will find the one that is inherited, and give way; or it lets the client in.
+    const isUndecided = inheritedEpoch !== undefined && before?.isTentative === true && before.node !== from
+    if (isEarly || isUndecided) {
+      this.early.push([from, claim, until])
       return
     }
     // Asked once more on a new link: the answer may have been lost with the one before.
@@ -216,7 +220,7 @@ export class Registrar {
   caughtUp(): void {
     const { early } = this
     this.early = []
-    for (const [from, claim] of early) this.claim(from, claim)
+    for (const [from, claim, until] of early) this.claim(from, claim, until)
   }
 
   /** Lets claims go on whose holder does not answer. */

@@ -357,6 +357,55 @@ describe('the client directory', () => {
     assert.deepEqual(network.holders(clientId), [first.name])
   })
 
+  for (const [outcome, isHeirs] of [
+    ['finds that its session is lost', true],
+    ['lets its client in', false],
+    ['is gone', true],
+  ] as const) {
+    it(`has an heir wait for a node that may have to give way to it, which ${outcome}: one of the two has the client`, async (t) => {
+      const network = new Network(NAMES)
+      t.after(() => network.stop())
+      await network.settle()
+      const [heir, , other] = network.nodes as [DirectoryNode, DirectoryNode, DirectoryNode]
+      const clientId = clientOf('n2@b')
+      other.mayBeLost = true
+      const connected = other.connect(clientId)
+      await network.settle()
+      assert.equal(await connected, true)
+      let given: number | undefined | 'nothing' = 'nothing'
+      // Of a node that is down.
+      const inherited = { onlyFrom: 'n4@d', inheritedEpoch: 1 }
+      heir.directory.claim(
+        clientId,
+        false,
+        (epoch) => {
+          given = epoch
+        },
+        inherited,
+      )
+      await network.settle()
+      assert.equal(given, 'nothing')
+      assert.deepEqual(other.evictions, [], 'who may give way is not closed')
+      const epoch = other.connections.get(clientId) ?? 0
+      if (outcome === 'lets its client in') other.directory.settle(clientId, epoch)
+      else if (outcome === 'is gone') for (const name of ['n1@a', 'n2@b']) network.cut(other.name, name)
+      else other.disconnect(clientId)
+      await eventually(async () => {
+        await network.settle()
+        assert.notEqual(given, 'nothing')
+      })
+      assert.equal(given !== undefined, isHeirs)
+      if (outcome === 'is gone') return
+      assert.deepEqual(network.holders(clientId), isHeirs ? [] : [other.name])
+      // Who gave way comes again, and hears where its session is; the heir, that its client has come.
+      if (!isHeirs) return
+      const holder = new Promise((resolve) => other.directory.claim(clientId, false, (_, node) => resolve(node)))
+      await network.settle()
+      await holder
+      assert.deepEqual(heir.evictions, [[clientId, false]])
+    })
+  }
+
   it('ends no session that its client is in with already while the rest of it is on its way there', async (t) => {
     const network = new Network(NAMES)
     t.after(() => network.stop())
