@@ -236,6 +236,7 @@ export class ClusterParts {
       mark: (to, mark) => peers.mark(to, mark),
       peers: () => peers.inReach(),
       members: () => peers.members(),
+      debtors: () => peers.debtors(),
       isGone: (peer) => peers.isGone(peer),
       passOn: (to, message, head, pending) => this.forwarder.passOn(to, message, head, pending),
       routeVersion: () => this.routeLog.version,

@@ -16,7 +16,8 @@ export async function endLinks(peers: readonly Peer[], isMember: boolean, isIdle
   const deadline = performance.now() + STEP_TIMEOUT_MS
   // What publishers wait for first, and what they were told is kept; then the farewells.
   await until(() => isIdle() && peers.every((peer) => !peer.isLinked || peer.isDrained), deadline)
-  for (const peer of peers) peer.sayFarewell(isMember)
+  const isOwing = isMember && peers.some((peer) => peer.isOwedOnDisk)
+  for (const peer of peers) peer.sayFarewell(isMember, isOwing)
   await until(() => peers.every((peer) => !peer.isLinked), deadline + STEP_TIMEOUT_MS)
 }
 

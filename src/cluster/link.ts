@@ -31,8 +31,8 @@ export interface LinkOwner {
   onLinkHeard(link: Link, open: Open): void
   onLinkMessage(link: Link, body: LinkBody): void
   onLinkDrain(link: Link): void
-  /** The peer says nothing more on this link. */
-  onLinkFarewell(link: Link, reason: FarewellReasonValue): void
+  /** The peer says nothing more on this link. @param isOwing its disk has what others have not got */
+  onLinkFarewell(link: Link, reason: FarewellReasonValue, isOwing: boolean): void
   onLinkClosed(link: Link, error: Error | undefined): void
   /** A sign of life with the peer's state. */
   onLinkBeat(link: Link, beat: HeardBeat, isFirst: boolean): void
@@ -153,11 +153,11 @@ export class Link implements LinkStreamListener, HeartbeatListener {
     this.stream.send(body)
   }
 
-  /** Says the last word on this link, listens to the peer's, and closes. */
-  farewell(owner: LinkOwner, reason: FarewellReasonValue): void {
+  /** Says the last word on this link, listens to the peer's, and closes. @param isOwing the disk here has what others have not got */
+  farewell(owner: LinkOwner, reason: FarewellReasonValue, isOwing = false): void {
     if (this.state === 'closing' || this.state === 'closed') return
     this.owner = owner
-    this.stream.send({ $case: 'farewell', value: { reason } })
+    this.stream.send({ $case: 'farewell', value: { reason, owing: isOwing } })
     this.moveTo('closing')
     this.farewellTimer = setTimeout(() => this.close(undefined), FAREWELL_TIMEOUT_MS)
     this.beginFlow()
@@ -184,7 +184,7 @@ export class Link implements LinkStreamListener, HeartbeatListener {
         return
       case 'farewell':
         this.heardFarewell = true
-        this.owner?.onLinkFarewell(this, body.value.reason)
+        this.owner?.onLinkFarewell(this, body.value.reason, body.value.owing)
         if (this.owner !== undefined) this.farewell(this.owner, FAREWELL_REASONS.REPLACED)
         this.endIfDone()
         return

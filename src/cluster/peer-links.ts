@@ -22,8 +22,11 @@ export interface LinksListener {
   linkUp(link: Link, open: Open): void
   /** A sign of life, before what it says is looked at. */
   hear(): void
-  /** @param departs it is no member any more */
-  farewellHeard(departs: boolean): void
+  /**
+   * @param departs it is no member any more
+   * @param isOwing its disk has what others have not got, for its next life to send
+   */
+  farewellHeard(departs: boolean, isOwing: boolean): void
   /** The link is gone and none takes its place. */
   linkLost(error: Error | undefined): void
   /** @param isFirst of its stream */
@@ -101,14 +104,14 @@ export class PeerLinks implements LinkOwner {
     this.used?.beat(status)
   }
 
-  /** Tells the peer that this node stops, or that it is no member any more. */
-  sayFarewell(isMember: boolean): void {
+  /** Tells the peer that this node stops, or that it is no member any more. @param isOwing see `LinksListener.farewellHeard` */
+  sayFarewell(isMember: boolean, isOwing: boolean): void {
     this.closeNext()
     this.modules.exchange().runTurn()
     const link = this.used
     if (link === undefined) return
     const departs = !isMember && speaks(link.protocol, 'departure')
-    link.farewell(this, departs ? FAREWELL_REASONS.DEPARTED : FAREWELL_REASONS.LEAVING)
+    link.farewell(this, departs ? FAREWELL_REASONS.DEPARTED : FAREWELL_REASONS.LEAVING, isOwing)
   }
 
   /** Ends the one that would take the place of the link in use. */
@@ -178,11 +181,11 @@ export class PeerLinks implements LinkOwner {
     if (link === this.used) this.modules.exchange().runTurn()
   }
 
-  onLinkFarewell(link: Link, reason: FarewellReasonValue): void {
+  onLinkFarewell(link: Link, reason: FarewellReasonValue, isOwing: boolean): void {
     if (link !== this.used) return
     const departs = reason === FAREWELL_REASONS.DEPARTED
     if (departs && !speaks(link.protocol, 'departure')) this.modules.counters.protocolErrors += 1
-    if (departs || reason === FAREWELL_REASONS.LEAVING) this.modules.listener.farewellHeard(departs)
+    if (departs || reason === FAREWELL_REASONS.LEAVING) this.modules.listener.farewellHeard(departs, isOwing)
     else this.wasReplaced = true
   }
 

@@ -59,6 +59,8 @@ export class Peer implements LinksListener, PeerMetrics, SeenPeer, DescribedPeer
   private readonly life: PeerState
   private readonly silence: Silence
   private departed = false
+  /** What it has not sent is on its disk, as it said when it stopped. */
+  private stoppedOwing = false
   private ownExchange: Exchange
   /** Its sessions outlive its restarts, so what it is owed does, too. */
   private isDurable = false
@@ -107,6 +109,12 @@ export class Peer implements LinksListener, PeerMetrics, SeenPeer, DescribedPeer
   /** Its sessions are there again after a restart of it, as its last handshake said, or a life of this node before. */
   get keepsSessions(): boolean {
     return this.isDurable
+  }
+
+  /** It was a member when it was heard last, and may have something to send that it has kept until then. */
+  get isDebtor(): boolean {
+    if (this.incarnation === 0 && !this.isDurable) return false
+    return this.state !== 'left' || (this.stoppedOwing && !this.departed)
   }
 
   /** It keeps its sessions, and has not said in this life of it what they want. */
@@ -188,6 +196,12 @@ export class Peer implements LinksListener, PeerMetrics, SeenPeer, DescribedPeer
     return kept.isEmpty && loose.length === 0 && mapKeys === 0
   }
 
+  /** What it has not got is on the disk here, or will be when this node ends. */
+  get isOwedOnDisk(): boolean {
+    const { kept } = this.exchange
+    return this.isDurable && kept.hints !== undefined && !kept.isEmpty
+  }
+
   /** Routes of it that are known here. */
   get routes(): number {
     return this.exchange.mirror.count
@@ -217,8 +231,8 @@ export class Peer implements LinksListener, PeerMetrics, SeenPeer, DescribedPeer
   }
 
   /** Tells the peer that this node stops, or that it is no member any more. */
-  sayFarewell(isMember = true): void {
-    this.links.sayFarewell(isMember)
+  sayFarewell(isMember: boolean, isOwing: boolean): void {
+    this.links.sayFarewell(isMember, isOwing)
   }
 
   /** Ends the links at once, without a change of state. */
@@ -294,8 +308,9 @@ export class Peer implements LinksListener, PeerMetrics, SeenPeer, DescribedPeer
     this.modules.onBeatOwed(this)
   }
 
-  farewellHeard(departs: boolean): void {
+  farewellHeard(departs: boolean, isOwing: boolean): void {
     if (departs) this.departed = true
+    this.stoppedOwing = isOwing
     this.moveTo('left', 'left')
     this.abandon('peer_left')
   }

@@ -66,6 +66,11 @@ export class Peers {
     return this.namesOf((peer) => (peer.incarnation !== 0 || peer.keepsSessions) && peer.state !== 'left')
   }
 
+  /** Members, and those that have stopped with something on their disks that others have not got. */
+  debtors(): NodeId[] {
+    return this.namesOf((peer) => peer.isDebtor)
+  }
+
   /** Those to which this node may hand its sessions. */
   takers(): NodeId[] {
     return this.namesOf((peer) => peer.isReachable && peer.isHeir)

@@ -42,6 +42,25 @@ async function divided(context: TestContext): Promise<Divided> {
   return { cluster, proxies }
 }
 
+/** Three of them. */
+async function threeDivided(t: TestContext): Promise<Divided> {
+  const proxies = [1, 2, 3].map((number) => new CuttableProxy(() => cluster.node(number).ports.cluster))
+  for (const proxy of proxies) await proxy.start()
+  const seeds = proxies.map(({ address }) => address)
+  const through = (number: number) => ({
+    seeds: seeds.filter((_, index) => index !== number - 1),
+    config: { cluster: { advertise: seeds[number - 1] as string } },
+  })
+  const cluster = await TestCluster.create({ nodes: 3, perNode: { 1: through(1), 2: through(2), 3: through(3) } })
+  t.after(async () => {
+    if ((t as { passed?: boolean }).passed === false) process.stderr.write(`${await cluster.report()}\n`)
+    await cluster.stop()
+    for (const proxy of proxies) await proxy.stop()
+  })
+  await cluster.start()
+  return { cluster, proxies }
+}
+
 async function seen(cluster: TestCluster, state: string): Promise<void> {
   const [n1, n2] = [cluster.node(1), cluster.node(2)]
   await eventually(
@@ -216,20 +235,7 @@ test('a client ID that came to both sides of a split has the later connection 2 
 test('what a third node has acknowledged for a session that moved while it was cut off follows it, once and in order', {
   timeout: 90_000,
 }, async (t) => {
-  const proxies = [1, 2, 3].map((number) => new CuttableProxy(() => cluster.node(number).ports.cluster))
-  for (const proxy of proxies) await proxy.start()
-  const seeds = proxies.map(({ address }) => address)
-  const through = (number: number) => ({
-    seeds: seeds.filter((_, index) => index !== number - 1),
-    config: { cluster: { advertise: seeds[number - 1] as string } },
-  })
-  const cluster = await TestCluster.create({ nodes: 3, perNode: { 1: through(1), 2: through(2), 3: through(3) } })
-  t.after(async () => {
-    if ((t as { passed?: boolean }).passed === false) process.stderr.write(`${await cluster.report()}\n`)
-    await cluster.stop()
-    for (const proxy of proxies) await proxy.stop()
-  })
-  await cluster.start()
+  const { cluster, proxies } = await threeDivided(t)
   const [n1, n2, n3] = [cluster.node(1), cluster.node(2), cluster.node(3)]
   // These two know a way past the proxies, so that the third one can be cut off alone.
   await shoalmq(['cluster', 'join', `127.0.0.1:${n2.ports.cluster}`, '--admin', n1.adminAddress])
@@ -280,4 +286,50 @@ test('what a third node has acknowledged for a session that moved while it was c
     )
   }
   await current.expectNothing()
+})
+
+test('what a third node has acknowledged and left on its disk, stopping in order while one could not hear it, follows the session', {
+  timeout: 90_000,
+}, async (t) => {
+  const { cluster, proxies } = await threeDivided(t)
+  const [n1, n2, n3] = [cluster.node(1), cluster.node(2), cluster.node(3)]
+  // The first node is in reach of both others past the proxies.
+  for (const node of [n2, n3]) {
+    await shoalmq(['cluster', 'join', `127.0.0.1:${node.ports.cluster}`, '--admin', n1.adminAddress])
+  }
+  const session = { clientId: 'moves-meanwhile', clean: false, properties: { sessionExpiryInterval: 600 } }
+  const before = await PacketClient.connect(t, n2.ports.mqtt, 5, session)
+  await before.subscribe('left/behind', 2)
+  await before.disconnect()
+  const publisher = await PacketClient.connect(t, n3.ports.mqtt)
+  const publish = async (from: number, to: number): Promise<void> => {
+    for (let number = from; number < to; number += 1) {
+      const reasonCode = await publisher.publishAcked({ topic: 'left/behind', payload: `${number}`, qos: 2 })
+      assert.ok(reasonCode < 0x80)
+    }
+  }
+  await publish(0, 5)
+  for (const proxy of proxies) proxy.split()
+  await eventually(
+    async () => {
+      for (const node of [n2, n3]) assert.equal((await n1.statusOf(node.name)).state, 'running')
+      assert.equal((await n2.statusOf(n3.name)).state, 'stopped')
+      assert.equal((await n3.statusOf(n2.name)).state, 'stopped')
+    },
+    { within: 20_000 },
+  )
+  await publish(5, 15)
+  await n3.stop()
+  await eventually(async () => assert.equal((await n1.statusOf(n3.name)).reason, 'left'), { within: 10_000 })
+  const current = await PacketClient.connect(t, n1.ports.mqtt, 5, session)
+  assert.equal(current.connack?.sessionPresent, true)
+  for (const proxy of proxies) proxy.heal()
+  await n3.start()
+  const received = (await current.receive(15)).map(({ payload }) => String(payload))
+  assert.deepEqual(
+    received,
+    Array.from({ length: 15 }, (_, number) => `${number}`),
+  )
+  await current.expectNothing()
+  await eventually(async () => assert.equal((await n2.metrics()).value('shoalmq_session_rests'), 0), { within: 20_000 })
 })

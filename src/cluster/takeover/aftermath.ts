@@ -108,14 +108,15 @@ export class Aftermath {
     this.heldSince.clear()
   }
 
-  checkTime(now: number, members: ReadonlySet<NodeId>): void {
+  /** @param debtors other nodes whose messages may still come */
+  checkTime(now: number, debtors: ReadonlySet<NodeId>): void {
     for (const [node, since] of this.heldSince) {
       if (now - since < HOLD_BACK_MS) continue
       this.heldSince.delete(node)
       this.session.release(node)
     }
     for (const node of this.nodes()) {
-      if (members.has(node)) continue
+      if (debtors.has(node)) continue
       this.marked(node)
       this.settled(node)
     }

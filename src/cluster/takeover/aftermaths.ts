@@ -100,15 +100,19 @@ export class Aftermaths {
     for (const aftermath of this.byMove.values()) if (aftermath.giver === node) aftermath.releaseAll()
   }
 
-  /** Called about once a second. @param members other nodes that are or may come back */
-  checkTime(now: number, members: ReadonlySet<NodeId>): void {
+  /**
+   * Called about once a second.
+   * @param members other nodes that are or may come back; a giver that has stopped passes on nothing
+   * @param debtors those whose messages may still come
+   */
+  checkTime(now: number, members: ReadonlySet<NodeId>, debtors: ReadonlySet<NodeId>): void {
     const isTimeToAsk = now - this.askedAt > ASK_AGAIN_MS
     if (isTimeToAsk) this.askedAt = now
     for (const aftermath of [...this.byMove.values()]) {
       if (aftermath.isInVain || !members.has(aftermath.giver)) {
         this.tellEnd(aftermath.giver, aftermath.move)
         aftermath.end()
-      } else aftermath.checkTime(now, members)
+      } else aftermath.checkTime(now, debtors)
       this.forgetIfOver(aftermath)
       if (isTimeToAsk) for (const node of aftermath.unmarkedNodes()) this.modules.send(node, aftermath.cut)
     }

@@ -159,10 +159,14 @@ export class Giver implements TurnTask {
     for (const rest of this.rests.values()) if (rest.taker === node) rest.end()
   }
 
-  /** Called about once a second. @param members other nodes that are or may come back */
-  checkMembers(members: ReadonlySet<NodeId>): void {
+  /**
+   * Called about once a second.
+   * @param members other nodes that are or may come back
+   * @param debtors those whose messages may still come
+   */
+  checkMembers(members: ReadonlySet<NodeId>, debtors: ReadonlySet<NodeId>): void {
     for (const [key, rest] of this.rests) {
-      rest.checkMembers(members)
+      rest.checkMembers(members, debtors)
       if (rest.isOver) this.rests.delete(key)
     }
   }

@@ -141,10 +141,10 @@ export class Rest {
     for (const { pending } of waiting) pending?.release()
   }
 
-  /** Looks whether nodes are no members any more. */
-  checkMembers(members: ReadonlySet<NodeId>): void {
+  /** Looks whether the taker is no member any more, or nothing of the others can come. */
+  checkMembers(members: ReadonlySet<NodeId>, debtors: ReadonlySet<NodeId>): void {
     if (!members.has(this.taker)) return this.end()
-    for (const node of [...this.nodes]) if (!members.has(node)) this.marked(node)
+    for (const node of [...this.nodes]) if (!debtors.has(node)) this.marked(node)
     for (const node of [...this.open]) this.look(node)
   }
 

@@ -43,6 +43,8 @@ export interface SessionTakeoverModules {
   readonly peers: () => readonly NodeId[]
   /** All other nodes that are or may come back. */
   readonly members: () => readonly NodeId[]
+  /** The same with those that have stopped for now, and have on their disks what others have not got. */
+  readonly debtors: () => readonly NodeId[]
   readonly passOn: RestModules['passOn']
   /** Whether a node is down or has left. */
   readonly isGone: (node: NodeId) => boolean
@@ -89,7 +91,7 @@ export class SessionTakeover implements Takeovers {
       arriving: () => this.taker.size,
       rests: () => this.giver.restCount,
     })
-    const { isGone, isTaking, takers, members, passOn, mark } = modules
+    const { isGone, isTaking, takers, debtors, passOn, mark } = modules
     const aftermaths = new Aftermaths({ self, send, log })
     this.aftermaths = aftermaths
     this.giver = new Giver({
@@ -98,7 +100,7 @@ export class SessionTakeover implements Takeovers {
       earlierCuts: (clientId) => aftermaths.earlierCuts(clientId),
     })
     this.handover = new Handover({ send, takers, sessions, isTaking, metrics, log })
-    this.taker = new Taker({ self, send, peers, members, aftermaths, routeVersion, sessions, metrics, log })
+    this.taker = new Taker({ self, send, peers, debtors, aftermaths, routeVersion, sessions, metrics, log })
   }
 
   get mayBeLost(): boolean {
@@ -290,8 +292,9 @@ export class SessionTakeover implements Takeovers {
     if (now - this.checkedMembersAt < MEMBERS_INTERVAL_MS) return
     this.checkedMembersAt = now
     const members = new Set(this.modules.members())
-    this.aftermaths.checkTime(now, members)
-    this.giver.checkMembers(members)
+    const debtors = new Set(this.modules.debtors())
+    this.aftermaths.checkTime(now, members, debtors)
+    this.giver.checkMembers(members, debtors)
   }
 
   /** A session that is still on its way here goes on when it has come. */

@@ -42,8 +42,8 @@ export interface TakerModules {
   readonly send: (to: NodeId, body: LinkBody) => void
   /** Nodes with a link; where it takes the place of another, what is sent may be lost, and `linkUp` says when it is there. */
   readonly peers: () => readonly NodeId[]
-  /** Other nodes that are or may come back. */
-  readonly members: () => readonly NodeId[]
+  /** Other nodes whose messages may come, now or when they are back. */
+  readonly debtors: () => readonly NodeId[]
   /** Moves that are over but for what is late. */
   readonly aftermaths: Aftermaths
   readonly routeVersion: () => number
@@ -274,12 +274,12 @@ export class Taker {
 
   /** The routes of the session go out in this turn; each node marks its messages once it has them. */
   private askForMarks(arrival: Arrival, session: ArrivingSession): void {
-    const { self, send, peers, members, routeVersion } = this.modules
+    const { self, send, peers, debtors, routeVersion } = this.modules
     const { move, earlier } = arrival
     const { holder } = arrival.request
     // The giver also where its link has just been lost: without its mark both would take what is published there.
     const nodes = [...new Set([self, holder, ...peers()])]
-    const absent = members().filter((node) => !nodes.includes(node))
+    const absent = debtors().filter((node) => !nodes.includes(node))
     arrival.awaited = new Set(nodes)
     arrival.unmarked = new Set([...nodes, ...absent])
     session.await(arrival.unmarked)

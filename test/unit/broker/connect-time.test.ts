@@ -33,7 +33,7 @@ class Bed {
       self: 'n1@test',
       send() {},
       peers: () => ['n2@test', 'n3@test', 'n4@test'],
-      members: () => [],
+      debtors: () => [],
       aftermaths: new Aftermaths({ self: 'n1@test', send() {}, log: pino({ level: 'silent' }) }),
       routeVersion: () => 0,
       sessions: {} as SessionMoves,

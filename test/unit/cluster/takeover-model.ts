@@ -78,6 +78,7 @@ export class ModelNode implements MovableSessions {
       mark: (to, value) => network.post(name, to, 'lane', { body: { $case: 'takeoverMark', value } }),
       peers: () => network.names.filter((other) => other !== name && !network.suspicions.has(`${name}>${other}`)),
       members: () => network.names.filter((other) => other !== name),
+      debtors: () => network.names.filter((other) => other !== name),
       passOn: (to, message, head) => network.post(name, to, 'lane', { message, addressee: addresseeOf(head) }),
       routeVersion: () => this.routeLog.version,
       routeVersionOf: (peer) => this.routes.get(peer)?.version ?? 0,

@@ -184,6 +184,8 @@ export interface Open {
 
 export interface Farewell {
   reason: Farewell_Reason;
+  /** The node stops, and on its disk is what others have not got: its next life sends it. */
+  owing: boolean;
 }
 
 export enum Farewell_Reason {
@@ -1829,13 +1831,16 @@ export const Open: MessageFns<Open> = {
 };
 
 function createBaseFarewell(): Farewell {
-  return { reason: 0 };
+  return { reason: 0, owing: false };
 }
 
 export const Farewell: MessageFns<Farewell> = {
   encode(message: Farewell, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
     if (message.reason !== 0) {
       writer.uint32(8).int32(message.reason);
+    }
+    if (message.owing !== false) {
+      writer.uint32(16).bool(message.owing);
     }
     return writer;
   },
@@ -1859,6 +1864,14 @@ export const Farewell: MessageFns<Farewell> = {
             }
 
             message.reason = reader.int32() as any;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.owing = reader.bool();
             continue;
           }
         }
