@@ -19,6 +19,7 @@ import { BrokerReadings } from './broker-readings.js'
 import { ClientHost } from './client-host.js'
 import { ClientWills } from './client-wills.js'
 import { DelayedMessages } from './delayed.js'
+import { DeliverySource } from './delivery-source.js'
 import { Hooks } from './hooks.js'
 import { KeptSessions } from './kept/kept-sessions.js'
 import { KeptWills } from './kept/kept-wills.js'
@@ -28,7 +29,7 @@ import type { SessionMoves } from './move-ports.js'
 import { SessionOpener } from './open-session.js'
 import type { OverloadGate } from './overload.js'
 import { type Access, LONE_FORWARDER, type NodeId } from './ports.js'
-import { DeliverySource, Publisher } from './publish.js'
+import { Publisher } from './publish.js'
 import { Redispatch } from './redispatch.js'
 import { RetainedMessages } from './retained.js'
 import { MovingSessions } from './session-moves.js'
@@ -244,7 +245,7 @@ export class BrokerParts {
       dropped: metrics.waitingDropped,
       place: (group, message, pending) => {
         this.host.deliveries.watch()
-        this.publisher.place(group, message, pending)
+        this.publisher.groupDelivery.place(group, message, pending)
       },
     })
     this.waitingGroups = waitingGroups

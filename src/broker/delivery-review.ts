@@ -7,7 +7,8 @@ import type { Message } from '../mqtt/wire/message.js'
 import type { AedesClient } from './aedes-client.js'
 import { type AedesPublishPacket, afterHook, publishProblem } from './aedes-packets.js'
 import type { Hooks } from './hooks.js'
-import type { DeliveryFilter, Publisher } from './publish.js'
+import type { Publisher } from './publish.js'
+import type { DeliveryFilter } from './subscriber.js'
 
 export interface DeliveryReviewModules {
   readonly aedes: Aedes

@@ -8,7 +8,7 @@
 import type { DeliveryGate, DeliveryOptions, Hold } from '../mqtt/session/session.js'
 import type { Message } from '../mqtt/wire/message.js'
 import type { NodeId } from '../router/route-table.js'
-import type { DeliverySource } from './publish.js'
+import type { DeliverySource } from './delivery-source.js'
 import type { Subscriber } from './subscriber.js'
 
 /** To the session itself, for one of its subscriptions. */

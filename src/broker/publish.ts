@@ -3,54 +3,18 @@
  * Whoever has yet to keep a QoS 1 or 2 message takes a hold on `pending`; the acknowledgement is the caller's.
  */
 
-import type { DeliveryOptions, Hold, Keeping, Share } from '../mqtt/session/session.js'
+import type { DeliveryOptions, Hold, Keeping } from '../mqtt/session/session.js'
 import { Message } from '../mqtt/wire/message.js'
-import { GroupTargets } from '../router/group-targets.js'
+import type { GroupTargets } from '../router/group-targets.js'
 import type { Match, MatchCache } from '../router/match-cache.js'
-import { Membership } from '../router/membership.js'
-import type { Choice, SharedGroup } from '../router/shared-group.js'
 import type { SharedGroups } from '../router/shared-groups.js'
-import { GuardedCopy, GuardedDelivery } from './guarded-copy.js'
+import type { DeliverySource } from './delivery-source.js'
+import { GroupDelivery } from './group-delivery.js'
 import type { BrokerMetrics } from './metrics.js'
 import type { ForwardedSink, Forwarder, NodeId, PendingPublish, Receipts } from './ports.js'
 import type { RetainedMessages } from './retained.js'
-import { StoredFirst } from './stored-first.js'
-import type { Subscriber } from './subscriber.js'
+import type { DeliveryFilter, Subscriber } from './subscriber.js'
 import type { WaitingGroups } from './waiting-groups.js'
-
-/** May change or withhold (undefined) what one subscriber gets: Aedes' `authorizeForward`. */
-export type DeliveryFilter = (subscriber: Subscriber, message: Message) => Message | undefined
-
-/** Which node has published or forwarded what is being delivered; kept only while somebody watches. */
-export class DeliverySource {
-  /** Sessions that move. */
-  watchers = 0
-  /** A node that is down, while what it was owed is delivered to the sessions that this node has inherited from it. */
-  estate: NodeId | undefined
-  /** It comes by a node that its session has left, or was held back for what does: no gate passes it over. */
-  isPassedOn = false
-
-  constructor(public node: NodeId) {}
-
-  /** Whatever is delivered by `deliver` was passed on. */
-  passOn(deliver: () => void): void {
-    const before = this.isPassedOn
-    this.isPassedOn = true
-    try {
-      deliver()
-    } finally {
-      this.isPassedOn = before
-    }
-  }
-}
-
-/** Publishers of these messages were answered: nobody waits, but a queue must take them as if somebody did. */
-export const ANSWERED: Hold = {
-  hold() {},
-  release() {},
-  // It leaves another place in the commit by which it is kept.
-  isExact: true,
-}
 
 export interface PublisherModules {
   readonly matches: MatchCache<Subscriber>
@@ -65,16 +29,29 @@ export class Publisher implements ForwardedSink {
   private store: { readonly isFailing: boolean } | undefined
   /** Where messages wait for a member of their group; undefined without a store. */
   private waiting: WaitingGroups | undefined
-  /** Reused; undefined while it is in use, since a subscriber may publish while it is given a message. */
-  private spareTargets: GroupTargets | undefined
   /** Undefined on the fast path: nobody has asked to see each delivery. */
-  deliveryFilter: DeliveryFilter | undefined
+  private filter: DeliveryFilter | undefined
+  /** To members of groups of shared subscriptions. */
+  readonly groupDelivery: GroupDelivery
 
   constructor(
     forwarder: Forwarder,
     private readonly modules: PublisherModules,
   ) {
     this.forwarder = forwarder
+    this.groupDelivery = new GroupDelivery({
+      groups: modules.groups,
+      metrics: modules.metrics,
+      forward: (message, pending, targets) => this.forwarder.forward(message, [], pending, targets),
+      isPast: (message) => this.isPast(message),
+    })
+  }
+
+  /** Who sees each delivery from now on, if anybody. */
+  set deliveryFilter(filter: DeliveryFilter | undefined) {
+    if (filter === this.filter) return
+    this.filter = filter
+    this.groupDelivery.filter = filter
   }
 
   forwardThrough(forwarder: Forwarder): void {
@@ -85,6 +62,7 @@ export class Publisher implements ForwardedSink {
   keepSessionsIn(store: { readonly isFailing: boolean }, waiting?: WaitingGroups): void {
     this.store = store
     this.waiting = waiting
+    this.groupDelivery.waiting = waiting
   }
 
   /**
@@ -125,11 +103,11 @@ export class Publisher implements ForwardedSink {
     this.deliver(match, message, pending)
     // An embedding program has a callback for QoS 0 too, but nobody on a link answers for those.
     const owed = message.qos === 0 ? undefined : pending
-    const targets = match.groups === undefined ? undefined : this.deliverShared(match.groups, message, pending)
+    const targets = match.groups === undefined ? undefined : this.groupDelivery.deliver(match.groups, message, pending)
     if (this.waiting?.isOpen === true && message.qos > 0) this.waiting.keepOpen(message, match.groups, pending)
     if (match.nodes.length > 0 || targets !== undefined) {
       this.forwarder.forward(message, match.nodes, owed, targets)
-      if (targets !== undefined) this.spareTargets = targets
+      if (targets !== undefined) this.groupDelivery.release(targets)
     } else if (match.deliveries.length === 0 && match.groups === undefined) {
       this.modules.metrics.unmatched.value++
       return false
@@ -148,11 +126,12 @@ export class Publisher implements ForwardedSink {
     if (!isWantedHere && !isForwarded) return
     const message = Message.from(topic, Buffer.from(read()))
     this.deliver(match, message, undefined)
-    const targets = match.groups === undefined ? undefined : this.deliverShared(match.groups, message, undefined)
+    const targets =
+      match.groups === undefined ? undefined : this.groupDelivery.deliver(match.groups, message, undefined)
     if (isForwarded || (!isLocal && targets !== undefined)) {
       this.forwarder.forward(message, match.nodes, undefined, targets)
     }
-    if (targets !== undefined) this.spareTargets = targets
+    if (targets !== undefined) this.groupDelivery.release(targets)
   }
 
   /**
@@ -173,16 +152,7 @@ export class Publisher implements ForwardedSink {
       if (this.modules.source.watchers === 0) this.deliver(match, message, pending)
       else this.deliverFrom(from, match, message, pending)
     }
-    if (targets === undefined) return
-    for (let i = 0; i < targets.count; i++) {
-      const receipt = targets.receipts[i] as number
-      if (receipt === 0 || receipts === undefined) {
-        if (!isPast) this.deliverToGroup(targets, i, message, pending, undefined)
-      } else if (receipts.admit(receipt)) {
-        if (isPast) receipts.settle(receipt)
-        else this.deliverToGroup(targets, i, message, pending, { receipt, receipts })
-      }
-    }
+    if (targets !== undefined) this.groupDelivery.deliverForwarded(targets, message, pending, receipts, isPast)
   }
 
   /** While sessions move: whose messages are whose depends on the node that they come from. */
@@ -215,7 +185,7 @@ export class Publisher implements ForwardedSink {
       for (const delivery of deliveries) {
         const { subscriber } = delivery
         if (subscriber.isArriving !== true) continue
-        const allowed = this.deliveryFilter === undefined ? message : this.deliveryFilter(subscriber, message)
+        const allowed = this.filter === undefined ? message : this.filter(subscriber, message)
         if (allowed !== undefined) subscriber.deliver(allowed, delivery, pending)
       }
     } finally {
@@ -230,53 +200,15 @@ export class Publisher implements ForwardedSink {
     metrics.forwardedIn.value++
     if (this.isPast(message)) return
     const deliveries = matches.match(message.topic).deliveries.filter((delivery) => delivery.subscriber === subscriber)
-    const allowed = this.deliveryFilter === undefined ? message : this.deliveryFilter(subscriber, message)
+    const allowed = this.filter === undefined ? message : this.filter(subscriber, message)
     if (allowed === undefined) return
     source.passOn(() => {
       for (const delivery of deliveries) subscriber.deliver(allowed, delivery, pending)
     })
   }
 
-  private deliverToGroup(
-    targets: GroupTargets,
-    index: number,
-    message: Message,
-    pending: PendingPublish | undefined,
-    guard: { receipt: number; receipts: Receipts } | undefined,
-  ): void {
-    const key = targets.keys[index] as string
-    const group = this.modules.groups.withId(targets.ids[index] as number) ?? this.modules.groups.get(key)
-    const membership = group?.chooseHere(targets.hashes[index] as number)
-    if (group === undefined) {
-      this.strand(key, message, pending)
-      guard?.receipts.settle(guard.receipt)
-      return
-    }
-    const copy = guard && new GuardedCopy(group, guard.receipt, guard.receipts)
-    if (membership !== undefined) {
-      this.deliverTo(membership, message, pending, copy)
-    } else if (targets.isAgain) {
-      this.strand(group.key, message, pending)
-      copy?.settle()
-    } else {
-      // Its members have left while the message was on its way.
-      this.place(group, message, pending, { isAgain: true, share: copy })
-    }
-  }
-
-  placeAgain(key: string, message: Message, isLast: boolean, pending: PendingPublish = ANSWERED): boolean {
-    const { groups, metrics } = this.modules
-    const group = groups.get(key)
-    if (!isLast && group?.isWithinReach !== true) return false
-    message.isAged = true
-    if (this.isPast(message)) return true
-    if (group === undefined) {
-      this.strand(key, message, pending)
-    } else {
-      metrics.redispatched.value++
-      this.place(group, message, pending)
-    }
-    return true
+  placeAgain(key: string, message: Message, isLast: boolean, pending?: PendingPublish): boolean {
+    return this.groupDelivery.placeAgain(key, message, isLast, pending)
   }
 
   groupsChanged(untold: number): void {
@@ -292,15 +224,9 @@ export class Publisher implements ForwardedSink {
     this.waiting?.disown()
   }
 
-  /** There is nobody to have it: it waits, if there may be somebody, and is dropped and counted otherwise. */
-  private strand(key: string, message: Message, pending: Hold | undefined): void {
-    if (key !== '' && message.qos > 0 && this.waiting?.keep(key, message, pending) === true) return
-    this.modules.metrics.unplaced.value++
-  }
-
   private deliver(match: Match<Subscriber>, message: Message, pending: PendingPublish | undefined): void {
     const { deliveries } = match
-    const filter = this.deliveryFilter
+    const filter = this.filter
     // An indexed loop: this is the fan-out (bench: load, row d500q0).
     for (let i = 0; i < deliveries.length; i++) {
       const delivery = deliveries[i] as DeliveryOptions & { readonly subscriber: Subscriber }
@@ -318,89 +244,5 @@ export class Publisher implements ForwardedSink {
     if (!message.isAged || !message.isExpired(Date.now())) return false
     this.modules.metrics.session.dropped.expired.value++
     return true
-  }
-
-  /** To one member of each group that is here; the other groups are returned with their nodes, if any. */
-  private deliverShared(
-    groups: readonly SharedGroup<Subscriber>[],
-    message: Message,
-    pending: Hold | undefined,
-  ): GroupTargets | undefined {
-    const targets = this.spareTargets ?? new GroupTargets()
-    this.spareTargets = undefined
-    targets.clear()
-    for (let i = 0; i < groups.length; i++) {
-      const group = groups[i] as SharedGroup<Subscriber>
-      const hash = group.hashOf(message.topic, message.publisherId)
-      const choice = group.choose(hash)
-      if (this.waiting !== undefined && message.qos > 0 && this.mustWait(this.waiting, group, choice))
-        this.strand(group.key, message, pending)
-      else if (choice instanceof Membership) this.deliverTo(choice, message, pending)
-      else if (choice !== undefined) targets.add(choice.node, choice.id, hash, group.key)
-      this.modules.metrics.shared[group.strategy].value++
-    }
-    if (targets.count > 0) return targets
-    this.spareTargets = targets
-    return undefined
-  }
-
-  /** Nobody is within reach, or others wait, and are before it. */
-  private mustWait(
-    waiting: WaitingGroups,
-    { key }: SharedGroup<Subscriber>,
-    choice: Choice<Subscriber> | undefined,
-  ): boolean {
-    return waiting.has(key) || choice === undefined || (!(choice instanceof Membership) && choice.reach === 'lost')
-  }
-
-  /**
-   * To a member of one group, wherever it is; one of QoS 1 or 2 waits when there is none, and others are counted.
-   * @param isAgain it was at another node already: the next one keeps it or drops it
-   * @param share how it has come by the group before
-   */
-  place(
-    group: SharedGroup<Subscriber>,
-    message: Message,
-    pending: Hold | undefined,
-    { isAgain = false, share }: { isAgain?: boolean; share?: Share | undefined } = {},
-  ): void {
-    const hash = group.hashOf(message.topic, message.publisherId)
-    const choice = group.choose(hash)
-    if (
-      choice === undefined ||
-      (!(choice instanceof Membership) && choice.reach === 'lost' && this.waiting !== undefined)
-    ) {
-      this.strand(group.key, message, pending)
-      share?.settle()
-    } else if (choice instanceof Membership) {
-      this.deliverTo(choice, message, pending, share instanceof GuardedCopy ? share : undefined)
-    } else {
-      const targets = new GroupTargets()
-      targets.isAgain = isAgain
-      targets.add(choice.node, choice.id, hash, group.key)
-      // It goes on from where it was kept: to the store first, if there is one, so that it is always in one of the two.
-      this.forwarder.forward(message, [], message.qos === 0 ? undefined : StoredFirst.of(pending), targets)
-      // From now on it is this node that keeps it for the next.
-      share?.settle()
-    }
-  }
-
-  private deliverTo(
-    membership: Membership<Subscriber>,
-    message: Message,
-    pending: Hold | undefined,
-    copy?: GuardedCopy,
-  ): void {
-    const { subscriber } = membership
-    const allowed = this.deliveryFilter === undefined ? message : this.deliveryFilter(subscriber, message)
-    if (allowed !== undefined && copy !== undefined && allowed.qos > 0 && membership.qos > 0) {
-      const isKept = pending !== undefined && subscriber.isKept === true
-      const held = isKept ? copy.keepWith(pending, message.qos === 2) : pending
-      subscriber.deliver(allowed, new GuardedDelivery(membership, copy), held)
-      return
-    }
-    if (allowed !== undefined) subscriber.deliver(allowed, membership, pending)
-    // At QoS 0, or withheld: nobody will say more of it.
-    copy?.settle()
   }
 }

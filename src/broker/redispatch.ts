@@ -6,8 +6,9 @@
 import type { Session, SharedMessage } from '../mqtt/session/session.js'
 import { SharedGroup } from '../router/shared-group.js'
 import type { SharedGroups } from '../router/shared-groups.js'
+import { ANSWERED } from './group-delivery.js'
 import type { BrokerMetrics } from './metrics.js'
-import { ANSWERED, type Publisher } from './publish.js'
+import type { Publisher } from './publish.js'
 import type { Subscriber } from './subscriber.js'
 
 export interface RedispatchModules {
@@ -59,7 +60,7 @@ export class Redispatch {
         share.settle()
       } else {
         this.modules.metrics.redispatched.value++
-        this.modules.publisher.place(group, message, ANSWERED, { share })
+        this.modules.publisher.groupDelivery.place(group, message, ANSWERED, { share })
       }
     }
   }

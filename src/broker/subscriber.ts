@@ -11,3 +11,6 @@ export interface Subscriber extends GroupMember {
   readonly isArriving?: boolean
   deliver(message: Message, delivery: DeliveryOptions, pending: Hold | undefined): void
 }
+
+/** May change or withhold (undefined) what one subscriber gets: Aedes' `authorizeForward`. */
+export type DeliveryFilter = (subscriber: Subscriber, message: Message) => Message | undefined

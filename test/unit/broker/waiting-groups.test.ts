@@ -1,8 +1,9 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
+import { DeliverySource } from '../../../src/broker/delivery-source.js'
 import { createBrokerMetrics } from '../../../src/broker/metrics.js'
 import type { Forwarder, PendingPublish } from '../../../src/broker/ports.js'
-import { DeliverySource, Publisher } from '../../../src/broker/publish.js'
+import { Publisher } from '../../../src/broker/publish.js'
 import { RetainedMessages } from '../../../src/broker/retained.js'
 import type { Hold } from '../../../src/broker/store-port.js'
 import type { Subscriber } from '../../../src/broker/subscriber.js'
@@ -105,7 +106,7 @@ function begin(disk: MemoryDisk = new Map(), limits = LIMITS) {
     groups,
     turn,
     dropped: metrics.waitingDropped,
-    place: (group, message, pending) => publisher.place(group, message, pending),
+    place: (group, message, pending) => publisher.groupDelivery.place(group, message, pending),
   })
   publisher.keepSessionsIn(store, waiting)
   void store.load()

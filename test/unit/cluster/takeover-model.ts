@@ -6,8 +6,8 @@
 
 import assert from 'node:assert/strict'
 import { pino } from 'pino'
+import { DeliverySource } from '../../../src/broker/delivery-source.js'
 import { createBrokerMetrics } from '../../../src/broker/metrics.js'
-import { DeliverySource } from '../../../src/broker/publish.js'
 import { RetainedMessages } from '../../../src/broker/retained.js'
 import { type MovableSessions, MovingSessions } from '../../../src/broker/session-moves.js'
 import { SessionEntry } from '../../../src/broker/session-registry.js'
