@@ -63,6 +63,8 @@ interface Delayed {
   readonly number: number
   readonly dueAt: number
   readonly message: Message
+  /** Its publisher waits for the store, and may be refused yet. `overdue`: and its time has come. */
+  awaited: 'no' | 'yes' | 'overdue'
 }
 
 export class DelayedMessages extends TimerEntry implements TableContents {
@@ -112,10 +114,11 @@ export class DelayedMessages extends TimerEntry implements TableContents {
     const acknowledged = message.qos === 0 ? undefined : keeping
     if (acknowledged !== undefined && this.store?.isFailing === true) return ReasonCode.ImplementationSpecificError
     const dueAt = Date.now() + message.delay * 1000
-    const delayed = { number: this.lastNumber + 1, dueAt, message: message.detach() }
+    const awaited = acknowledged !== undefined && this.table !== undefined ? 'yes' : 'no'
+    const delayed: Delayed = { number: this.lastNumber + 1, dueAt, message: message.detach(), awaited }
     this.add(delayed)
     this.arm()
-    this.changed(delayed, acknowledged && new DelayKeeping(acknowledged, () => this.forget(delayed)))
+    this.changed(delayed, acknowledged && new DelayKeeping(acknowledged, (isKept) => this.decided(delayed, isKept)))
     return ReasonCode.Success
   }
 
@@ -192,7 +195,9 @@ export class DelayedMessages extends TimerEntry implements TableContents {
       if (first === undefined || first.dueAt > Date.now()) return this.arm()
       this.waiting.pop()
       // Those that are forgotten stay in the heap until their time.
-      if (this.entries.get(first.number) === first) this.publish(first)
+      if (this.entries.get(first.number) !== first) continue
+      if (first.awaited === 'no') this.publish(first)
+      else first.awaited = 'overdue'
     }
     setImmediate(this.onTurn)
   }
@@ -219,6 +224,16 @@ export class DelayedMessages extends TimerEntry implements TableContents {
     this.waiting.push(delayed)
   }
 
+  /** The store has it, or cannot keep it. */
+  private decided(delayed: Delayed, isKept: boolean): void {
+    if (!isKept) return this.forget(delayed)
+    const isOverdue = delayed.awaited === 'overdue'
+    delayed.awaited = 'no'
+    if (!isOverdue) return
+    this.waiting.push(delayed)
+    this.arm()
+  }
+
   private forget(delayed: Delayed): void {
     if (!this.entries.delete(delayed.number)) return
     this.byteCount -= keptSize(delayed.message)
@@ -241,9 +256,11 @@ export class DelayedMessages extends TimerEntry implements TableContents {
 
 /** The publisher's, while the store has not got the message. */
 class DelayKeeping implements Keeping {
+  private isRefused = false
+
   constructor(
     private readonly publisher: Keeping,
-    private readonly onRefused: () => void,
+    private readonly onDecided: (isKept: boolean) => void,
   ) {}
 
   hold(): void {
@@ -251,11 +268,13 @@ class DelayKeeping implements Keeping {
   }
 
   release(): void {
+    if (!this.isRefused) this.onDecided(true)
     this.publisher.release()
   }
 
   refuse(): void {
-    this.onRefused()
+    this.isRefused = true
+    this.onDecided(false)
     this.publisher.refuse()
   }
 }
@@ -307,5 +326,10 @@ function encodeDelayed({ dueAt, message }: Delayed): Buffer {
 function decodeDelayed(number: number, value: Buffer): Delayed {
   const messageAt = PUBLISHER_AT + value.readUInt16BE(PUBLISHER_LENGTH_AT)
   const publisherId = value.toString('utf8', PUBLISHER_AT, messageAt)
-  return { number, dueAt: value.readDoubleBE(0), message: decodeKept(value.subarray(messageAt), publisherId) }
+  return {
+    number,
+    dueAt: value.readDoubleBE(0),
+    message: decodeKept(value.subarray(messageAt), publisherId),
+    awaited: 'no',
+  }
 }

@@ -206,6 +206,26 @@ describe('messages with a delay', () => {
     assert.equal(delayed.size, 0)
   })
 
+  it('are not published before the store has said whether it can keep them', (t) => {
+    const bed = new Bed(t)
+    const disk = new Disk()
+    const delayed = bed.start(disk)
+    const [kept, refused] = [new CountingHold(), new CountingHold()]
+    delayed.take(after(1, 'kept', 1), kept)
+    delayed.take(after(1, 'nobody waits', 0), undefined)
+    bed.advance(3)
+    assert.deepEqual(bed.published, ['nobody waits 1'])
+    disk.commit()
+    bed.advance(0.25)
+    assert.deepEqual(bed.published, ['nobody waits 1', 'kept 1'])
+    delayed.take(after(1, 'refused', 2), refused)
+    bed.advance(3)
+    disk.isFailing = true
+    disk.commit()
+    bed.advance(3)
+    assert.deepEqual([refused.isRefused, bed.published.length], [true, 2])
+  })
+
   it('can be cancelled', (t) => {
     const bed = new Bed(t)
     const delayed = bed.start()
