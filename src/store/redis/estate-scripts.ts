@@ -56,11 +56,12 @@ return moved
 `)
 
 /**
- * KEYS: the state of a node. ARGV: its incarnation, the token of its next life there. Answers 1, or 0 when it was not taken
- * for dead, or another process has its name.
+ * KEYS: the state of a node. ARGV: its incarnation, the token of its next life there. Answers 1, also when it is asked again
+ * since the answer was lost, or 0 when it was not taken for dead, or another process has its name.
  */
 export const RENEW = script(`
 local state = redis.call('HMGET', KEYS[1], 'incarnation', 'token')
+if state[1] == ARGV[1] and state[2] == ARGV[2] then return 1 end
 if state[1] ~= ARGV[1] or state[2] ~= '${ADOPTED_TOKEN}' then return 0 end
 redis.call('HSET', KEYS[1], 'token', ARGV[2], 'step', '0')
 return 1

@@ -56,6 +56,8 @@ export type RedisStoreModules = CommitQueueModules
 export class RedisStore implements LocalStore, SharedStore {
   private readonly keys: NodeKeys
   private writer: Writer
+  /** Of the further life that was asked for, while it is not known whether Redis has heard it. */
+  private renewal: Writer | undefined
   private readonly office: EstateOffice
   private readonly queue: CommitQueue<RedisTable | RedisShelf>
   private readonly restoration: Restoration
@@ -234,6 +236,7 @@ export class RedisStore implements LocalStore, SharedStore {
   /** One step, and one round trip. */
   private async take(writes: StepWrites, within: number): Promise<void> {
     const { metrics } = this.modules
+    if (this.renewal !== undefined) await this.renew()
     this.step += 1
     const { step, acknowledged } = this
     metrics.redis.roundTrips.value += 1
@@ -260,10 +263,13 @@ export class RedisStore implements LocalStore, SharedStore {
   private async renew(): Promise<never> {
     const { address } = this.client
     const { redis, node, onAdopted } = this.options
-    const writer = { ...this.writer, token: newToken() }
+    this.renewal ??= { ...this.writer, token: newToken() }
+    const writer = this.renewal
     const { within, replicas } = { within: redis.waitTime, replicas: redis.waitReplicas }
     const parameters = [writer.incarnation, writer.token]
-    if (Number(await this.client.run(RENEW, [this.keys.state], parameters, { within, replicas })) === 1) {
+    const isRenewed = Number(await this.client.run(RENEW, [this.keys.state], parameters, { within, replicas })) === 1
+    this.renewal = undefined
+    if (isRenewed) {
       this.writer = writer
       this.acknowledged = 0
       this.modules.log.warn(

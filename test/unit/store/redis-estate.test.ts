@@ -1,7 +1,9 @@
 import assert from 'node:assert/strict'
 import { randomUUID } from 'node:crypto'
-import { after, before, describe, it } from 'node:test'
+import { type AddressInfo, connect, createServer, type Server } from 'node:net'
+import { after, before, describe, it, type TestContext } from 'node:test'
 import type { Estate, Inheritance, NodeLife } from '../../../src/broker/estate-port.js'
+import { RENEW, type Script } from '../../../src/store/redis/estate-scripts.js'
 import { TestShelf, TestTable, untilReleased } from '../../contract/store.js'
 import { eventually } from '../../support/eventually.js'
 import { RedisServer } from '../../support/redis.js'
@@ -66,6 +68,41 @@ function renamed({ store }: RedisLife): RedisLife['store'] {
   })
 }
 
+/** The way to Redis, which breaks when Redis has run a script, before its answer is there. */
+class BreakingWay {
+  private isOnItsWay = false
+  breaks = 0
+  private readonly server: Server
+
+  constructor(port: number, { text, sha }: Script) {
+    this.server = createServer((near) => {
+      const far = connect(port, '127.0.0.1')
+      for (const socket of [near, far]) {
+        socket.on('error', () => undefined)
+        socket.on('close', () => [near, far].map((each) => each.destroy()))
+      }
+      near.on('data', (bytes) => {
+        this.isOnItsWay ||= this.breaks === 0 && (bytes.includes(text) || bytes.includes(sha))
+        far.write(bytes)
+      })
+      far.on('data', (bytes) => {
+        // Redis asks for the text of a script that it does not know yet.
+        const isDone = this.isOnItsWay && !bytes.includes('NOSCRIPT')
+        this.isOnItsWay = false
+        if (!isDone) return near.write(bytes)
+        this.breaks += 1
+        near.resetAndDestroy()
+      })
+    })
+  }
+
+  async open(t: TestContext): Promise<string> {
+    await new Promise<void>((done) => this.server.listen(0, '127.0.0.1', done))
+    t.after(() => this.server.close())
+    return `redis://127.0.0.1:${(this.server.address() as AddressInfo).port}`
+  }
+}
+
 /** What a node takes of one that gives no sign of life. */
 async function take({ life }: SessionNode, dead: SessionNode, isGone: () => boolean): Promise<Inheritance> {
   return life.store.inherit(dead.identity, isGone, await life.store.pulse(dead.identity.node))
@@ -78,6 +115,28 @@ async function contentOf(estate: Estate): Promise<[sessions: string[], messages:
   for await (const [number, value] of estate.shelf('session-messages')) messages.push([number, value.toString()])
   return [sessions.sort(), messages.sort(([a], [b]) => a - b)]
 }
+
+describe('what a node leaves in Redis, on a way that breaks', () => {
+  it('ends what the node has, which goes on in a further life, also when it did not hear that it may', async (t) => {
+    const way = new BreakingWay(Number(new URL(single.url).port), RENEW)
+    const url = await way.open(t)
+    const cut = await SessionNode.open({ url }, `${randomUUID()}@127.0.0.1`, 5)
+    const heir = await SessionNode.open({ url: single.url }, `${randomUUID()}@127.0.0.1`, 7)
+    for (const { life } of [cut, heir]) t.after(() => life.stop())
+    await cut.keep('client', 1)
+    await take(heir, cut, NOBODY)
+    const late = cut.messages.set(2, 'too late')
+    await untilReleased(late)
+    assert.deepEqual([late.isRefused, way.breaks], [true, 1])
+    await eventually(async () => {
+      const hold = cut.messages.set(3, 'of the next life')
+      await untilReleased(hold)
+      assert.equal(hold.isRefused, false)
+    })
+    assert.deepEqual([cut.life.metrics.failures.adopted.value, cut.life.metrics.failures.fenced.value], [1, 0])
+    assert.equal(cut.life.log.filter(({ msg }) => msg.includes('has taken this one for dead')).length, 1)
+  })
+})
 
 for (const [name, values] of [
   ['single', () => ({ url: single.url })],
