@@ -89,9 +89,10 @@ class BreakingWay {
         // Redis asks for the text of a script that it does not know yet.
         const isDone = this.isOnItsWay && !bytes.includes('NOSCRIPT')
         this.isOnItsWay = false
-        if (!isDone) return near.write(bytes)
-        this.breaks += 1
-        near.resetAndDestroy()
+        if (isDone) {
+          this.breaks += 1
+          near.resetAndDestroy()
+        } else near.write(bytes)
       })
     })
   }
