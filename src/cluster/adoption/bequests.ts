@@ -43,6 +43,7 @@ export async function readBequests(part: KeptPart, log: Logger, receiver?: NodeI
     const { row, since } = JSON.parse(value.toString()) as StoredRow
     if (receiver === undefined || name === receiver) byRow.set(row, { receiver: name, since, hints: [] })
   }
+  if (byRow.size === 0) return []
   for await (const [place, value] of part.shelf('hints')) {
     const { row, number } = placeOf(place)
     try {
