@@ -366,8 +366,9 @@ for (const first of ['receiver', 'debtor']) {
     const silence = { heartbeatInterval: '250ms', suspectAfter: '750ms', downAfter: '1500ms' }
     // Long enough that both are dead before either is adopted.
     const redis = { url, adoptAfter: '4s' }
-    const cluster = await clusterFor(t, { nodes: 3, config: { ...storeIn(redis), cluster: silence } })
-    const [last, debtor, receiver] = [cluster.node(1), cluster.node(2), cluster.node(3)]
+    const cluster = await clusterFor(t, { nodes: 4, config: { ...storeIn(redis), cluster: silence } })
+    // The ring names another heir for each of the two that are killed.
+    const [debtor, last, receiver] = [cluster.node(1), cluster.node(2), cluster.node(3)]
     await leaveSession(t, receiver, 'client')
     const senders = await Promise.all(
       [last, debtor].map(
@@ -388,8 +389,13 @@ for (const first of ['receiver', 'debtor']) {
     const client = await reconnect(t, last, 'client')
     await senders[0]?.send(2)
     await client.assertAll(senders)
-    const metrics = await last.metrics()
-    assert.equal(metrics.value('shoalmq_forward_dropped_messages_total', { reason: 'peer_adopted' }), 0)
+    for (const node of [last, cluster.node(4)]) {
+      await eventually(async () => {
+        const metrics = await node.metrics()
+        assert.equal(metrics.value('shoalmq_adoptions_total'), 1, `${node.name} is the heir of one`)
+        assert.equal(metrics.value('shoalmq_forward_dropped_messages_total', { reason: 'peer_adopted' }), 0)
+      }, LONG)
+    }
     await client.stop()
   })
 }
