@@ -158,26 +158,38 @@ export class SessionOpener implements SessionAdopter {
     const { clientId, connect, epoch, done } = expectant
     if (connect?.connection.state !== 'opening') return this.forgo(clientId, epoch)
     const entry = this.registry.get(clientId)
-    let isInTime = (): boolean => true
-    const whenHere = (): void => {
-      if (isInTime()) this.proceed(expectant)
-    }
-    if (entry?.isMoving === true && this.takeovers.whenInherited(clientId, whenHere)) {
-      isInTime = watchTime(expectant.until, () => this.turnAway(expectant))
-      return
-    }
+    if (entry?.isMoving === true && this.awaitInherited(expectant)) return
     if (entry === undefined && this.takeovers.mayBeLost && !connect.packet.cleanStart) this.seek(expectant)
     else done(this.enter(connect.connection, connect.packet, epoch))
+  }
+
+  /** False when its session is not coming here from a node that is down. */
+  private awaitInherited(expectant: Expectant): boolean {
+    const { clientId } = expectant
+    let isInTime = (): boolean => true
+    const whenHere = (): void => {
+      const last = isInTime() ? this.takeExpectant(clientId) : undefined
+      if (last !== undefined) this.proceed(last)
+    }
+    if (!this.takeovers.whenInherited(clientId, whenHere)) return false
+    isInTime = this.expect(expectant)
+    return true
+  }
+
+  /** It waits, until its time is over, or what is returned is called: true when in time. */
+  private expect(expectant: Expectant): () => boolean {
+    const { clientId } = expectant
+    this.expectants.set(clientId, expectant)
+    return watchTime(expectant.until, () => {
+      const last = this.takeExpectant(clientId)
+      if (last !== undefined) this.turnAway(last)
+    })
   }
 
   /** Its session may be on its way from a node that is down: a new one would be the end of that. */
   private seek(expectant: Expectant): void {
     const { clientId } = expectant
-    this.expectants.set(clientId, expectant)
-    const isInTime = watchTime(expectant.until, () => {
-      const last = this.takeExpectant(clientId)
-      if (last !== undefined) this.turnAway(last)
-    })
+    const isInTime = this.expect(expectant)
     this.takeovers.seek(clientId, (found, node) => {
       if (!isInTime()) return
       const last = this.takeExpectant(clientId)

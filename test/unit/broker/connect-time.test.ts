@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, it, type TestContext } from 'node:test'
 import { pino } from 'pino'
-import { type FetchRequest, NO_TAKEOVERS, type SessionMoves } from '../../../src/broker/move-ports.js'
+import { type FetchRequest, type MovedState, NO_TAKEOVERS, type SessionMoves } from '../../../src/broker/move-ports.js'
 import { LONE_DIRECTORY, type NodeId } from '../../../src/broker/ports.js'
 import { Aftermaths } from '../../../src/cluster/takeover/aftermaths.js'
 import { createTakeoverMetrics } from '../../../src/cluster/takeover/metrics.js'
@@ -119,5 +119,33 @@ describe('a CONNECT', () => {
     const client = bed.lone.open()
     client.sendConnect(KEPT)
     assert.equal((await client.next('connack')).reasonCode, 0x88)
+  })
+  it('that waits for a session of a node that is down gives way to one elsewhere, and to one that comes after it', async (t) => {
+    for (const goesElsewhere of [true, false]) {
+      const { lone } = new Bed(t)
+      const waiting: (() => void)[] = []
+      lone.broker.claimThrough(LONE_DIRECTORY, {
+        ...NO_TAKEOVERS,
+        whenInherited: (_clientId, done) => waiting.push(done) > 0,
+      })
+      const state: MovedState = {
+        ...{ expiryInterval: 60, lastPacketId: 0, retainedFeeds: [], waits: undefined },
+        ...{ received: [], unsettled: [], refused: [] },
+      }
+      const session = { clientId: 'one', owner: undefined, epoch: 0, subscriptions: [], inFlight: [], queue: [] }
+      const arriving = lone.broker.moves.inherit({ ...session, state: () => state }, 0, 'n2@test')
+      const first = lone.open()
+      first.sendConnect(KEPT)
+      await until(() => waiting.length > 0, 'it waits')
+      const second = lone.open()
+      if (goesElsewhere) lone.broker.evict('one', false)
+      else second.sendConnect(KEPT)
+      await first.ended()
+      arriving.endQueue()
+      arriving.finish()
+      for (const done of waiting) done()
+      if (!goesElsewhere) assert.equal((await second.next('connack')).sessionPresent, true)
+      assert.equal(lone.broker.connectedClients, goesElsewhere ? 0 : 1)
+    }
   })
 })
