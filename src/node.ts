@@ -12,7 +12,6 @@ import { createDrainMetrics, Drain } from './broker/drain.js'
 import { createBrokerMetrics } from './broker/metrics.js'
 import { createOverloadMetrics, Overload } from './broker/overload.js'
 import { retainedDeadline } from './broker/retained-deadline.js'
-import { isLocal } from './broker/store-port.js'
 import type { Subscriber } from './broker/subscriber.js'
 import { Cluster } from './cluster/cluster.js'
 import { ReplicatedMaps } from './cluster/replicated-maps.js'
@@ -243,7 +242,6 @@ export class Node {
       moves: this.broker.moves,
       store: this.store,
       adoptAfter: this.config.store.redis.adoptAfter,
-      sessionStore: this.store !== undefined && isLocal(this.store) ? this.store : undefined,
       log: this.log.child({ room: 'cluster' }),
       metrics: this.metrics,
       isApart: incarnation > 0 && this.departure.isMarked,
@@ -269,7 +267,7 @@ export class Node {
     })
     if (this.store === undefined) return
     this.broker.keepDelayedIn(this.store)
-    if (isLocal(this.store)) this.broker.keepSessionsIn(this.store, this.config.cluster.handoff)
+    this.broker.keepSessionsIn(this.store, this.config.cluster.handoff)
   }
 
   /** Without peers nobody needs replicas of retained messages but the store. */

@@ -95,8 +95,3 @@ export interface LocalStore extends Store {
   /** As `table`; both have one set of names. What was made first is loaded first. */
   shelf(name: string, contents: ShelfContents): StoreShelf
 }
-
-/** Whether sessions can be kept in a store. */
-export function isLocal(store: Store): store is LocalStore {
-  return 'shelf' in store
-}

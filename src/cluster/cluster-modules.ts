@@ -3,7 +3,7 @@
 import type { Logger } from 'pino'
 import type { SessionMoves } from '../broker/move-ports.js'
 import type { DirectorySink, ForwardedSink, NodeId } from '../broker/ports.js'
-import type { Store } from '../broker/store-port.js'
+import type { LocalStore } from '../broker/store-port.js'
 import type { GroupPlacement } from '../router/group-routes.js'
 import type { RouteTable } from '../router/route-table.js'
 import type { Reach } from '../router/shared-group.js'
@@ -34,12 +34,10 @@ export interface ClusterModules {
   clients: DirectorySink
   /** Sessions that follow their clients from node to node. */
   moves: SessionMoves
-  /** Keeps replicated maps for the next life of this node; without it they are in memory only. */
-  store?: Store | undefined
+  /** Keeps sessions, replicated maps and what peers are owed for the next life of this node; without it they end with it. */
+  store?: LocalStore | undefined
   /** Milliseconds from the moment that a node is found down until its sessions are taken from a store that all share. */
   adoptAfter?: number
-  /** The store that keeps the sessions of this node; undefined where they end with it. What peers are owed is kept there, too. */
-  sessionStore?: Store | undefined
   log: Logger
   metrics: MetricRegistry
   /** Live MQTT connections of this node. */

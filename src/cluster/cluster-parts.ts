@@ -70,7 +70,7 @@ export class ClusterParts {
     private readonly modules: ClusterModules,
     private readonly isStopping: () => boolean,
   ) {
-    const { log, sessionStore } = modules
+    const { log, store } = modules
     const discovery = registerDiscoveryMetrics(modules.metrics)
     this.seeds =
       modules.seeds ?? createSeedSource(options, { self: () => this.ownNode.identity(), metrics: discovery, log })
@@ -88,9 +88,9 @@ export class ClusterParts {
         for (const peer of this.peers) peer.exchange.mapWritten(map, key)
       },
     })
-    this.keptMembers = new KeptMembers(sessionStore)
-    this.hints = sessionStore && new Hints(sessionStore, modules.incarnation)
-    const positions = new ReceivedPositions(sessionStore)
+    this.keptMembers = new KeptMembers(store)
+    this.hints = store && new Hints(store, modules.incarnation)
+    const positions = new ReceivedPositions(store)
     const metrics = registerClusterMetrics(modules.metrics, {
       peers: () => this.membership.peers.values(),
       maps: () => this.maps.byName.values(),
@@ -111,7 +111,7 @@ export class ClusterParts {
       cluster: options.name,
       version: modules.version,
       incarnation: modules.incarnation,
-      keepsSessions: sessionStore !== undefined,
+      keepsSessions: store !== undefined,
       connectionCount: modules.connectionCount,
       routeCount: () => this.routeLog.digest().count,
       isReady: () => this.readiness.isReady,

@@ -8,17 +8,9 @@
  */
 
 import type { NodeId } from '../broker/ports.js'
-import {
-  type Hold,
-  isLocal,
-  type ShelfContents,
-  type Store,
-  type StoreShelf,
-  type StoreTable,
-} from '../broker/store-port.js'
+import type { Hold, LocalStore, ShelfContents, StoreShelf, StoreTable } from '../broker/store-port.js'
 import type { SealedBatch } from './batch.js'
 import { decodeHint, encodeHint, type Hint } from './stored-hint.js'
-import { TableShelf } from './table-shelf.js'
 
 export type { Hint } from './stored-hint.js'
 
@@ -238,7 +230,7 @@ export class Hints implements ShelfContents, HintsParent {
    * @param incarnation of this node
    */
   constructor(
-    private readonly store: Store,
+    private readonly store: LocalStore,
     private readonly incarnation: number,
   ) {
     this.rows = store.table('hint-receivers', {
@@ -246,7 +238,7 @@ export class Hints implements ShelfContents, HintsParent {
       restore: (receiver, value) => this.restoreRow(receiver, JSON.parse(value.toString()) as StoredRow),
       keys: () => this.byReceiver.keys(),
     })
-    this.shelf = isLocal(store) ? store.shelf('hints', this) : new TableShelf(store, 'hints', this)
+    this.shelf = store.shelf('hints', this)
   }
 
   get isFailing(): boolean {

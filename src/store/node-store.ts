@@ -1,6 +1,6 @@
 /** The store that a node is configured to have. */
 
-import type { Store } from '../broker/store-port.js'
+import type { LocalStore } from '../broker/store-port.js'
 import type { Config } from '../config/options.js'
 import type { AlarmCondition } from '../telemetry/alarms.js'
 import type { CommitQueueModules } from './commit-queue.js'
@@ -8,7 +8,7 @@ import { EmbeddedStore } from './embedded-store.js'
 import { RedisStore } from './redis/redis-store.js'
 
 /** A store as the node has it, beside what the broker and the cluster ask of it. */
-export interface NodeStore extends Store {
+export interface NodeStore extends LocalStore {
   /** Gives every table what was kept of it: once, when all tables are there. */
   load(): Promise<void>
   alarms(): Iterable<AlarmCondition>
