@@ -9,6 +9,7 @@ import type { Message } from '../mqtt/wire/message.js'
 import { ReasonCode } from '../mqtt/wire/reason-codes.js'
 import type { Logger } from '../telemetry/logger.js'
 import type { Counter } from '../telemetry/registry.js'
+import { asError } from '../util/errors.js'
 import { Heap } from '../util/heap.js'
 import { TimerEntry, type TimerWheel } from '../util/timer-wheel.js'
 import { decodeKept, encodeKept, keptSize } from './kept-message.js'
@@ -152,18 +153,28 @@ export class DelayedMessages extends TimerEntry implements TableContents {
 
   /**
    * Takes over what another node has kept, as `read` gives it; whatever the bounds are, since it was acknowledged there.
+   * A value that cannot be read costs no other.
    * @param done is called when it is kept here, or cannot be
-   * @throws RangeError, MqttError when a value cannot be read
    */
   inherit(values: readonly Buffer[], done: () => void): void {
     const kept = new Settling(done)
     for (const value of values) {
-      const delayed = decodeDelayed(this.lastNumber + 1, value)
+      const delayed = this.readInherited(value)
+      if (delayed === undefined) continue
       this.add(delayed)
       this.changed(delayed, kept)
     }
     this.arm()
     kept.release()
+  }
+
+  private readInherited(value: Buffer): Delayed | undefined {
+    try {
+      return decodeDelayed(this.lastNumber + 1, value)
+    } catch (error) {
+      this.modules.log.error({ err: asError(error) }, 'a message with a delay of a node that is down is not readable')
+      return undefined
+    }
   }
 
   /** All of it is another node's now. */

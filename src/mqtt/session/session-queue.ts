@@ -74,9 +74,11 @@ export class SessionQueue {
     }
   }
 
-  /** Takes in a message that is kept. @param bytes as `messageBytes` counts */
+  /** Takes in a message that is kept; false, and counted, when there is no room. @param bytes as `messageBytes` counts */
   restore(place: number, bytes: number): boolean {
-    return this.messages.restore(place, bytes)
+    if (this.messages.restore(place, bytes)) return true
+    this.modules.metrics.dropped.queue_full.value++
+    return false
   }
 
   /** Messages have left: publishers that are held back go on when it has eased. */

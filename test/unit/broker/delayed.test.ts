@@ -226,6 +226,26 @@ describe('messages with a delay', () => {
     assert.deepEqual([refused.isRefused, bed.published.length], [true, 2])
   })
 
+  it('are taken over from another node once each, also when one of them cannot be read', (t) => {
+    const bed = new Bed(t)
+    const disk = new Disk()
+    const other = bed.start(disk)
+    for (const topic of ['a', 'b']) other.take(after(5, topic, 1), undefined)
+    disk.commit()
+    const [first, second] = [...disk.entries.values()].map((value) => Buffer.from(value))
+    other.stop()
+    const heirs = new Disk()
+    const heir = bed.start(heirs)
+    let isDone = false
+    heir.inherit([first as Buffer, Buffer.from('?'), second as Buffer], () => {
+      isDone = true
+    })
+    heirs.commit()
+    assert.deepEqual([isDone, heir.list().map(({ topic }) => topic), heirs.entries.size], [true, ['a', 'b'], 2])
+    bed.advance(6)
+    assert.deepEqual(bed.published, ['a 5', 'b 5'])
+  })
+
   it('can be cancelled', (t) => {
     const bed = new Bed(t)
     const delayed = bed.start()

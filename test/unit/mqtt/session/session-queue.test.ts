@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it, type TestContext } from 'node:test'
+import type { SessionJournal } from '../../../../src/mqtt/session/journal.js'
 import type { QueuedMessage } from '../../../../src/mqtt/session/message-queue.js'
 import { createSessionMetrics } from '../../../../src/mqtt/session/session-metrics.js'
 import { SessionQueue } from '../../../../src/mqtt/session/session-queue.js'
@@ -8,10 +9,10 @@ import { MetricRegistry } from '../../../../src/telemetry/registry.js'
 import { DrivenClock } from '../driven-clock.js'
 import { CountingHold } from './recording-outlet.js'
 
-function setUp(context: TestContext, length = 8) {
+function setUp(context: TestContext, length = 8, journal?: SessionJournal) {
   const metrics = createSessionMetrics(new MetricRegistry())
   const options = { queue: { length, bytes: 1_000_000 }, inFlightBytes: 1_000_000, queueHoldTime: 5_000 }
-  const queue = new SessionQueue('me', options, { timers: new DrivenClock(context).timers, metrics })
+  const queue = new SessionQueue('me', options, { timers: new DrivenClock(context).timers, metrics }, journal)
   return { queue, metrics }
 }
 
@@ -25,6 +26,19 @@ function takeAll(queue: SessionQueue): string[] {
   for (let next = queue.shift(); next !== undefined; next = queue.shift()) taken.push(next.message.payload.toString())
   return taken
 }
+
+describe('the queue of a session that comes back from the disk', () => {
+  it('counts what there is no room for any more', (t) => {
+    const journal = {
+      ...{ add: () => 1, read: () => undefined, release() {}, withdraw() {} },
+      ...{ changed() {}, progressed() {}, subscriptionsChanged() {}, end() {} },
+    }
+    const { queue, metrics } = setUp(t, 1, journal)
+    const restored = Array.from({ length: 100 }, (_, index) => queue.restore(index + 1, 10))
+    const missed = restored.filter((isRestored) => !isRestored).length
+    assert.deepEqual([queue.length + missed, missed > 0, metrics.dropped.queue_full.value], [100, true, missed])
+  })
+})
 
 describe('the queue of a session that arrives from another node', () => {
   it('puts what was queued there before what has come here meanwhile', (t) => {
