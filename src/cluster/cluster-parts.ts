@@ -24,6 +24,7 @@ import { MeshAlarms } from './mesh-alarms.js'
 import { MeshTls } from './mesh-tls.js'
 import { registerMeshTlsMetrics } from './mesh-tls-metrics.js'
 import { registerClusterMetrics } from './metrics.js'
+import { OwedFirst } from './owed-first.js'
 import { OwnNode } from './own-node.js'
 import { PeerFactory } from './peer-factory.js'
 import { Peers } from './peers.js'
@@ -60,6 +61,7 @@ export class ClusterParts {
   readonly keptMembers: KeptMembers
   /** What peers are owed in the store; undefined without one. */
   readonly hints: Hints | undefined
+  private readonly owedFirst: OwedFirst
   private readonly adoptions: Adoptions | undefined
   private readonly routeLog: RouteLog
   private readonly peerFactory: PeerFactory
@@ -120,6 +122,7 @@ export class ClusterParts {
     })
     this.membership = this.createMembership()
     this.peers = new Peers(this.membership.peers)
+    this.owedFirst = new OwedFirst(this.peers)
     const tls = registerMeshTlsMetrics(modules.metrics)
     this.alarms = new MeshAlarms(options, { self: modules.node, peers: this.membership.peers, discovery, tls })
     this.mesh = new Mesh({
@@ -191,6 +194,7 @@ export class ClusterParts {
     this.confirmation.stop()
     this.sweep.stop()
     this.groupWatch.stop()
+    this.owedFirst.stop()
     this.turns.stop()
     await this.mesh.stop()
     await this.seeds.stop()
@@ -245,6 +249,7 @@ export class ClusterParts {
       sessions: modules.moves,
       isTaking: () => !this.isLettingGo(),
       takers: () => peers.takers(),
+      whenPaid: (within, done) => this.owedFirst.whenPaid(within, done),
       adoptions: this.adoptions,
       metrics: modules.metrics,
       log: modules.log,

@@ -12,6 +12,7 @@ import type { GiveUpReason, Handoff } from './handoff.js'
 import type { BeatStatus, HeardBeat } from './heartbeat.js'
 import type { Link } from './link.js'
 import type { PeerCounters, PeerMetrics, PeerStateName } from './metrics.js'
+import type { OwedPeer } from './owed-first.js'
 import { PeerAddresses } from './peer-addresses.js'
 import { type LinksListener, PeerLinks } from './peer-links.js'
 import { PeerState, type StopReason } from './peer-state.js'
@@ -46,7 +47,7 @@ export interface PeerModules {
   onStateChange: (peer: Peer) => void
 }
 
-export class Peer implements LinksListener, PeerMetrics, SeenPeer, DescribedPeer {
+export class Peer implements LinksListener, PeerMetrics, SeenPeer, DescribedPeer, OwedPeer {
   readonly counters: PeerCounters
   /** 0 until it was reached. */
   incarnation = 0
@@ -115,6 +116,15 @@ export class Peer implements LinksListener, PeerMetrics, SeenPeer, DescribedPeer
   get isDebtor(): boolean {
     if (this.incarnation === 0 && !this.isDurable) return false
     return this.state !== 'left' || (this.stoppedOwing && !this.departed)
+  }
+
+  /** Number of the first hint for it that it has not got, if that is not above `lastOwed`. */
+  get firstOwed(): number {
+    return this.exchange.kept.hints?.stored.first ?? 1
+  }
+
+  get lastOwed(): number {
+    return this.exchange.kept.hints?.stored.last ?? 0
   }
 
   /** It keeps its sessions, and has not said in this life of it what they want. */

@@ -33,6 +33,8 @@ const MEMBERS_INTERVAL_MS = 1_000
 const ROUTES_TIMEOUT_MS = 10_000
 /** A taker does not wait for an answer for longer, in milliseconds. */
 const REQUEST_TIMEOUT_MS = 2_000
+/** How long a session waits for what this node owes others from its store, in milliseconds. */
+const OWED_TIMEOUT_MS = 1_000
 
 export interface SessionTakeoverModules {
   readonly self: NodeId
@@ -58,6 +60,8 @@ export interface SessionTakeoverModules {
   readonly isTaking: () => boolean
   /** Nodes to which this one may hand its sessions. */
   readonly takers: () => readonly NodeId[]
+  /** See `OwedFirst`. */
+  readonly whenPaid: (within: number, done: () => void) => void
   /** Sessions of nodes that are down; undefined where they are not to be had. */
   readonly adoptions?: Adoptions | undefined
   readonly metrics: MetricRegistry
@@ -298,7 +302,7 @@ export class SessionTakeover implements Takeovers {
   }
 
   /** A session that is still on its way here goes on when it has come. */
-  private request(from: NodeId, request: LinkBodyOf<'takeoverRequest'>['value']): void {
+  private request(from: NodeId, request: LinkBodyOf<'takeoverRequest'>['value'], isPaid = false): void {
     const { clientId, epoch } = request
     if (!this.isSure) {
       // What is here may be another's by now.
@@ -308,7 +312,9 @@ export class SessionTakeover implements Takeovers {
     }
     if (this.whenInherited(clientId, () => this.request(from, request))) return
     if (this.taker.whenArrived(clientId, epoch, () => this.request(from, request))) return
-    this.giver.request(from, request)
+    // What the client has published here goes first, and what has become of the session meanwhile is looked at again.
+    if (isPaid) this.giver.request(from, request)
+    else this.modules.whenPaid(OWED_TIMEOUT_MS, () => this.request(from, request, true))
   }
 
   private askedForMarks(taker: NodeId, cut: LinkBodyOf<'takeoverCut'>['value']): void {

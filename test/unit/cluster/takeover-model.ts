@@ -100,6 +100,7 @@ export class ModelNode implements MovableSessions {
       }),
       isTaking: () => false,
       takers: () => [],
+      whenPaid: (_within, done) => done(),
       isGone: (peer) => network.gone.has(`${name}>${peer}`),
       metrics: this.metrics,
       log: pino({ level: 'silent' }),
