@@ -284,6 +284,29 @@ describe('messages with a delay', () => {
   })
 })
 
+describe('messages with a delay of a node that stands still, and whose sessions are adopted', () => {
+  const ADOPTED: Guarantees = { ...ON_DISK, sessionsAreAdopted: true }
+  /** The node publishes so many milliseconds late, and stands still that long after it has. */
+  const twice = (late: number, after: number): string[] => {
+    const story = new Story()
+      .begins('s', 1, 'n2')
+      .begins('first', 2, 'n2')
+      .publishes(LATE, 1)
+      .later(1_000 + late)
+    story.receives('first', LATE, 1, { connection: 2 }).later(after).fault('frozen', 'n1').receives('s', LATE, 1)
+    return verdict(story.later(7_000).receives('s', LATE, 1), ADOPTED)
+  }
+
+  test('one that it was publishing just then may come twice, be it late', () => {
+    assert.deepEqual(twice(0, 0), [])
+    assert.deepEqual(twice(1_600, 80), [])
+  })
+
+  test('one that it had published before may not', () => {
+    assert.equal(twice(0, 2_000).length, 1)
+  })
+})
+
 describe('sessions that cannot be', () => {
   test('a client that begins anew, or was never there, has none', () => {
     const clean = new Story().add({

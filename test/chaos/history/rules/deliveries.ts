@@ -18,6 +18,8 @@ interface Sent {
   acked: EventOf<'acked'> | undefined
   /** The last time, with DUP. */
   again: EventOf<'send'> | undefined
+  /** When the first subscriber got it; undefined while none has. */
+  arrivedAt: number | undefined
 }
 
 /** What has happened on one stream. */
@@ -116,13 +118,15 @@ export class DeliveryRule implements Rule {
     if (known !== undefined) known.again = event
     else {
       const session = this.begun.get(event.stream.publisher) ?? 0
-      sent.set(event.number, { first: event, session, acked: undefined, again: undefined })
+      sent.set(event.number, { first: event, session, acked: undefined, again: undefined, arrivedAt: undefined })
     }
   }
 
   private receive(event: EventOf<'receive'>): void {
     const log = this.streamOf(event.stream)
     const received = this.receivedOf(event.client, event.stream)
+    const sent = log.sent.get(event.number)
+    if (sent !== undefined) sent.arrivedAt ??= event.at
     const times = received.times.get(event.number)
     if (times !== undefined) {
       times.push(event)
@@ -147,18 +151,18 @@ export class DeliveryRule implements Rule {
   }
 
   /** Its node has ended since: a message with a delay is published again when that was interrupted. */
-  private isOfEndedNode({ stream, node, at }: EventOf<'send'>): boolean {
+  private isOfEndedNode({ first: { stream, node, at }, arrivedAt = -Infinity }: Sent): boolean {
     if (stream.delay === undefined) return false
-    const due = at + stream.delay
-    // Or it stood still just then, and another has published it.
-    const isInterrupted = this.frozen.from <= due && due <= this.frozen.from + 2 * UNWRITTEN_MS
+    // Or it stood still just then, or when it published it at last, and another has published it.
+    const { from } = this.frozen
+    const isInterrupted = [at + stream.delay, arrivedAt].some((time) => from <= time && time <= from + 2 * UNWRITTEN_MS)
     return isInterrupted || (this.ended.get(node) ?? -1) > at
   }
 
   private judgeRepeat(event: EventOf<'receive'>, times: readonly EventOf<'receive'>[], log: StreamLog): void {
     const sent = log.sent.get(event.number)
     // One from before this history may have been on a node that has ended in its time.
-    if (sent === undefined ? log.stream.delay !== undefined : this.isOfEndedNode(sent.first)) return
+    if (sent === undefined ? log.stream.delay !== undefined : this.isOfEndedNode(sent)) return
     const evidence = [
       ...(log.settled === undefined ? [] : [log.settled]),
       ...(sent === undefined ? [] : [sent.first]),
@@ -223,9 +227,10 @@ export class DeliveryRule implements Rule {
       const { stream } = log
       const promise = this.promiseOf(session.client, stream.topic)
       const times = this.received.get(session.client)?.get(streamKey(stream))?.times
-      for (const [number, { first, acked }] of log.sent) {
+      for (const [number, sent] of log.sent) {
+        const { first, acked } = sent
         if (acked === undefined || first.at <= promise.since || times?.has(number) === true) continue
-        if (!this.guarantees.delayedOutlivesEnd && this.isOfEndedNode(first)) continue
+        if (!this.guarantees.delayedOutlivesEnd && this.isOfEndedNode(sent)) continue
         this.report(
           'missing',
           { client: session.client, stream, number },
