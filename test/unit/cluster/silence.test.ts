@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { afterEach, describe, it } from 'node:test'
+import { Silence } from '../../../src/cluster/silence.js'
 import type { ClusterOptions } from '../../../src/config/options.js'
 import { CuttableProxy } from '../../support/cuttable-proxy.js'
 import { eventually } from '../../support/eventually.js'
@@ -181,5 +182,45 @@ describe('silence between nodes', () => {
       [...a.cluster.alarms()].map(({ alarm, subject }) => [alarm, subject]),
       [['link_flapping', b.name]],
     )
+  })
+})
+
+describe('the silence of a peer', () => {
+  const OPTIONS = { heartbeatInterval: 1_000, suspectAfter: 3_000, downAfter: 5_000 }
+
+  it('is suspicious first, and then too long; without a link it is so one beat earlier', () => {
+    const silence = new Silence(OPTIONS)
+    const before = performance.now()
+    silence.hear()
+    const after = performance.now()
+    assert.equal(silence.isSuspicious(before + 2_999), false)
+    assert.equal(silence.isSuspicious(after + 3_000), true)
+    assert.equal(silence.isTooLong(before + 3_999, false), false)
+    assert.equal(silence.isTooLong(after + 4_000, false), true)
+    assert.equal(silence.isTooLong(before + 4_999, true), false)
+    assert.equal(silence.isTooLong(after + 5_000, true), true)
+  })
+
+  it('is not broken by a peer that does not hear this node, until it does or has another link', () => {
+    const silence = new Silence(OPTIONS)
+    silence.weigh(true, 3_000)
+    assert.equal(silence.hear(), false)
+    assert.equal(silence.isSuspicious(performance.now()), true)
+    silence.begin()
+    assert.equal(silence.hear(), true)
+    assert.equal(silence.isSuspicious(performance.now()), false)
+    silence.weigh(true, 3_000)
+    silence.weigh(false, 0)
+    assert.equal(silence.hear(), true)
+  })
+
+  it('of the time for which this node itself was paused does not count', () => {
+    const silence = new Silence(OPTIONS)
+    const before = performance.now()
+    silence.hear()
+    const after = performance.now()
+    silence.forgive(10_000)
+    assert.equal(silence.isSuspicious(before + 12_999), false)
+    assert.equal(silence.isSuspicious(after + 13_000), true)
   })
 })
