@@ -136,6 +136,7 @@ export class BrokerParts {
       sessions: registry,
       retained: this.retained,
       delayed: this.delayed,
+      source,
       nodes: modules.nodes ?? (() => [options.id]),
     })
     const redispatch = new Redispatch({ groups, publisher: this.publisher, metrics })

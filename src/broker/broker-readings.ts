@@ -5,6 +5,7 @@ import type { RouteTable } from '../router/route-table.js'
 import type { SharedGroups } from '../router/shared-groups.js'
 import type { SubscriptionTable } from '../router/subscription-table.js'
 import type { DelayedMessages } from './delayed.js'
+import type { DeliverySource } from './delivery-source.js'
 import type { BrokerGauges } from './metrics.js'
 import type { RetainedMessages } from './retained.js'
 import type { SessionRegistry } from './session-registry.js'
@@ -20,6 +21,7 @@ export interface ReadingsModules {
   readonly sessions: SessionRegistry
   readonly retained: RetainedMessages
   readonly delayed: DelayedMessages
+  readonly source: Pick<DeliverySource, 'waiting'>
   /** Names of the nodes that run. */
   readonly nodes: () => readonly string[]
 }
@@ -92,6 +94,14 @@ export class BrokerReadings implements BrokerGauges, SysSource {
     let total = 0
     for (const { session } of this.modules.sessions.values()) total += session.inFlightCount
     return total
+  }
+
+  spareMessages(): number {
+    return this.modules.source.waiting.spares
+  }
+
+  heldBackMessages(): number {
+    return this.modules.source.waiting.heldBack
   }
 
   groupWaitingMessages(): number {

@@ -6,6 +6,8 @@ import type { NodeId } from './ports.js'
 export class DeliverySource {
   /** Sessions that move. */
   watchers = 0
+  /** Messages that wait since sessions move: spare copies of what another node takes, and what waits for what is before it. */
+  readonly waiting = { spares: 0, heldBack: 0 }
   /** A node that is down, while what it was owed is delivered to the sessions that this node has inherited from it. */
   estate: NodeId | undefined
   /** It comes by a node that its session has left, or was held back for what does: no gate passes it over. */

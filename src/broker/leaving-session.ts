@@ -34,7 +34,7 @@ export class Leaving implements LeavingSession {
     private readonly modules: SessionMovesModules,
   ) {
     this.session = entry.session
-    this.spares = new SpareMessages(modules.onSpareDropped)
+    this.spares = new SpareMessages(modules.source, modules.onSpareDropped)
     this.gate = new LeavingGate(modules.source, this.session.gate, this.spares)
     this.spareSubscriber = new SpareSubscriber(modules.source, this.gate, this.spares)
     this.session.gate = this.gate
@@ -113,24 +113,28 @@ export class Leaving implements LeavingSession {
 
   commit(): void {
     if (!this.leaveGate()) return
+    this.spares.take()
     this.modules.sessions.moved(this.entry)
   }
 
   end(): void {
     if (!this.leaveGate()) return
+    this.spares.take()
     if (this.will !== undefined) this.modules.sessions.publishWill(this.will)
     this.modules.sessions.moved(this.entry)
   }
 
   abort(takesSpares = false): void {
-    if (!this.leaveGate() || this.session.isEnded) return
+    if (!this.leaveGate()) return
+    const spares = this.spares.take()
+    if (this.session.isEnded) return
     this.session.gate = this.gate.before
     // Those that `close` has taken away; the others are there already.
     for (const [filter, options] of this.session.subscriptions) {
       this.modules.desk.restore(this.session, filter, options)
     }
     this.entry.waitUntil(this.waits, this.will)
-    if (takesSpares) for (const message of this.spares.take()) this.take(message, undefined)
+    if (takesSpares) for (const message of spares) this.take(message, undefined)
     this.modules.sessions.keep(this.entry)
   }
 

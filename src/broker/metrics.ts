@@ -20,6 +20,8 @@ export interface BrokerGauges {
   queuedMessages(): number
   queuedBytes(): number
   inFlightMessages(): number
+  spareMessages(): number
+  heldBackMessages(): number
   groupWaitingMessages(): number
   groupWaitingBytes(): number
 }
@@ -71,6 +73,16 @@ export function createBrokerMetrics(registry: MetricRegistry): BrokerMetrics {
     'group_waiting_messages',
     'Messages of shared subscriptions in the store that wait until a member of their group is within reach.',
     (from) => from.groupWaitingMessages(),
+  )
+  gauge(
+    'session_move_spares',
+    'Copies of messages for sessions on their way to another node, kept until that has the session.',
+    (from) => from.spareMessages(),
+  )
+  gauge(
+    'session_move_held_messages',
+    'Messages for sessions that have come here that wait, for 5 s at most, for what is before them and comes by the node that the session has left. Their senders are not answered, which bounds them.',
+    (from) => from.heldBackMessages(),
   )
   gauge('group_waiting_bytes', 'Bytes of those messages.', (from) => from.groupWaitingBytes())
   return {

@@ -38,7 +38,10 @@ export class SpareMessages {
   private last: WeakRef<Message> | undefined
 
   /** @param onDropped there is no room for one more */
-  constructor(private readonly onDropped: () => void) {}
+  constructor(
+    private readonly source: DeliverySource,
+    private readonly onDropped: () => void,
+  ) {}
 
   add(message: Message): void {
     // With several subscriptions that match it comes several times.
@@ -48,11 +51,15 @@ export class SpareMessages {
     if (this.messages.length >= SPARE_MESSAGES || this.bytes + size > SPARE_BYTES) return this.onDropped()
     this.bytes += size
     this.messages.push(message.detach())
+    this.source.waiting.spares += 1
   }
 
+  /** All of them, which are not kept any longer. */
   take(): Message[] {
     const { messages } = this
+    this.source.waiting.spares -= messages.length
     this.messages = []
+    this.bytes = 0
     return messages
   }
 }
@@ -126,6 +133,7 @@ export class ArrivalGate implements DeliveryGate {
     this.late.delete(node)
     const held = this.held.get(node)
     this.held.delete(node)
+    this.source.waiting.heldBack -= held?.length ?? 0
     let last: Message | undefined
     for (const { message, delivery, pending } of held ?? []) {
       if (this.pass === undefined) this.source.passOn(() => this.deliver(message, delivery, pending))
@@ -166,6 +174,7 @@ export class ArrivalGate implements DeliveryGate {
   private hold(node: NodeId, item: HeldBack): void {
     item.pending?.hold()
     item.pending?.defer?.()
+    this.source.waiting.heldBack += 1
     const held = this.held.get(node)
     if (held === undefined) this.held.set(node, [item])
     else held.push(item)

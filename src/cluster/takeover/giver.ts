@@ -58,6 +58,13 @@ export class Giver implements TurnTask {
     return this.givings.size
   }
 
+  /** Messages that wait until the takers have their sessions. */
+  get restWaiting(): number {
+    let messages = 0
+    for (const { rest } of this.givings.values()) messages += rest?.waitingCount ?? 0
+    return messages
+  }
+
   request(from: NodeId, { move, clientId, epoch, owner }: LinkBodyOf<'takeoverRequest'>['value']): void {
     // Asked again, on another link.
     if (this.find(from, move)?.epoch === epoch) return this.resume(from, { move, parts: 0 })
@@ -215,24 +222,36 @@ export class Giver implements TurnTask {
 
   /** The queue is sent. What is still missing of the others follows it, if the taker knows what that is. */
   private close(giving: Giving): Closing {
-    const { taker, move, session, takesRest } = giving
-    const { aftermathOf, passOn, mark, metrics } = this.modules
-    const before = aftermathOf(session.clientId)
-    const { unmarked } = giving
+    const { session, takesRest, unmarked } = giving
+    const before = this.modules.aftermathOf(session.clientId)
     const isNeeded = takesRest && (unmarked.length > 0 || before !== undefined)
-    const hasRoom = this.rests.size < MAXIMUM_RESTS
-    if (isNeeded && !hasRoom) metrics.restsRefused.value++
-    if (isNeeded && hasRoom) {
-      const onPassed = (): void => {
-        metrics.restMessages.value++
-      }
-      giving.rest ??= new Rest(taker, move, session, new Set(unmarked), before, { passOn, mark, onPassed })
-    }
+    // On another link the end of the queue is sent once more.
+    if (isNeeded && giving.rest === undefined && !giving.isRestRefused) this.leaveRest(giving, before)
     session.close()
     const { rest } = giving
     return rest === undefined
       ? { unmarked, passesOn: unmarked.length === 0 }
       : { unmarked: rest.unmarked, passesOn: true }
+  }
+
+  private leaveRest(giving: Giving, before: Aftermath | undefined): void {
+    const { passOn, mark, metrics } = this.modules
+    if (this.rests.size >= MAXIMUM_RESTS) {
+      giving.isRestRefused = true
+      metrics.restsRefused.value++
+      return
+    }
+    const { taker, move, session, unmarked } = giving
+    giving.rest = new Rest(taker, move, session, new Set(unmarked), before, {
+      passOn,
+      mark,
+      onPassed: () => {
+        metrics.restMessages.value++
+      },
+      onDropped: (messages) => {
+        metrics.restDropped.value += messages
+      },
+    })
   }
 
   /** @param isTakerGone what was the taker's meanwhile is the session's here */

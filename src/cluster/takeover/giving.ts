@@ -46,6 +46,8 @@ export class Giving {
   /** The taker takes what is passed on. */
   takesRest = false
   rest: Rest | undefined
+  /** There was no room for one; counted. */
+  isRestRefused = false
   private askedAt = Number.POSITIVE_INFINITY
 
   constructor(

@@ -26,6 +26,7 @@ export interface TakeoverGauges {
   leaving(): number
   arriving(): number
   rests(): number
+  restWaiting(): number
 }
 
 export interface TakeoverMetrics {
@@ -38,6 +39,8 @@ export interface TakeoverMetrics {
   readonly marksMissed: Counter
   /** Messages that were passed on to sessions that have gone from here. */
   readonly restMessages: Counter
+  /** Messages for such sessions of which nobody is there any more who would get them. */
+  readonly restDropped: Counter
   /** Sessions that are gone, and that nothing could follow any more. */
   readonly restsRefused: Counter
   /** Sessions that nodes which stop have offered to this one. */
@@ -57,6 +60,13 @@ export function createTakeoverMetrics(registry: MetricRegistry, gauges: Takeover
       help: 'Sessions that have gone to another node while a third was silent or cut off: what that one still sends here for them is passed on.',
     },
     () => gauges.rests(),
+  )
+  registry.gauge(
+    {
+      name: 'session_rest_waiting_messages',
+      help: 'Messages that have come late for sessions that go to another node, and wait until that has them. Their senders are not answered, which bounds them.',
+    },
+    () => gauges.restWaiting(),
   )
   return {
     outcomes: registry.counters(
@@ -95,6 +105,10 @@ export function createTakeoverMetrics(registry: MetricRegistry, gauges: Takeover
     restMessages: registry.counter({
       name: 'session_rest_messages_total',
       help: 'Messages that have come here late for sessions that had gone to another node, and were passed on to it.',
+    }),
+    restDropped: registry.counter({
+      name: 'session_rest_dropped_total',
+      help: 'Messages that have come late for sessions that had gone to another node, and were not passed on: the session has ended there, or that node or this one stops.',
     }),
     restsRefused: registry.counter({
       name: 'session_rests_refused_total',

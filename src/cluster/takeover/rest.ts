@@ -23,6 +23,8 @@ export interface RestModules {
   readonly mark: (to: NodeId, mark: TakeoverMark) => void
   /** A message was passed on. */
   readonly onPassed: () => void
+  /** So many were not: nobody would get them. */
+  readonly onDropped: (messages: number) => void
 }
 
 /** What was sent here is not kept by anybody before the taker has it: positions of this node must not say that it is. */
@@ -48,7 +50,7 @@ interface Waiting {
 export class Rest {
   /** Nodes of which something may still come to be passed on. */
   private readonly open: Set<NodeId>
-  /** Until the taker has the session: it may stay here. */
+  /** Until the taker has the session: it may stay here. None of their senders is answered, so these do not send many. */
   private waiting: Waiting[] | undefined = []
   private readonly inBroker: SessionRest
   private isEnded = false
@@ -84,8 +86,13 @@ export class Rest {
     return [...this.open]
   }
 
+  /** Messages that wait until the taker has the session. */
+  get waitingCount(): number {
+    return this.waiting === undefined ? 0 : this.waiting.length
+  }
+
   pass(message: Message, pending: Hold | undefined): void {
-    if (this.isEnded) return
+    if (this.isEnded) return this.modules.onDropped(1)
     const passing = pending && new Passing(pending)
     if (this.waiting === undefined) return this.send(message, passing)
     passing?.hold()
@@ -138,6 +145,7 @@ export class Rest {
     this.inBroker.end()
     const waiting = this.waiting ?? []
     this.waiting = undefined
+    if (waiting.length > 0) this.modules.onDropped(waiting.length)
     for (const { pending } of waiting) pending?.release()
   }
 

@@ -94,6 +94,7 @@ export class SessionTakeover implements Takeovers {
       leaving: () => this.giver.size,
       arriving: () => this.taker.size,
       rests: () => this.giver.restCount,
+      restWaiting: () => this.giver.restWaiting,
     })
     const { isGone, isTaking, takers, debtors, passOn, mark } = modules
     const aftermaths = new Aftermaths({ self, send, log })

@@ -37,7 +37,10 @@ class Bed {
       aftermaths: new Aftermaths({ self: 'n1@test', send() {}, log: pino({ level: 'silent' }) }),
       routeVersion: () => 0,
       sessions: {} as SessionMoves,
-      metrics: createTakeoverMetrics(new MetricRegistry(), { leaving: () => 0, arriving: () => 0, rests: () => 0 }),
+      metrics: createTakeoverMetrics(new MetricRegistry(), {
+        ...{ leaving: () => 0, arriving: () => 0 },
+        ...{ rests: () => 0, restWaiting: () => 0 },
+      }),
       log: pino({ level: 'silent' }),
     })
     this.lone.broker.claimThrough(

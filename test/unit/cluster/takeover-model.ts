@@ -107,6 +107,11 @@ export class ModelNode implements MovableSessions {
     })
   }
 
+  /** Messages that wait since sessions move. */
+  get waiting(): { readonly spares: number; readonly heldBack: number } {
+    return this.source.waiting
+  }
+
   get session(): Session | undefined {
     return this.entries.get(CLIENT)?.session
   }

@@ -60,6 +60,7 @@ describe('a session that moves while messages are under way', () => {
                   topic,
                 )
               }
+              for (const { waiting } of network.nodes) assert.deepEqual(waiting, { spares: 0, heldBack: 0 })
               // A move that was given up may leave an older session behind: the directory has it discarded by its epoch.
               const epochs = network.nodes.map(({ name, epoch }) => [name, epoch] as const)
               const highest = Math.max(...epochs.map(([, epoch]) => epoch))
@@ -270,12 +271,14 @@ describe('a session that moves while messages are under way', () => {
       find('n2@b')
       network.node('n1@a').publish('t/n1@a', 'behind the mark', 2)
       arrive()
+      assert.deepEqual(network.node('n2@b').waiting, { spares: 0, heldBack: 2 })
       client.connect('n3@c')
       arrive()
       find('n3@c')
       network.settle()
       while (client.step()) network.settle()
       assert.deepEqual(client.received.get('t/n1@a'), ['before', 'before', 'behind the mark', 'behind the mark'])
+      for (const { waiting } of network.nodes) assert.deepEqual(waiting, { spares: 0, heldBack: 0 })
     } finally {
       network.stop()
     }
