@@ -27,6 +27,11 @@ export interface TableContents {
    * what was read for what will be kept.
    */
   has?(key: string): boolean
+  /**
+   * It says what of the shelves is known to others, or settled. A store that cannot write a large commit as a whole writes it
+   * behind what was put on shelves, and before what was taken from them: whoever is told that something is here finds it.
+   */
+  readonly tellsOfShelves?: boolean
 }
 
 /** A table as the store sees it. */

@@ -142,6 +142,7 @@ class FormerLane implements Lane {
 }
 
 export class ReceivedPositions implements TableContents {
+  readonly tellsOfShelves = true
   private readonly senders = new Map<NodeId, SenderPositions>()
   private readonly table: StoreTable | undefined
 

@@ -91,6 +91,7 @@ export class KeptSessions implements MessageReceivers {
       has: (clientId) => this.byClient.has(clientId),
     })
     this.progress = store.table('session-progress', {
+      tellsOfShelves: true,
       read: (clientId) => {
         const kept = this.byClient.get(clientId)
         return kept && encodeProgress(kept.progress())

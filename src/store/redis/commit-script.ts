@@ -114,17 +114,33 @@ export class StepWrites {
   }
 }
 
-/** The present entries of these keys, in steps; always one at least, which says who writes. */
+/**
+ * The present entries of these keys, in steps; always one at least, which says who writes. The node may end between two of
+ * them: so what is put on shelves comes first, then what tells of it, and then what is taken from shelves.
+ */
 export function* stepsOf(taken: readonly TakenKeys<RedisTable | RedisShelf>[]): Generator<StepWrites> {
   let step = new StepWrites()
-  for (const [part, keys] of taken) {
-    for (const key of keys) {
-      if (step.isFull) {
-        yield step
-        step = new StepWrites()
-      }
-      step.add(part, String(key), part.read(key))
+  for (const [part, key, value] of inOrder(taken)) {
+    if (step.isFull) {
+      yield step
+      step = new StepWrites()
     }
+    step.add(part, String(key), value)
   }
   yield step
+}
+
+type Entry = readonly [part: RedisPart, key: string | number, value: Uint8Array | undefined]
+
+function* inOrder(taken: readonly TakenKeys<RedisTable | RedisShelf>[]): Generator<Entry> {
+  const removals: Entry[] = []
+  // The sort is stable: a table that says which numbers of a shelf were given out stays before that shelf.
+  for (const [part, keys] of [...taken].sort(([a], [b]) => Number(a.tellsOfShelves) - Number(b.tellsOfShelves))) {
+    for (const key of keys) {
+      const value = part.read(key)
+      if (value === undefined) removals.push([part, key, value])
+      else yield [part, key, value]
+    }
+  }
+  yield* removals
 }

@@ -6,6 +6,8 @@
 export interface RedisPart {
   /** Of the hash. */
   readonly redisKey: string
+  /** See `TableContents.tellsOfShelves`. */
+  readonly tellsOfShelves: boolean
   /** What the commit that is on its way writes under this key; undefined removes it. */
   read(key: string | number): Uint8Array | undefined
   /** An entry that is in Redis while the store is loaded, each once. */

@@ -9,6 +9,7 @@ import { DueNumbers, type OnChange } from '../due-table.js'
 import type { RedisPart } from './redis-part.js'
 
 export class RedisShelf extends DueNumbers implements StoreShelf, RedisPart {
+  readonly tellsOfShelves = false
   /** What the last commits have left in Redis. */
   private readonly copies = new Map<number, Buffer>()
   /** Of `copies`. */

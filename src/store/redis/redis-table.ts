@@ -14,6 +14,10 @@ export class RedisTable extends DueTable implements RedisPart {
     super(name, contents, onChange)
   }
 
+  get tellsOfShelves(): boolean {
+    return this.contents.tellsOfShelves === true
+  }
+
   read(key: string | number): Uint8Array | undefined {
     return this.contents.read(String(key))
   }
