@@ -14,9 +14,10 @@ import type { NodeId } from '../../router/route-table.js'
 import { asError } from '../../util/errors.js'
 import type { LinkBody, LinkBodyOf, TakeoverMark } from '../wire.js'
 import { Adoption } from './adoption.js'
-import type { BequestSenderModules, Fate } from './bequest-sender.js'
+import type { BequestSenderModules } from './bequest-sender.js'
 import { type Bequest, readBequests, readWaiting } from './bequests.js'
 import { EstateSteps } from './estate-steps.js'
+import { Fates } from './fates.js'
 import { positionsOf, takeDebts } from './joint-debts.js'
 import type { LostNode } from './lost-nodes.js'
 import type { AdoptionMetrics } from './metrics.js'
@@ -96,8 +97,6 @@ export class Adoptions {
   private readonly steps = new EstateSteps()
   /** Lives of which everything has its heir, by node. */
   private readonly settled = new Map<NodeId, number>()
-  /** Nodes whose sessions are on their way to an heir, which has asked for what they are owed. */
-  private readonly taken = new Set<NodeId>()
   /** Nodes that are back, or this one: until when what they have left before is looked for. */
   private readonly returned = new Map<NodeId, number>()
   private isOwnDue = true
@@ -106,6 +105,7 @@ export class Adoptions {
   private readonly life: OwnLife
   private readonly watch: PulseWatch
   private readonly search: SessionSearch
+  private readonly fates: Fates
   private timer: NodeJS.Timeout | undefined
   private isStopped = false
   private readonly counters: AdoptionMetrics
@@ -117,6 +117,7 @@ export class Adoptions {
     this.watch = new PulseWatch(store, log)
     const lostLifeOf = (node: NodeId): NodeLife | undefined => [...lost()].find((life) => life.node === node)
     const isReachable = (node: NodeId): boolean => modules.peers().includes(node)
+    this.fates = new Fates({ self, lost, store, peers: modules.peers, isSettled: (life) => this.isSettled(life) })
     this.search = new SessionSearch({ self, store, members, isReachable, lostLifeOf, metrics, log })
   }
 
@@ -225,7 +226,7 @@ export class Adoptions {
     // From here on it may leave something again.
     const settled = this.settled.get(node) ?? 0
     this.settled.delete(node)
-    this.taken.delete(node)
+    this.fates.noteUp(node)
     if (settled >= incarnation) {
       this.modules.send(node, { $case: 'estateSettled', value: { node, incarnation } })
     }
@@ -321,12 +322,12 @@ export class Adoptions {
       const adoption = new Adoption(estate, contents, bequests, {
         ...{ self, sessions, log, metrics: this.counters, claim: this.modules.claim },
         sender: {
-          fateOf: (receiver) => this.fateOf(receiver),
+          fateOf: (receiver) => this.fates.of(receiver),
           positionsOf: (receiver) => positionsOf(store, receiver, node),
           sendOn: this.modules.sendOn,
           giveUp: this.modules.giveUp,
         },
-        debtors: () => [...this.modules.lost()].flatMap((other) => (other.node === node ? [] : [other.node])),
+        debtors: () => this.fates.debtorsOf(node),
         takeDebts: (debtor) => takeDebts(store, debtor, node, log),
         deliverDebts: this.modules.deliverDebts,
         nodes: () => [self, ...this.modules.peers()],
@@ -382,7 +383,7 @@ export class Adoptions {
   }
 
   private owe(heir: NodeId, taken: LinkBodyOf<'estateTaken'>['value']): void {
-    this.taken.add(taken.node)
+    this.fates.noteTaken(taken.node)
     const waiting = { heir, taken, deadline: performance.now() + ROUTES_TIMEOUT_MS }
     if (this.hasRoutes(waiting)) this.pay(heir, taken)
     else this.waitingEstates.push(waiting)
@@ -405,15 +406,6 @@ export class Adoptions {
     const value = { number, ...(received && { positions: received }) }
     this.modules.send(heir, { $case: 'estateReceived', value })
     mark(heir, { move: number, taker: heir, estate: node })
-  }
-
-  private async fateOf(node: NodeId): Promise<Fate> {
-    const { self, peers, lost, store } = this.modules
-    if (node === self || peers().includes(node)) return 'here'
-    const life = [...lost()].find((one) => one.node === node)
-    if (life === undefined) return 'gone'
-    if (this.isSettled(life) || (await store.isSettled(life))) return 'settled'
-    return this.taken.has(node) ? 'taken' : 'lost'
   }
 
   private settle({ node, incarnation }: NodeLife): void {

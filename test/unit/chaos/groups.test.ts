@@ -49,6 +49,18 @@ test('two members do not both get a message of QoS 2, unless one of them has end
   assert.deepEqual(verdict(again.receives('b', WEATHER, 1, { connection: 2 }), 'embedded'), [])
 })
 
+test('one of QoS 1 comes twice to a member only if a node has ended since it was sent, and sessions are adopted', () => {
+  const twice = (story: Story): Story => story.receives('a', WEATHER, 1).receives('a', WEATHER, 1)
+  const repeat = ['repeat: a gets p weather/oslo QoS 1 #1 again without a reason']
+  const killed = (): Story => twice(crew().publishes(WEATHER, 1).fault('killed', 'n2'))
+  assert.deepEqual(verdict(killed(), 'redis'), [])
+  assert.deepEqual(verdict(killed(), 'embedded'), repeat)
+  assert.deepEqual(verdict(twice(crew().publishes(WEATHER, 1)), 'redis'), repeat)
+  assert.deepEqual(verdict(twice(crew().fault('killed', 'n2').heals().publishes(WEATHER, 1)), 'redis'), repeat)
+  const alone = new Story().begins('a').publishes(WEATHER, 1).fault('killed', 'n2')
+  assert.deepEqual(verdict(twice(alone), 'redis'), repeat)
+})
+
 test('what was on its way when the node of its publisher was killed is promised, and where it is kept also what that node knows of no group', () => {
   const begin = (stream: typeof MONEY): Story =>
     new Story().begins('a', 1, 'n2', SHARE).begins('b', 2, 'n2', SHARE).sends(stream, 1).fault('killed', 'n1').heals()

@@ -182,12 +182,22 @@ export class DeliveryRule implements Rule {
     // Some of the sessions of a node that stands still had it, and others were yet to be written: whoever adopts them gets it again.
     const sentAt = sent?.first.at ?? -Infinity
     if (from <= sentAt && sentAt <= from + 2 * UNWRITTEN_MS) return
+    if (this.isGivenOutAgain(event, sentAt)) return
     // So is what was acknowledged to a node that did not know yet that its sessions were another's.
     const hasEnded = times.some(
       ({ at, connection }) => at <= endedAt || this.hasEndedUnder(connection) || (from <= at && at <= to),
     )
     if (isReconnected && (event.dup || hasEnded)) return
     this.report('repeat', event, `${event.client} gets ${messageKey(event)} again without a reason`, evidence)
+  }
+
+  /** What was with a member on a node whose sessions are adopted is given to a member once more, perhaps to the same. */
+  private isGivenOutAgain({ client, at }: EventOf<'receive'>, sentAt: number): boolean {
+    if (!this.guarantees.sessionsAreAdopted) return false
+    const filters = [...(this.sessions.of(client)?.subscribed.keys() ?? [])]
+    if (!filters.some((filter) => filter.startsWith('$share/'))) return false
+    const { from, to } = this.frozen
+    return [...this.ended.values()].some((end) => sentAt <= end && end <= at) || (sentAt <= to && from <= at)
   }
 
   /** Its node was killed or drained while it lasted, so all that came on it was sent before: its session may be elsewhere by now. */
