@@ -12,7 +12,7 @@ import type { EstateContents } from '../../broker/kept/inherited-sessions.js'
 import type { SessionFound, SessionMoves } from '../../broker/move-ports.js'
 import type { NodeId } from '../../router/route-table.js'
 import { asError } from '../../util/errors.js'
-import type { LinkBody, LinkBodyOf, TakeoverMark } from '../wire.js'
+import type { LinkBody, TakeoverMark } from '../wire.js'
 import { Adoption } from './adoption.js'
 import type { BequestSenderModules } from './bequest-sender.js'
 import { type Bequest, readBequests, readWaiting } from './bequests.js'
@@ -24,6 +24,7 @@ import type { AdoptionMetrics } from './metrics.js'
 import { OwnLife } from './own-life.js'
 import { PulseWatch } from './pulse-watch.js'
 import { SessionSearch } from './session-search.js'
+import { type EstateTaken, WaitingHeirs } from './waiting-heirs.js'
 
 /** How often it looks what is to be done, in milliseconds. */
 const CHECK_INTERVAL_MS = 200
@@ -33,8 +34,6 @@ const DOUBT_MS = 5_000
 const RETRY_MS = 1_000
 /** How long after a node has come back, or this one has started, what was left before is looked for, in milliseconds. */
 const RETURN_MS = 30_000
-/** An heir whose routes have not come for so long has asked again or is gone, in milliseconds. */
-const ROUTES_TIMEOUT_MS = 10_000
 
 export interface AdoptionsModules {
   readonly self: NodeId
@@ -81,13 +80,6 @@ export interface AdoptionsModules {
   readonly log: Logger
 }
 
-/** An heir has asked for what it is owed, and its routes are not here yet. */
-interface WaitingEstate {
-  readonly heir: NodeId
-  readonly taken: LinkBodyOf<'estateTaken'>['value']
-  readonly deadline: number
-}
-
 export class Adoptions {
   private readonly adoptions = new Map<number, Adoption>()
   private lastNumber = 0
@@ -101,7 +93,7 @@ export class Adoptions {
   private readonly returned = new Map<NodeId, number>()
   private isOwnDue = true
   private doubtedUntil = 0
-  private waitingEstates: WaitingEstate[] = []
+  private readonly heirs: WaitingHeirs
   private readonly life: OwnLife
   private readonly watch: PulseWatch
   private readonly search: SessionSearch
@@ -117,6 +109,10 @@ export class Adoptions {
     this.watch = new PulseWatch(store, log)
     const lostLifeOf = (node: NodeId): NodeLife | undefined => [...lost()].find((life) => life.node === node)
     const isReachable = (node: NodeId): boolean => modules.peers().includes(node)
+    this.heirs = new WaitingHeirs({
+      ...{ self, routeVersionOf: (peer) => modules.routeVersionOf(peer) },
+      pay: (heir, taken) => this.pay(heir, taken),
+    })
     this.fates = new Fates({ self, lost, store, peers: modules.peers, isSettled: (life) => this.isSettled(life) })
     this.search = new SessionSearch({ self, store, members, isReachable, lostLifeOf, metrics, log })
   }
@@ -214,11 +210,7 @@ export class Adoptions {
 
   /** More of a peer's routes is here. */
   routesTaken(peer: NodeId): void {
-    if (this.waitingEstates.length === 0) return
-    const ready = this.waitingEstates.filter((waiting) => waiting.heir === peer && this.hasRoutes(waiting))
-    if (ready.length === 0) return
-    this.waitingEstates = this.waitingEstates.filter((waiting) => !ready.includes(waiting))
-    for (const { heir, taken } of ready) this.pay(heir, taken)
+    this.heirs.routesTaken(peer)
   }
 
   /** A link to a node is open. */
@@ -241,7 +233,7 @@ export class Adoptions {
   /** A peer is down, or has left. */
   nodeGone(node: NodeId): void {
     this.isOwnDue = true
-    this.waitingEstates = this.waitingEstates.filter(({ heir }) => heir !== node)
+    this.heirs.nodeGone(node)
     for (const adoption of this.adoptions.values()) adoption.excuse(node)
   }
 
@@ -250,7 +242,7 @@ export class Adoptions {
   private check(): void {
     const now = performance.now()
     for (const [node, until] of this.returned) if (until < now) this.returned.delete(node)
-    this.waitingEstates = this.waitingEstates.filter(({ deadline }) => deadline > now)
+    this.heirs.checkTime(now)
     this.search.check(now)
     this.life.check(now)
     const lost = [...this.modules.lost()]
@@ -382,19 +374,13 @@ export class Adoptions {
     }
   }
 
-  private owe(heir: NodeId, taken: LinkBodyOf<'estateTaken'>['value']): void {
+  private owe(heir: NodeId, taken: EstateTaken): void {
     this.fates.noteTaken(taken.node)
-    const waiting = { heir, taken, deadline: performance.now() + ROUTES_TIMEOUT_MS }
-    if (this.hasRoutes(waiting)) this.pay(heir, taken)
-    else this.waitingEstates.push(waiting)
-  }
-
-  private hasRoutes({ heir, taken }: WaitingEstate): boolean {
-    return heir === this.modules.self || this.modules.routeVersionOf(heir) >= taken.routeVersion
+    this.heirs.add(heir, taken)
   }
 
   /** What the node that is down is owed, and behind it the mark: from here on the heir gets it as its own. */
-  private pay(heir: NodeId, { number, node, incarnation, positions }: LinkBodyOf<'estateTaken'>['value']): void {
+  private pay(heir: NodeId, { number, node, incarnation, positions }: EstateTaken): void {
     const { self, handOn, mark } = this.modules
     const received = this.modules.receivedFrom(node)
     this.counters.owed.value += handOn({ node, incarnation }, heir, positions)
