@@ -1,15 +1,18 @@
 #!/usr/bin/env node
 /**
  * `npm run soak -- [--seed N] [--inputs N] [--minutes N] [--nodes N]`: hostile bytes, then a mesh under faults, then its
- * histories with either store, one after another. Ends with 1 when one of them does, after all of them.
+ * histories with either store, then faults that are planted and have to be found, one after another. Ends with 1 when one of
+ * them does, after all of them.
  */
 
+import { readdirSync } from 'node:fs'
+import { basename, join } from 'node:path'
 import { parseArgs } from 'node:util'
 import { build } from './build.mjs'
-import { run, runScript } from './run-command.mjs'
+import { ROOT, run, runScript } from './run-command.mjs'
 
 const DEFAULT_INPUTS = '200000'
-/** Of each of the three runs of faults. */
+/** Of each of the three runs of faults, and at most of each that looks for a plant. */
 const DEFAULT_MINUTES = '5'
 
 async function main() {
@@ -29,6 +32,10 @@ async function main() {
     { name: 'chaos', file: 'test/chaos/history/main.ts', parameters: faults },
     { name: 'chaos', file: 'test/chaos/history/main.ts', parameters: [...faults, '--store', 'redis'] },
   ]
+  for (const plant of readdirSync(join(ROOT, 'test/chaos/history/plants'))) {
+    const parameters = [...faults, '--plant', basename(plant, '.mjs')]
+    parts.push({ name: 'chaos', file: 'test/chaos/history/main.ts', parameters })
+  }
   await build()
   const failed = []
   for (const { name, file, parameters } of parts) {
