@@ -24,6 +24,7 @@ import type { AdoptionMetrics } from './metrics.js'
 import { OwnLife } from './own-life.js'
 import { PulseWatch } from './pulse-watch.js'
 import { SessionSearch } from './session-search.js'
+import { SettledLives } from './settled-lives.js'
 import { type EstateTaken, WaitingHeirs } from './waiting-heirs.js'
 
 /** How often it looks what is to be done, in milliseconds. */
@@ -87,8 +88,7 @@ export class Adoptions {
   private readonly running = new Set<NodeId>()
   private readonly retryAt = new Map<NodeId, number>()
   private readonly steps = new EstateSteps()
-  /** Lives of which everything has its heir, by node. */
-  private readonly settled = new Map<NodeId, number>()
+  private readonly settled: SettledLives
   /** Nodes that are back, or this one: until when what they have left before is looked for. */
   private readonly returned = new Map<NodeId, number>()
   private isOwnDue = true
@@ -113,7 +113,14 @@ export class Adoptions {
       ...{ self, routeVersionOf: (peer) => modules.routeVersionOf(peer) },
       pay: (heir, taken) => this.pay(heir, taken),
     })
-    this.fates = new Fates({ self, lost, store, peers: modules.peers, isSettled: (life) => this.isSettled(life) })
+    this.settled = new SettledLives({
+      ...{ send: modules.send, peers: modules.peers },
+      onSettled: (life) => {
+        modules.onSettled(life)
+        this.search.isBack(life.node)
+      },
+    })
+    this.fates = new Fates({ self, lost, store, peers: modules.peers, isSettled: (life) => this.settled.has(life) })
     this.search = new SessionSearch({ self, store, members, isReachable, lostLifeOf, metrics, log })
   }
 
@@ -137,7 +144,7 @@ export class Adoptions {
   get mayBeLost(): boolean {
     if (this.isStopped) return false
     if (this.returned.size > 0 || performance.now() < this.doubtedUntil) return true
-    for (const life of this.modules.lost()) if (!this.isSettled(life)) return true
+    for (const life of this.modules.lost()) if (!this.settled.has(life)) return true
     return false
   }
 
@@ -196,7 +203,7 @@ export class Adoptions {
         this.adoptions.get(body.value.number)?.received(from, body.value.positions)
         return true
       case 'estateSettled':
-        if (body.value.node !== this.modules.self) this.settle(body.value)
+        if (body.value.node !== this.modules.self) this.settled.add(body.value)
         else if (body.value.incarnation >= this.modules.incarnation()) this.modules.onAdopted()
         return true
       case 'takeoverMark':
@@ -215,17 +222,8 @@ export class Adoptions {
 
   /** A link to a node is open. */
   nodeUp(node: NodeId, incarnation: number): void {
-    // From here on it may leave something again.
-    const settled = this.settled.get(node) ?? 0
-    this.settled.delete(node)
+    this.settled.nodeUp(node, incarnation)
     this.fates.noteUp(node)
-    if (settled >= incarnation) {
-      this.modules.send(node, { $case: 'estateSettled', value: { node, incarnation } })
-    }
-    // It may not have been there to hear of others.
-    for (const [other, life] of this.settled) {
-      this.modules.send(node, { $case: 'estateSettled', value: { node: other, incarnation: life } })
-    }
     this.returned.set(node, performance.now() + RETURN_MS)
     this.search.isBack(node)
   }
@@ -246,7 +244,7 @@ export class Adoptions {
     this.search.check(now)
     this.life.check(now)
     const lost = [...this.modules.lost()]
-    if (lost.some((life) => !this.isSettled(life))) {
+    if (lost.some((life) => !this.settled.has(life))) {
       this.watch.look(
         lost.map(({ node }) => node),
         now,
@@ -276,7 +274,7 @@ export class Adoptions {
   /** False when nothing is to be done, or not yet. */
   private begin(life: LostNode, now: number, pulse: string): boolean {
     const { node } = life
-    if (this.running.has(node) || this.isSettled(life) || (this.retryAt.get(node) ?? 0) > now) return false
+    if (this.running.has(node) || this.settled.has(life) || (this.retryAt.get(node) ?? 0) > now) return false
     this.running.add(node)
     void this.tryToAdopt(life, pulse)
     return true
@@ -352,9 +350,8 @@ export class Adoptions {
     }
     if (hasMore) return false
     if (node !== self) {
-      this.settle({ node, incarnation })
-      const value = { node, incarnation }
-      for (const peer of this.modules.peers()) this.modules.send(peer, { $case: 'estateSettled', value })
+      this.settled.add({ node, incarnation })
+      this.settled.tell({ node, incarnation })
     }
     return true
   }
@@ -392,15 +389,5 @@ export class Adoptions {
     const value = { number, ...(received && { positions: received }) }
     this.modules.send(heir, { $case: 'estateReceived', value })
     mark(heir, { move: number, taker: heir, estate: node })
-  }
-
-  private settle({ node, incarnation }: NodeLife): void {
-    this.settled.set(node, Math.max(incarnation, this.settled.get(node) ?? 0))
-    this.modules.onSettled({ node, incarnation })
-    this.search.isBack(node)
-  }
-
-  private isSettled({ node, incarnation }: NodeLife): boolean {
-    return (this.settled.get(node) ?? 0) >= incarnation && incarnation > 0
   }
 }
