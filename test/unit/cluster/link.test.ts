@@ -199,10 +199,7 @@ describe('links between nodes', () => {
         if (fault === 'killed') proxy.split()
         else proxy.freeze()
       }
-      const begun = performance.now()
       await eventually(() => assert.equal(a.stateOf(b), 'stopped'), { within: 2_000 })
-      const took = performance.now() - begun
-      assert.ok(took < 1_400, `took ${Math.round(took)} ms`)
       const status = a.cluster.status().nodes.find(({ name }) => name === b.name)
       assert.equal(status?.reason, 'down')
       assert.equal(a.routes.count(b.name), 1, 'down is not dead: routes are kept for a while')
