@@ -181,8 +181,13 @@ export class SessionOpener implements SessionAdopter {
     const { clientId } = expectant
     this.expectants.set(clientId, expectant)
     return watchTime(expectant.until, () => {
-      const last = this.takeExpectant(clientId)
-      if (last !== undefined) this.turnAway(last)
+      const last = this.expectants.get(clientId)
+      if (last?.connect === undefined) return undefined
+      // Another connection of the client may have joined in, whose time is not over.
+      if (last.until > performance.now()) return last.until
+      this.expectants.delete(clientId)
+      this.turnAway(last)
+      return undefined
     })
   }
 
@@ -311,14 +316,22 @@ export class SessionOpener implements SessionAdopter {
   }
 }
 
-/** Calls `late` when the time is over, unless what it returns is called before, and says so: true when in time. */
-function watchTime(until: number, late: () => void): () => boolean {
+/**
+ * Calls `late` when the time is over, unless what it returns is called before, and says so: true when in time.
+ * @param late returns until when there is time after all, if there is
+ */
+function watchTime(until: number, late: () => number | undefined): () => boolean {
   let isLate = false
-  const timer = setTimeout(() => {
-    isLate = true
-    late()
-  }, until - performance.now())
-  timer.unref()
+  let timer: NodeJS.Timeout | undefined
+  const watch = (end: number): void => {
+    timer = setTimeout(look, end - performance.now()).unref()
+  }
+  const look = (): void => {
+    const end = late()
+    if (end === undefined) isLate = true
+    else watch(end)
+  }
+  watch(until)
   return () => {
     clearTimeout(timer)
     return !isLate

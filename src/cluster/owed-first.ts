@@ -54,10 +54,11 @@ export class OwedFirst {
       for (const [peer, last] of awaited) if (!isOwed(peer, last)) awaited.delete(peer)
       return awaited.size === 0 || now >= deadline
     }
-    const paid = this.waiters.filter(isPaid)
-    if (paid.length === 0) return
-    this.waiters = this.waiters.filter((waiter) => !paid.includes(waiter))
-    if (this.waiters.length === 0) this.stop()
+    const paid: Waiter[] = []
+    const left: Waiter[] = []
+    for (const waiter of this.waiters) (isPaid(waiter) ? paid : left).push(waiter)
+    this.waiters = left
+    if (left.length === 0) this.stop()
     for (const { done } of paid) done()
   }
 }

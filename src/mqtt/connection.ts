@@ -15,7 +15,7 @@ import type { Authentication } from './authentication.js'
 import { type CloseReason, closeReasonOf, closeReasonOfStream } from './close-reason.js'
 import { type ConnectionState, nextState } from './connection-state.js'
 import { dispatchFrame } from './dispatch.js'
-import type { ClientRights, ConnectionModules, Doubt, Host, IdentityProof } from './host.js'
+import type { ClientRights, ConnectionModules, Host, IdentityProof } from './host.js'
 import { type AckSender, type InboundAck, InboundAcks } from './inbound-acks.js'
 import { HoldReason, Input, type InputOwner } from './input.js'
 import { Liveness } from './liveness.js'
@@ -120,16 +120,19 @@ export class Connection extends TimerEntry implements InputOwner, OutputOwner, S
   receive(chunk: Buffer): void {
     if (!this.isReading) return
     this.modules.metrics.bytesReceived.value += chunk.length
-    if (this.host.doubt?.isInDoubt === true) return this.postpone(this.host.doubt, chunk)
+    if (this.waitsInDoubt()) return this.input.postpone(chunk)
     // Bytes of a packet that never ends are no sign of life. [MQTT-3.1.2-22]
     if (this.input.receive(chunk)) this.liveness.heard()
   }
 
-  /** What has come while this process stood still waits until it knows whether the sessions here are still its own. */
-  private postpone(doubt: Doubt, chunk: Buffer): void {
-    this.input.postpone(chunk)
+  /** What has come when this process stood still waits until it knows whether the sessions here are still its own. */
+  waitsInDoubt(): boolean {
+    const { doubt } = this.host
+    if (doubt?.isInDoubt !== true) return false
+    this.input.holdFor(HoldReason.Doubt)
     this.liveness.heard()
     doubt.whenSure(Number.POSITIVE_INFINITY, () => this.input.letGo(HoldReason.Doubt))
+    return true
   }
 
   /** One whole frame from the splitter; false stops it until `proceed`. */

@@ -47,6 +47,8 @@ export interface InputOwner extends FrameSink {
   readonly expectsAcks: boolean
   /** The frames of a chunk are handled. */
   inputHandled(): void
+  /** Holds what has come before this process stood still, too, as long as there is doubt (`HoldReason.Doubt`); true when it does. */
+  waitsInDoubt(): boolean
   /** Handling a frame threw. */
   fail(error: unknown): void
 }
@@ -113,6 +115,7 @@ export class Input implements TurnTask, RateLimited, Reader {
   /** Holds a chunk back, with all that follows, until `letGo(HoldReason.Doubt)`. */
   postpone(chunk: Buffer): void {
     this.splitter.postpone(chunk)
+    this.rate?.received(chunk.length)
     this.holdFor(HoldReason.Doubt)
   }
 
@@ -194,7 +197,7 @@ export class Input implements TurnTask, RateLimited, Reader {
   }
 
   private goOn(): void {
-    if (this.isStopped || this.isSplitting || !this.owner.isReading) return
+    if (this.isStopped || this.isSplitting || !this.owner.isReading || this.owner.waitsInDoubt()) return
     this.split(undefined)
     if (!this.isStopped && this.owner.isReading) this.stream.resume()
   }

@@ -137,6 +137,11 @@ export class CommitQueue<Table extends Part> implements TurnTask {
     this.modules.turn.add(this)
   }
 
+  /** The place may not be able to write: unless that is known, or about to be, a commit finds out. */
+  suspect(): void {
+    if (this.troubleSince === undefined && this.committing === undefined) this.demand()
+  }
+
   /** Commits what is due; what cannot be kept is refused. Idempotent. */
   async stop(): Promise<void> {
     if (this.isStopped) return
@@ -158,7 +163,8 @@ export class CommitQueue<Table extends Part> implements TurnTask {
 
   private get isDue(): boolean {
     for (const table of this.tableList.values()) if (table.length > 0) return true
-    return this.waiting.length > 0 || this.isDemanded
+    // What the patient wait for may be withdrawn, and they wait all the same.
+    return this.waiting.length > 0 || this.isDemanded || (!this.isFailing && this.patient.length > 0)
   }
 
   private onDue(pending: Hold | undefined, when: When): void {

@@ -122,7 +122,9 @@ export class Registrar {
     if (holder === from) return this.answer(from, request, epoch)
     if (!this.modules.ring().has(holder)) {
       this.evict(holder, clientId, epoch, discard)
-      return this.answer(from, request, epoch)
+      // Who asks may hear it, or knows that it cannot be heard: both is better than to take the session for nobody's.
+      if (!discard) before.holder = holder
+      return this.answer(from, request, epoch, before.holder)
     }
     before.waiting = { request, holder, discard, deadline: performance.now() + EVICTION_TIMEOUT_MS }
     this.waiting.add(clientId)
@@ -176,13 +178,13 @@ export class Registrar {
     }
   }
 
-  /** Nodes have gone: nobody waits for them any more. */
+  /** Nodes have gone: nobody waits for them any more, and who asks sees whether they are gone for it, too. */
   ringChanged(): void {
     const ring = this.modules.ring()
     this.forgetEarly()
     for (const clientId of this.waiting) {
       const entry = this.entries.get(clientId)
-      if (entry?.waiting !== undefined && !ring.has(entry.waiting.holder)) this.admit(clientId, entry, false)
+      if (entry?.waiting !== undefined && !ring.has(entry.waiting.holder)) this.admit(clientId, entry, true)
     }
   }
 

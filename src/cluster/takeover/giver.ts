@@ -65,6 +65,11 @@ export class Giver implements TurnTask {
     return messages
   }
 
+  /** Whether this move has begun. */
+  has(from: NodeId, move: number): boolean {
+    return this.find(from, move) !== undefined
+  }
+
   request(from: NodeId, { move, clientId, epoch, owner }: LinkBodyOf<'takeoverRequest'>['value']): void {
     // Asked again, on another link.
     if (this.find(from, move)?.epoch === epoch) return this.resume(from, { move, parts: 0 })

@@ -24,6 +24,7 @@ import { Handover } from './handover.js'
 import { createTakeoverMetrics } from './metrics.js'
 import type { RestModules } from './rest.js'
 import { Taker } from './taker.js'
+import { WaitingRequests } from './waiting-requests.js'
 
 /** How often it looks whether somebody has waited long enough, in milliseconds. */
 const CHECK_INTERVAL_MS = 100
@@ -33,8 +34,6 @@ const MEMBERS_INTERVAL_MS = 1_000
 const ROUTES_TIMEOUT_MS = 10_000
 /** A taker does not wait for an answer for longer, in milliseconds. */
 const REQUEST_TIMEOUT_MS = 2_000
-/** How long a session waits for what this node owes others from its store, in milliseconds. */
-const OWED_TIMEOUT_MS = 1_000
 
 export interface SessionTakeoverModules {
   readonly self: NodeId
@@ -84,6 +83,7 @@ export class SessionTakeover implements Takeovers {
   private readonly lives = new Map<NodeId, number>()
   private checkedMembersAt = 0
   private cuts: WaitingCut[] = []
+  private readonly waiting: WaitingRequests
   private timer: NodeJS.Timeout | undefined
   private isStopped = false
 
@@ -96,6 +96,7 @@ export class SessionTakeover implements Takeovers {
       rests: () => this.giver.restCount,
       restWaiting: () => this.giver.restWaiting,
     })
+    this.waiting = new WaitingRequests(modules.whenPaid)
     const { isGone, isTaking, takers, debtors, passOn, mark } = modules
     const aftermaths = new Aftermaths({ self, send, log })
     this.aftermaths = aftermaths
@@ -224,7 +225,7 @@ export class SessionTakeover implements Takeovers {
         this.giver.done(from, body.value)
         return true
       case 'takeoverEnd':
-        if (body.value.fromTaker) this.giver.ended(from, body.value)
+        if (body.value.fromTaker) this.endedByTaker(from, body.value)
         else this.taker.ended(from, body.value.move)
         return true
       case 'sessionOffer':
@@ -273,12 +274,14 @@ export class SessionTakeover implements Takeovers {
       this.giver.nodeBegunAnew(node)
       this.aftermaths.nodeBegunAnew(node)
     }
+    this.waiting.forget(node)
     this.taker.linkUp(node)
     this.aftermaths.linkUp(node)
   }
 
   /** A link to a peer is lost; the peer may be there still. */
   linkLost(node: NodeId): void {
+    this.waiting.forget(node)
     this.taker.linkLost(node)
     this.giver.linkLost(node)
   }
@@ -287,6 +290,7 @@ export class SessionTakeover implements Takeovers {
   nodeGone(node: NodeId): void {
     this.modules.adoptions?.nodeGone(node)
     this.cuts = this.cuts.filter(({ taker }) => taker !== node)
+    this.waiting.forget(node)
     this.handover.nodeGone(node)
     this.taker.nodeGone(node)
     this.aftermaths.nodeGone(node)
@@ -314,8 +318,15 @@ export class SessionTakeover implements Takeovers {
     if (this.whenInherited(clientId, () => this.request(from, request))) return
     if (this.taker.whenArrived(clientId, epoch, () => this.request(from, request))) return
     // What the client has published here goes first, and what has become of the session meanwhile is looked at again.
-    if (isPaid) this.giver.request(from, request)
-    else this.modules.whenPaid(OWED_TIMEOUT_MS, () => this.request(from, request, true))
+    if (isPaid || this.giver.has(from, request.move)) this.giver.request(from, request)
+    else this.waiting.add(from, request, () => this.request(from, request, true))
+  }
+
+  /** The node that has asked wants it no longer, perhaps before it could have it: then it ends here all the same. */
+  private endedByTaker(from: NodeId, end: LinkBodyOf<'takeoverEnd'>['value']): void {
+    const request = this.waiting.take(from, end.move)
+    if (request !== undefined && end.discard) this.giver.request(from, request)
+    this.giver.ended(from, end)
   }
 
   private askedForMarks(taker: NodeId, cut: LinkBodyOf<'takeoverCut'>['value']): void {

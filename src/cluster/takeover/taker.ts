@@ -384,8 +384,9 @@ export class Taker {
     this.modules.send(request.holder, { $case: 'takeoverEnd', value })
   }
 
-  private requestOf(move: number, { clientId, epoch, owner }: FetchRequest): LinkBodyOf<'takeoverRequest'> {
-    const value = { move, clientId, epoch, ...(owner === undefined ? {} : { owner }) }
+  private requestOf(move: number, { clientId, epoch, owner, until }: FetchRequest): LinkBodyOf<'takeoverRequest'> {
+    const patience = Math.round(Math.max(0, Math.min(STATE_TIMEOUT_MS, until - performance.now())))
+    const value = { move, clientId, epoch, patience, ...(owner === undefined ? {} : { owner }) }
     return { $case: 'takeoverRequest', value }
   }
 

@@ -163,10 +163,16 @@ export class RedisStore implements LocalStore, SharedStore {
   }
 
   async beat(): Promise<boolean> {
-    const isOurs = await beat(this.office, this.options.node, { token: this.writer.token, step: this.acknowledged })
-    // A commit finds out why, and does what is to be done.
-    if (!isOurs) this.queue.demand()
-    return isOurs
+    try {
+      const isOurs = await beat(this.office, this.options.node, { token: this.writer.token, step: this.acknowledged })
+      // A commit finds out why, and does what is to be done.
+      if (!isOurs) this.queue.demand()
+      return isOurs
+    } catch (error) {
+      // Redis may answer and not write: while nothing is due nobody would know.
+      this.queue.suspect()
+      throw error
+    }
   }
 
   pulse(node: string): Promise<string> {

@@ -463,6 +463,26 @@ describe('the client directory', () => {
     })
   })
 
+  for (const when of ['before it is asked', 'while it is asked']) {
+    it(`says who has a session although its ring node hears that node no more, ${when}: the one that asks may`, async (t) => {
+      const network = new Network(NAMES)
+      t.after(() => network.stop())
+      const clientId = clientOf('n1@a')
+      const first = network.node('n3@c').connect(clientId)
+      await network.settle()
+      await first
+      if (when === 'before it is asked') network.suspect('n1@a', 'n3@c')
+      const holder = new Promise((resolve) => {
+        network.node('n2@b').directory.claim(clientId, false, (_epoch, has) => resolve(has))
+      })
+      // To the ring node, and no further.
+      network.deliverOne()
+      if (when === 'while it is asked') network.suspect('n1@a', 'n3@c')
+      await network.settle()
+      assert.equal(await holder, 'n3@c')
+    })
+  }
+
   it('goes on with the successor when the ring node goes while it is asked', async (t) => {
     const network = new Network(NAMES)
     t.after(() => network.stop())

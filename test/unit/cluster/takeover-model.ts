@@ -100,7 +100,7 @@ export class ModelNode implements MovableSessions {
       }),
       isTaking: () => false,
       takers: () => [],
-      whenPaid: (_within, done) => done(),
+      whenPaid: (_within, done) => network.debts.push(done),
       isGone: (peer) => network.gone.has(`${name}>${peer}`),
       metrics: this.metrics,
       log: pino({ level: 'silent' }),
@@ -268,6 +268,8 @@ export class Network {
   /** `one>other`: the other is down, as far as the one knows. */
   readonly gone = new Set<string>()
   readonly killed = new Set<string>()
+  /** Who waits until a node has paid what it owes, see `OwedFirst`. */
+  readonly debts: (() => void)[] = []
 
   constructor(readonly names: readonly string[]) {
     this.nodes = names.map((name) => new ModelNode(name, this))
@@ -300,8 +302,20 @@ export class Network {
     this.tasks.push(task)
   }
 
-  /** The next parcel of some line arrives, or a turn ends; false when nothing is under way. */
+  /** The next parcel of some line arrives, a turn ends, or a debt is paid; false when nothing is under way. */
   deliverOne(choice: number): boolean {
+    if (this.debts.length > 0 && choice % 3 === 0) return this.payOne()
+    return this.deliverUnpaid(choice) || this.payOne()
+  }
+
+  payOne(): boolean {
+    const debt = this.debts.shift()
+    debt?.()
+    return debt !== undefined
+  }
+
+  /** As `deliverOne`, while nobody pays. */
+  deliverUnpaid(choice = 0): boolean {
     const isBroken = (key: string): boolean => this.broken.has(key.slice(0, key.lastIndexOf('>')))
     const busy = [...this.lines].filter(([key, parcels]) => parcels.length > 0 && !isBroken(key))
     const [task] = this.tasks

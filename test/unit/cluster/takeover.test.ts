@@ -318,4 +318,62 @@ describe('a session that moves while messages are under way', () => {
       network.stop()
     }
   })
+
+  describe('that waits until others have what its node owes them', () => {
+    /** Five messages of QoS 2 in a session at n1. */
+    function owing(): Network {
+      const network = new Network(NAMES)
+      const home = network.node('n1@a')
+      home.begin('t/n1@a', 2)
+      network.settle()
+      for (let number = 0; number < 5; number += 1) home.publish('t/n1@a', `${number}`, 2)
+      return network
+    }
+
+    /** n2 wants it, and n1 has heard that. */
+    function ask(network: Network): void {
+      const request = { clientId: 'roamer', epoch: 5, holder: 'n1@a', owner: undefined, until: Infinity }
+      network.node('n2@b').takeover.fetch(request, () => {})
+      while (network.deliverUnpaid());
+      assert.equal(network.debts.length, 1)
+    }
+
+    it('comes once, though it is asked for again on another link, whenever that is due', () => {
+      for (let steps = 0; steps < 60; steps += 1) {
+        const network = owing()
+        const client = new RoamingClient(network, 'n1@a', 100)
+        client.connect('n2@b')
+        while (network.deliverUnpaid());
+        network.relink('n1@a', 'n2@b')
+        while (network.deliverUnpaid());
+        network.payOne()
+        for (let step = 0; step < steps && network.deliverUnpaid(); step += 1);
+        network.payOne()
+        network.settle()
+        while (client.step()) network.settle()
+        assert.deepEqual([...client.received], [['t/n1@a', ['0', '1', '2', '3', '4']]], `after ${steps} steps`)
+        network.stop()
+      }
+    })
+
+    it('ends when the node that has asked wants nothing of it any more', () => {
+      const network = owing()
+      ask(network)
+      network.node('n2@b').takeover.discard('roamer')
+      while (network.deliverUnpaid());
+      network.settle()
+      assert.equal(network.node('n1@a').session, undefined)
+      network.stop()
+    })
+
+    it('stays, and is on its way to nobody, when the node that has asked is killed meanwhile', () => {
+      const network = owing()
+      ask(network)
+      network.kill('n2@b')
+      while (network.payOne());
+      assert.equal(network.node('n1@a').takeover.isIdle, true)
+      assert.ok(network.node('n1@a').session !== undefined)
+      network.stop()
+    })
+  })
 })

@@ -76,6 +76,10 @@ class Owner implements InputOwner {
 
   inputHandled(): void {}
 
+  waitsInDoubt(): boolean {
+    return false
+  }
+
   fail(error: unknown): void {
     throw error
   }

@@ -143,6 +143,17 @@ describe('the store in Redis, when Redis is away', () => {
     await server.ask('config', 'set', 'maxmemory', '0')
     await eventually(() => assert.equal(lifeOf(open).store.isFailing, false), LONG)
   })
+
+  it('finds that with a sign of life that is refused, when nothing is due', async (t) => {
+    const server = await redisFor(t)
+    const open = await openFor(t, () => ({ url: server.url, waitTime: '100ms' }))
+    await untilReleased(open.set('a', 'x'.repeat(100_000)))
+    await server.ask('config', 'set', 'maxmemory', '1mb')
+    await assert.rejects(lifeOf(open).store.beat(), /OOM/)
+    await eventually(() => assert.equal(lifeOf(open).store.isFailing, true))
+    await server.ask('config', 'set', 'maxmemory', '0')
+    await eventually(() => assert.equal(lifeOf(open).store.isFailing, false), LONG)
+  })
 })
 
 describe('the store in Redis, when Redis has lost what it had', () => {

@@ -482,7 +482,11 @@ export interface TakeoverRequest {
   clientId: string;
   epoch: number;
   /** The user whose session it has to be; absent for an anonymous client. Another user's session ends instead. */
-  owner?: string | undefined;
+  owner?:
+    | string
+    | undefined;
+  /** How long the node that asks waits for the session from now on, in milliseconds; absent from older nodes. */
+  patience?: number | undefined;
 }
 
 /** A piece of a SessionPart, in order; the session is parts one after the other. */
@@ -4063,7 +4067,7 @@ export const DirectoryRelease: MessageFns<DirectoryRelease> = {
 };
 
 function createBaseTakeoverRequest(): TakeoverRequest {
-  return { move: 0, clientId: "", epoch: 0, owner: undefined };
+  return { move: 0, clientId: "", epoch: 0, owner: undefined, patience: undefined };
 }
 
 export const TakeoverRequest: MessageFns<TakeoverRequest> = {
@@ -4079,6 +4083,9 @@ export const TakeoverRequest: MessageFns<TakeoverRequest> = {
     }
     if (message.owner !== undefined) {
       writer.uint32(34).string(message.owner);
+    }
+    if (message.patience !== undefined) {
+      writer.uint32(40).uint32(message.patience);
     }
     return writer;
   },
@@ -4126,6 +4133,14 @@ export const TakeoverRequest: MessageFns<TakeoverRequest> = {
             }
 
             message.owner = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.patience = reader.uint32();
             continue;
           }
         }
