@@ -6,10 +6,12 @@
 import { statfsSync } from 'node:fs'
 import type { LocalStore, ShelfContents, StoreShelf, StoreTable, TableContents } from '../broker/store-port.js'
 import type { AlarmCondition } from '../telemetry/alarms.js'
+import { asError } from '../util/errors.js'
 import { type CommitPlace, CommitQueue, type CommitQueueModules, type TakenKeys } from './commit-queue.js'
 import { EmbeddedShelf } from './embedded-shelf.js'
 import { EmbeddedTable } from './embedded-table.js'
-import { Engine, type EngineWrite } from './engine.js'
+import { Engine, type EngineTable, type EngineWrite } from './engine.js'
+import { damaged, StoreError } from './errors.js'
 import type { CommitFailure } from './metrics.js'
 
 /** How often a store that fails is tried again. */
@@ -84,12 +86,12 @@ export class EmbeddedStore implements LocalStore {
     let slice = 0
     for (const table of this.queue.tables()) {
       for (const { key, value } of this.engine.entries(table.table)) {
-        entries += table.restore(key, value)
+        entries += this.restored(table, () => table.restore(key, value))
         if (entries - slice < LOAD_SLICE) continue
         slice = entries
         await new Promise(setImmediate)
       }
-      entries += table.restored()
+      entries += this.restored(table, () => table.restored())
     }
     if (this.engine.bytes > REOPENED_BYTES) await this.reopen()
     const milliseconds = Math.round(performance.now() - startedAt)
@@ -122,6 +124,20 @@ export class EmbeddedStore implements LocalStore {
       return await this.writing
     } finally {
       this.writing = undefined
+    }
+  }
+
+  /** @throws StoreError STORE_DAMAGED when whoever owns the entry cannot read it */
+  private restored({ table }: { readonly table: EngineTable }, restore: () => number): number {
+    try {
+      return restore()
+    } catch (error) {
+      if (error instanceof StoreError) throw error
+      throw damaged(
+        this.options.directory,
+        `an entry of ${table.name} cannot be read (${asError(error).message})`,
+        error,
+      )
     }
   }
 

@@ -254,6 +254,27 @@ export function describeStore(name: string, bedFor: (context: TestContext) => St
   })
 }
 
+/** What a store outside of this process has to do beside. */
+export function describeDamage(name: string, bedFor: (context: TestContext) => StoreBed): void {
+  describe(`the ${name} store, when it is damaged`, () => {
+    it('does not load with an entry that its owner cannot read, and says where that is', async (t) => {
+      const bed = bedFor(t)
+      const first = await OpenTable.open(bed)
+      await untilReleased(first.set('a', '1'))
+      await first.life.stop()
+      const { store, load, stop } = await bed.open()
+      class Illiterate extends TestTable {
+        override restore(): void {
+          throw new Error('not a word')
+        }
+      }
+      store.table('words', new Illiterate())
+      await assert.rejects(load(), { code: 'STORE_DAMAGED', message: /is damaged: .*words.*\(not a word\)/ })
+      await stop()
+    })
+  })
+}
+
 /** What a store on a disk of this node has to do beside. */
 export function describeShelves(name: string, bedFor: (context: TestContext) => StoreBed<LocalStore>): void {
   describe(`the shelves of the ${name} store`, () => {

@@ -5,7 +5,8 @@ import { asError, NodeError } from '../../util/errors.js'
 export interface RedisStoreErrorDetails {
   /**
    * REDIS_UNREACHABLE: no connection, or no answer in time; REDIS_DENIED: user, password or rights; REDIS_REFUSED:
-   * whatever else it answered; REDIS_FULL: it has no memory left; STORE_NEWER: written by a later version;
+   * whatever else it answered; REDIS_FULL: it has no memory left; STORE_NEWER: written by a later version; STORE_DAMAGED: not
+   * what a store looks like;
    * STORE_FENCED: a later life of this node writes there; STORE_ADOPTED: another node has taken this one for dead.
    */
   code:
@@ -14,6 +15,7 @@ export interface RedisStoreErrorDetails {
     | 'REDIS_REFUSED'
     | 'REDIS_FULL'
     | 'STORE_NEWER'
+    | 'STORE_DAMAGED'
     | 'STORE_FENCED'
     | 'STORE_ADOPTED'
   /** Where Redis is, as configured; never with a password. */
@@ -40,6 +42,15 @@ export function redisError(address: string, error: unknown): RedisStoreError {
   if (ANSWER.test(said))
     return new RedisStoreError(`Redis at ${address} refuses: ${said}`, { code: 'REDIS_REFUSED', address })
   return unreachable(address, said)
+}
+
+/** @param key of the hash that the field is in */
+export function damaged(address: string, key: string, field: string, cause: unknown): RedisStoreError {
+  return new RedisStoreError(
+    `the store in Redis at ${address} is damaged: field ${field} of ${key} cannot be read (${asError(cause).message})`,
+    { code: 'STORE_DAMAGED', address },
+    { cause },
+  )
 }
 
 export function unreachable(address: string, why: string): RedisStoreError {

@@ -14,11 +14,12 @@ import type { AlarmCondition } from '../../telemetry/alarms.js'
 import { type CommitPlace, CommitQueue, type CommitQueueModules, type TakenKeys } from '../commit-queue.js'
 import type { CommitFailure } from '../metrics.js'
 import { COMMIT_SCRIPT, type StepOutcome, type StepWrites, stepsOf, type Writer } from './commit-script.js'
-import { RedisStoreError } from './errors.js'
+import { damaged, RedisStoreError } from './errors.js'
 import { RENEW } from './estate-scripts.js'
 import { NodeKeys, SCHEMA_VERSION } from './keys.js'
 import { RedisClient } from './redis-client.js'
 import { beat, type EstateOffice, findSession, inherit, isSettled, kept, pulse, whenAdopted } from './redis-estate.js'
+import type { RedisPart } from './redis-part.js'
 import { RedisShelf } from './redis-shelf.js'
 import { RedisTable } from './redis-table.js'
 import { Restoration } from './restoration.js'
@@ -143,7 +144,7 @@ export class RedisStore implements LocalStore, SharedStore {
           const key = (parts[index] as Buffer).toString()
           if (seen.has(key)) continue
           seen.add(key)
-          part.restore(key, parts[index + 1] as Buffer)
+          this.restore(part, key, parts[index + 1] as Buffer)
         }
         cursor = next
       } while (cursor !== '0')
@@ -156,6 +157,15 @@ export class RedisStore implements LocalStore, SharedStore {
     }
     const milliseconds = Math.round(performance.now() - startedAt)
     if (entries > 0) this.modules.log.info({ entries, milliseconds, address: this.client.address }, 'store loaded')
+  }
+
+  /** @throws RedisStoreError STORE_DAMAGED when whoever owns the entry cannot read it */
+  private restore(part: RedisPart, field: string, value: Buffer): void {
+    try {
+      part.restore(field, value)
+    } catch (error) {
+      throw damaged(this.client.address, part.redisKey, field, error)
+    }
   }
 
   inherit(life: NodeLife, isGone: (heir: NodeLife) => boolean, pulse: string): Promise<Inheritance> {

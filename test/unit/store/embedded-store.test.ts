@@ -4,12 +4,13 @@ import { readFileSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { describe, it, type TestContext } from 'node:test'
 import { open } from 'lmdb'
-import { describeShelves, describeStore, OpenTable, untilReleased } from '../../contract/store.js'
+import { describeDamage, describeShelves, describeStore, OpenTable, untilReleased } from '../../contract/store.js'
 import { CountingHold } from '../mqtt/session/recording-outlet.js'
 import { type EmbeddedLife, embeddedBed, openEmbedded } from './store-bed.js'
 
 for (const durability of ['commit', 'fsync'] as const) {
   describeStore(`embedded (${durability})`, (context) => embeddedBed(context, durability))
+  describeDamage(`embedded (${durability})`, (context) => embeddedBed(context, durability))
   describeShelves(`embedded (${durability})`, (context) => embeddedBed(context, durability))
 }
 

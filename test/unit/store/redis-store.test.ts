@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, it } from 'node:test'
-import { describeShelves, describeStore, OpenTable, untilReleased } from '../../contract/store.js'
+import { describeDamage, describeShelves, describeStore, OpenTable, untilReleased } from '../../contract/store.js'
 import { RedisServer, redisFor } from '../../support/redis.js'
 import { RedisCluster } from '../../support/redis-cluster.js'
 import { RedisSentinels } from '../../support/redis-sentinels.js'
@@ -19,6 +19,7 @@ after(() => Promise.all([single, sentinels, cluster].map((each) => each.stop()))
 describeStore('Redis (single)', (context) => redisBed(context, () => ({ url: single.url })))
 describeStore('Redis (Sentinel)', (context) => redisBed(context, () => sentinels.options))
 describeStore('Redis (Cluster)', (context) => redisBed(context, () => cluster.options))
+describeDamage('Redis (single)', (context) => redisBed(context, () => ({ url: single.url })))
 describeShelves('Redis (single)', (context) => redisBed(context, () => ({ url: single.url })))
 describeShelves('Redis (Cluster)', (context) => redisBed(context, () => cluster.options))
 
