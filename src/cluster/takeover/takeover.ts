@@ -274,7 +274,8 @@ export class SessionTakeover implements Takeovers {
       this.giver.nodeBegunAnew(node)
       this.aftermaths.nodeBegunAnew(node)
     }
-    this.waiting.forget(node)
+    // It may have taken the place of another without a moment between: what was said on that one may have come in part.
+    this.linkLost(node)
     this.taker.linkUp(node)
     this.aftermaths.linkUp(node)
   }

@@ -368,8 +368,11 @@ export class Network {
 
   /** The link between two nodes is there again, or is another one: words are lost, messages and routes are made up for. */
   relink(one: string, other: string): void {
-    this.sever(one, other)
-    for (const key of [`${one}>${other}`, `${other}>${one}`]) this.broken.delete(key)
+    // One that takes the place of another is up without the other having been lost.
+    for (const key of [`${one}>${other}`, `${other}>${one}`]) {
+      this.lines.delete(`${key}>words`)
+      this.broken.delete(key)
+    }
     this.node(one).takeover.linkUp(other, 1)
     this.node(other).takeover.linkUp(one, 1)
   }

@@ -319,6 +319,29 @@ describe('a session that moves while messages are under way', () => {
     }
   })
 
+  it('comes whole when another link takes the place of the one on which a part of a message has come', () => {
+    const payloads = ['a', 'b', 'c'].map((letter) => letter.repeat(100_000))
+    for (let steps = 0; steps < 60; steps += 1) {
+      const network = new Network(NAMES)
+      const home = network.node('n1@a')
+      home.begin('t/n1@a', 2)
+      network.settle()
+      for (const payload of payloads) home.publish('t/n1@a', payload, 2)
+      const client = new RoamingClient(network, 'n1@a', 100)
+      client.connect('n2@b')
+      for (let step = 0; step < steps; step += 1) network.deliverOne(0)
+      network.relink('n1@a', 'n2@b')
+      network.settle()
+      while (client.step()) network.settle()
+      const got = client.received.get('t/n1@a') ?? []
+      assert.ok(
+        got.length === payloads.length && got.every((one, index) => one === payloads[index]),
+        `after ${steps} steps`,
+      )
+      network.stop()
+    }
+  })
+
   describe('that waits until others have what its node owes them', () => {
     /** Five messages of QoS 2 in a session at n1. */
     function owing(): Network {
