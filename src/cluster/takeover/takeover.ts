@@ -91,7 +91,7 @@ export class SessionTakeover implements Takeovers {
     const { self, sessions, log, peers, routeVersion, turns } = modules
     const send = (to: NodeId, body: LinkBody): void => this.send(to, body)
     const metrics = createTakeoverMetrics(modules.metrics, {
-      leaving: () => this.giver.size,
+      leaving: () => this.giver.size + this.waiting.length,
       arriving: () => this.taker.size,
       rests: () => this.giver.restCount,
       restWaiting: () => this.giver.restWaiting,
@@ -167,9 +167,9 @@ export class SessionTakeover implements Takeovers {
     this.giver.stop()
   }
 
-  /** No session is on its way from here to elsewhere. */
+  /** No session is on its way from here to elsewhere, or waits to be. */
   get isIdle(): boolean {
-    return this.giver.size === 0
+    return this.giver.size === 0 && this.waiting.length === 0
   }
 
   fetch(request: FetchRequest, done: (isHere: boolean) => void): void {

@@ -359,6 +359,7 @@ describe('a session that moves while messages are under way', () => {
       network.node('n2@b').takeover.fetch(request, () => {})
       while (network.deliverUnpaid());
       assert.equal(network.debts.length, 1)
+      assert.equal(network.node('n1@a').takeover.isIdle, false, 'who stops waits for it')
     }
 
     it('comes once, though it is asked for again on another link, whenever that is due', () => {
